@@ -1,0 +1,22 @@
+# Warnings are errors; gcc 12 and clang 14 are both served.
+add_compile_options(-Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers -fvisibility=hidden
+                    $<$<COMPILE_LANGUAGE:CXX>:-fvisibility-inlines-hidden>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # gcc 12 reports false positives from inlined std::string and std::variant code.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict> $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>
+                      $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow> $<$<COMPILE_LANGUAGE:CXX>:-Wno-array-bounds>)
+endif()
+set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g1")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1 -DNDEBUG")
+add_compile_definitions(BOOST_DLL_USE_STD_FS BOOST_ASIO_NO_DEPRECATED)
+
+if(GANTRY_SANITIZE)
+  add_compile_options(-fsanitize=${GANTRY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${GANTRY_SANITIZE})
+endif()
+# mold or lld when there: linking is not our cost, but they are free. Sanitizers and fuzzers use the default.
+find_program(MOLD mold)
+if(MOLD AND NOT GANTRY_SANITIZE)
+  add_link_options(-fuse-ld=mold)
+endif()
+add_link_options(-Wl,--as-needed -Wl,-z,relro -Wl,-z,now)
