@@ -204,7 +204,7 @@ class Host {
   }
   template <class R, class F>
   static R run_guarded(F& f) {
-    if constexpr (std::is_constructible_v<R, Error>) {
+    if constexpr (std::is_convertible_v<Error, R>) {
       try {
         return f();
       } catch (const std::exception& e) {

@@ -1,0 +1,3 @@
+#include "basic.hpp"
+
+GANTRY_MODULE(gantry::authenticator_basic::Basic, "basic")

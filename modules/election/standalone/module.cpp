@@ -1,0 +1,3 @@
+#include "standalone.hpp"
+
+GANTRY_MODULE(gantry::election_standalone::Standalone, "standalone")

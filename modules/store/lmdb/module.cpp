@@ -1,0 +1,3 @@
+#include "lmdb_store.hpp"
+
+GANTRY_MODULE(gantry::store_lmdb::LmdbStore, "lmdb")
