@@ -1,0 +1,272 @@
+// The agent's mind: a pure state machine without thread, clock, disk, socket or random source.
+//
+// step(event, time, effects) changes the state and appends what shall be done, in order. The order carries the promise:
+// an Append stands before every effect that makes its content visible to others. next_due() says when a Tick is wanted.
+#pragma once
+
+#include "kernel/agent/launcher.hpp"
+
+#include <gantry/link_generated.h>
+#include <gantry/message.hpp>
+#include <gantry/record_generated.h>
+
+#include <deque>
+#include <map>
+#include <set>
+#include <tuple>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace gantry::agent {
+
+using base::Instant;
+using base::Nanos;
+
+struct CoreOptions {
+  fb::AgentInfoT info;                 // hostname, resources, attributes, address; id empty
+  std::string principal, secret;       // for Hello
+  std::string version;
+  std::string boot_id;                 // of this boot of the machine
+  std::string work_dir;                // absolute
+  bool switch_user = true;             // false: everything runs as the agent's own account
+  std::uint64_t seed = 1;              // of uuids and jitter; random at every start of a real agent
+  Nanos backoff_first = std::chrono::seconds(1), backoff_max = std::chrono::seconds(60);     // connecting, registering
+  Nanos retry_first = std::chrono::seconds(10), retry_max = std::chrono::minutes(10);        // status updates
+  Nanos default_grace = std::chrono::seconds(3);
+  std::size_t completed_kept = 500;    // finished tasks kept in memory for questions
+};
+
+// What time it is, for one step.
+struct Time {
+  Instant now;
+  base::Wall wall = 0;
+};
+
+// ---- events
+namespace event {
+struct Start {};                                        // after the journal has been replayed
+struct Recovered { std::vector<RecoveredContainer> containers; };
+struct Leader { std::string address; };                 // empty: nobody leads
+struct LinkUp {};
+struct LinkDown { std::string message; };               // also a failed connection attempt
+struct Frame { Bytes bytes; };                          // of the master; verified here
+struct Launched { std::string container_id; Identity identity; };
+struct LaunchFailed { std::string container_id; fb::Reason reason; std::string message; };
+struct Exited { std::string container_id; ExitInfo exit; };
+struct CheckDone { std::string container_id; std::uint64_t run = 0; bool healthy = false; std::string message; };
+struct Tick {};
+struct Journal { bool ok = true; std::string message; };  // not ok: it cannot be written at present
+struct Kill { std::string framework_id, task_id; };       // by the operator
+}  // namespace event
+using Event = std::variant<event::Start, event::Recovered, event::Leader, event::LinkUp, event::LinkDown, event::Frame,
+                           event::Launched, event::LaunchFailed, event::Exited, event::CheckDone, event::Tick,
+                           event::Journal, event::Kill>;
+
+// ---- effects, to be executed in order
+namespace effect {
+struct Append { fb::record::EntryT entry; };            // later effects of the step wait until it is written
+struct Send { Buffer frame; };                          // dropped silently if the link is down
+struct Connect { std::string address; };                // ends in LinkUp or LinkDown
+struct Disconnect {};                                   // ends in LinkDown
+struct Recover { std::vector<KnownContainer> known; };  // ends in Recovered
+struct Launch { LaunchSpec spec; };                     // ends in Launched or LaunchFailed
+struct Kill { std::string container_id; Nanos grace; };
+struct RunCheck {                                       // ends in CheckDone with the same run
+  std::string container_id;
+  std::uint64_t run = 0;
+  std::shared_ptr<const fb::TaskInfoT> task;            // the check is task->health_check
+  Nanos timeout;
+};
+struct Release { std::string sandbox; };
+struct Log { int level; std::string message; std::string task_id; };  // base::Level
+struct Stop { std::string message; bool failed = false; };            // the agent's work is over
+}  // namespace effect
+using Effect = std::variant<effect::Append, effect::Send, effect::Connect, effect::Disconnect, effect::Recover,
+                            effect::Launch, effect::Kill, effect::RunCheck, effect::Release, effect::Log, effect::Stop>;
+using Effects = std::vector<Effect>;
+
+// ---- state that questions look at
+
+[[nodiscard]] bool is_terminal(fb::TaskState);
+
+struct Task {
+  std::string framework_id;
+  std::shared_ptr<const fb::TaskInfoT> info;
+  std::string container_id, sandbox;     // empty: never got that far
+  enum class Phase { recovering, launching, running, ended } phase = Phase::launching;
+  fb::TaskStatusT status;                // latest
+  std::optional<Identity> identity;
+  base::Wall launched_wall = 0;
+  bool unknown = false;                  // made only to tell the master that we do not know the task
+  bool recorded = true;                  // false: nothing about it is in the journal, nor will be
+
+  // Being killed, and why.
+  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown } cause = Cause::none;
+  Instant kill_due{0};
+
+  // Status updates not acknowledged, oldest first; the first one may be in flight.
+  std::deque<fb::TaskStatusT> outbox;
+  Nanos retry{0};                        // 0: the first one has not been sent on this registration
+  Instant retry_due{0};
+
+  Instant completion_due{0};             // of max_completion_time; 0 = none
+
+  struct Health {
+    bool running = false;                // a check is under way
+    std::uint64_t run = 0;
+    bool initializing = true;            // no success yet
+    Instant grace_end{0}, due{0};
+    std::uint32_t failures = 0;          // in a row
+  } health;
+
+  std::uint64_t serial = 0;              // in order of appearance
+  Instant timer_due[4] = {};             // the core's: what of this task stands in its queue of timers
+
+};
+
+struct Completed {
+  std::string framework_id;
+  std::shared_ptr<const fb::TaskInfoT> info;
+  fb::TaskStatusT status;
+  std::string container_id, sandbox;
+  base::Wall launched_wall = 0;
+};
+
+class Core {
+ public:
+  explicit Core(CoreOptions options);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // Before Start: one entry of the journal, in order. Entries that contradict the others are ignored.
+  void replay(const fb::record::Entry& entry);
+
+  void step(const Event& event, Time time, Effects& effects);
+  // When a Tick is wanted; Instant::max() if never.
+  [[nodiscard]] Instant next_due() const;
+
+  // Entries that would rebuild the present state: what compaction writes.
+  [[nodiscard]] std::vector<fb::record::EntryT> snapshot() const;
+
+  [[nodiscard]] const std::string& agent_id() const { return agent_id_; }
+  [[nodiscard]] const std::string& master_id() const { return master_id_; }
+  [[nodiscard]] const std::string& leader() const { return leader_; }
+  [[nodiscard]] bool registered() const { return link_ == LinkState::registered; }
+  [[nodiscard]] const fb::AgentInfoT& info() const { return options_.info; }
+  [[nodiscard]] const std::unordered_map<std::string, std::unique_ptr<Task>>& tasks() const { return tasks_; }
+  [[nodiscard]] const Task* find(const std::string& framework_id, const std::string& task_id) const;
+  [[nodiscard]] const std::deque<Completed>& completed() const { return completed_; }
+  [[nodiscard]] const fb::FrameworkInfoT* framework(const std::string& id) const;
+  [[nodiscard]] const std::string& journal_problem() const { return journal_problem_; }
+
+ private:
+  enum class LinkState { waiting, connecting, greeting, registering, registered };
+  enum class Due : int { link, update, health, completion };
+  struct Step;  // time and effects of the step under way
+
+  // registration.cpp: the link
+  void on(Step&, const event::Leader&);
+  void on(Step&, const event::LinkUp&);
+  void on(Step&, const event::LinkDown&);
+  void on(Step&, const event::Frame&);
+  void on_welcome(Step&, const fb::link::Welcome&);
+  void on_registered(Step&, const fb::link::Registered&);
+  void on_refused(Step&, const fb::link::Refused&);
+  void on_ping(Step&, const fb::link::Ping&);
+  void on_shutdown(Step&, const fb::link::Shutdown&);
+  void on_link_due(Step&);
+  void dial(Step&);
+  void dial_later(Step&);
+  void send_register(Step&);
+  void finish_shutdown(Step&);
+  Nanos next_backoff();
+
+  // tasks.cpp: from RunTask to the end of the container
+  void on_run(Step&, const fb::link::RunTask&);
+  void on_kill(Step&, const fb::link::KillTask&);
+  void on_remove_framework(Step&, const fb::link::RemoveFramework&);
+  void on_reconcile(Step&, const fb::link::ReconcileAgentTasks&);
+  void on(Step&, const event::Launched&);
+  void on(Step&, const event::LaunchFailed&);
+  void on(Step&, const event::Exited&);
+  void on(Step&, const event::Kill&);
+  void running(Step&, Task&, bool resumed);
+  void ended(Step&, Task&, const ExitInfo&);
+  void kill(Step&, Task&, Task::Cause, Nanos grace);
+  void refuse(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState, fb::Reason,
+              std::string message);
+  void tell_unknown(Step&, const std::string& framework_id, const std::string& task_id);
+  Nanos grace_of(const Task&) const;
+
+  // health.cpp: health checks and the completion time
+  void on(Step&, const event::CheckDone&);
+  void start_health(Step&, Task&, bool resumed);
+  void on_health_due(Step&, Task&);
+
+  // updates.cpp: the outbox
+  fb::TaskStatusT make_status(const Step&, const Task&, fb::TaskState);
+  void update(Step&, Task&, fb::TaskStatusT);
+  void send_head(Step&, Task&);
+  void send_all(Step&);
+  void on_update_due(Step&, Task&);
+  void on_ack(Step&, const fb::link::AckUpdate&);
+  void forget(Step&, Task&);
+
+  // recover.cpp
+  void on(Step&, const event::Start&);
+  void on(Step&, const event::Recovered&);
+
+  void on(Step&, const event::Tick&);
+  void on(Step&, const event::Journal&);
+
+  // ---- small tools
+  void append(Step&, fb::record::EntryT) const;
+  void send(Step&, fb::link::FromAgentUnion) const;
+  void log(Step&, int level, std::string message, std::string task_id = {}) const;
+  void set_due(Task*, Due, Instant at);    // 0 = off
+  [[nodiscard]] Task* get(const std::string& framework_id, const std::string& task_id);
+  [[nodiscard]] Task* by_container(const std::string& container_id);
+  [[nodiscard]] bool has_capability(const std::string& framework_id, fb::FrameworkCapability) const;
+  Task& add(const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>);
+  void drop(Task&);
+  void note_framework(Step&, const fb::FrameworkInfoT&);
+  std::vector<std::uint8_t> new_uuid();
+  std::string new_container_id();
+  std::uint64_t random();
+
+  CoreOptions options_;
+  std::uint64_t random_;
+  std::string agent_id_, master_id_, recorded_boot_;
+  std::string leader_;
+  LinkState link_ = LinkState::waiting;
+  bool started_ = false;                   // recovery is over
+  bool stopping_ = false;                  // a Shutdown came
+  bool stopped_ = false;
+  std::string stop_message_;
+  bool stop_failed_ = false;
+  Nanos backoff_{0};
+  Nanos agent_timeout_{0};                 // silence of the master after which the link is given up; 0 = none
+  std::string journal_problem_;
+  std::uint64_t runs_ = 0;                 // of checks
+
+  std::unordered_map<std::string, std::unique_ptr<Task>> tasks_;  // key(framework, task)
+  std::unordered_map<std::string, Task*> containers_;
+  std::map<std::string, fb::FrameworkInfoT> frameworks_;
+  std::deque<Completed> completed_;
+
+  struct Timer {
+    Instant at;
+    Due due;
+    std::uint64_t serial;                  // of the task: the order must not depend on addresses
+    Task* task;                            // null for the link
+    bool operator<(const Timer& o) const { return std::tie(at, due, serial) < std::tie(o.at, o.due, o.serial); }
+  };
+  std::set<Timer> timers_;
+  Instant link_due_{0};
+  std::uint64_t serials_ = 0;
+};
+
+}  // namespace gantry::agent

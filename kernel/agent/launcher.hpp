@@ -1,0 +1,107 @@
+// The seam between the agent, which decides and remembers, and whatever runs containers.
+//
+// ContainerLauncher (container_launcher.hpp) is the real one; tests use tests/kernel/agent/fake_launcher.hpp.
+#pragma once
+
+#include "kernel/base/loop.hpp"
+
+#include <gantry/isolator_generated.h>
+#include <gantry/result.hpp>
+#include <gantry/types_generated.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace gantry::agent {
+
+// What makes a container recognizable after the agent restarted. A pid alone is not: it may have been reused.
+struct Identity {
+  int pid = 0;                         // first process of the container, in the agent's pid namespace
+  int supervisor_pid = 0;
+  std::uint64_t supervisor_start = 0;  // clock ticks since boot, /proc/<pid>/stat field 22
+};
+
+struct LaunchSpec {
+  std::string container_id;  // unique for ever
+  std::string agent_id;
+  std::string framework_id;
+  std::string user;                          // account of the task; empty = the agent's own
+  // Absolute: <work_dir>/slaves/<agent>/frameworks/<framework>/executors/<task>/runs/<container>
+  std::string sandbox;
+  std::shared_ptr<const fb::TaskInfoT> task;  // has a command
+};
+
+// Why and how a container ended.
+struct ExitInfo {
+  std::optional<int> wait_status;            // as from waitpid(2); absent if nobody saw it
+  std::optional<fb::Reason> reason;          // set when it was ended from outside: a limitation, a failed isolator
+  std::string message;                       // goes with reason
+  std::vector<fb::ResourceT> limitation;     // resources of a limitation
+};
+
+// A container the agent believes alive, for recovery.
+struct KnownContainer {
+  LaunchSpec spec;
+  std::optional<Identity> identity;  // absent: the agent died while launching it
+};
+
+struct RecoveredContainer {
+  enum class Fate {
+    running,  // re-attached: on_exit will report its end
+    exited,   // ended while the agent was away; `exit` is what its supervisor recorded. Already cleaned up.
+    gone,     // no trace of it, or never completely launched. Whatever was left has been destroyed.
+  };
+  std::string container_id;
+  Fate fate = Fate::gone;
+  ExitInfo exit;
+};
+
+// Everything runs on the loop's thread; callbacks never run from inside the call that takes them.
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+
+  // Reports the end of a container that had started, exactly once, after all its processes are gone and its isolators
+  // have cleaned up. Set before anything else. Never called for a container whose launch failed.
+  virtual void on_exit(std::function<void(const std::string& container_id, ExitInfo)> fn) = 0;
+
+  // Comes once, before the first launch. Re-attaches, and destroys what is not listed (orphans).
+  virtual void recover(std::vector<KnownContainer> known,
+                       Function<void(Result<std::vector<RecoveredContainer>>)> done) = 0;
+
+  // Runs the whole launch flow. `started` runs exactly once: with the identity when the first process runs, or with the
+  // error after everything has been undone. A kill during the launch makes it end with CANCELLED (unless it is too
+  // late). The error's message is shown to the user, so it says what failed with which value.
+  struct LaunchError {
+    Error error;
+    fb::Reason reason = fb::Reason::REASON_CONTAINER_LAUNCH_FAILED;
+  };
+  using Started = std::variant<Identity, LaunchError>;
+  virtual void launch(LaunchSpec spec, Function<void(Started)> started) = 0;
+
+  // SIGTERM to every process of the container now, SIGKILL after `grace`. Repeated: the earlier SIGKILL counts. Grace 0:
+  // SIGKILL at once. Unknown or ended containers: nothing happens.
+  virtual void kill(const std::string& container_id, base::Nanos grace) = 0;
+
+  // Runs a command beside the task, in its namespaces and sandbox, with its environment and user. done gets the wait
+  // status, or an error (DEADLINE_EXCEEDED after `timeout`, when it has been killed; NOT_FOUND for unknown containers).
+  virtual void run_in(const std::string& container_id, const fb::CommandInfoT& command, base::Nanos timeout,
+                      Function<void(Result<int>)> done) = 0;
+
+  // Resource usage of running containers (all if empty); unknown ones are left out.
+  virtual void usage(std::vector<std::string> container_ids,
+                     Function<void(Result<std::vector<fb::isolator::UsageT>>)> done) = 0;
+
+  // The sandbox is no longer needed by the agent; it may be collected by the launcher's own rules. Sandboxes from
+  // before a restart are found by looking at the disk.
+  virtual void release_sandbox(const std::string& sandbox) = 0;
+
+  // Detaches from everything without killing anything; `done` runs when no callback will follow.
+  virtual void stop(Function<void()> done) = 0;
+};
+
+}  // namespace gantry::agent
