@@ -59,6 +59,7 @@ struct Options {
   std::vector<std::string> set;            // "a.b.c=value" overrides, later wins
   std::vector<std::string> module_dirs;    // where modules are sought when kernel.module_dirs is not given
   bool check_files = true;                 // paths must exist and be readable
+  std::optional<std::string> text;         // used instead of the file's content; then no conf.d is read
 };
 
 struct Loaded {

@@ -18,6 +18,7 @@ struct Field {
   bool required = false;            // must be given; then there is no default
   bool reloadable = false;
   bool secret = false;              // never printed
+  bool exists = false;              // path: what is given must exist and be readable
   fb::SettingT fallback;            // the default (given = false), its key and type set
   std::optional<double> min, max;   // int, float: the value; duration: ns; size: bytes; list, map: number of entries
   std::vector<std::string> choices; // string, list: allowed texts
