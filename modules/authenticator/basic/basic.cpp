@@ -102,8 +102,8 @@ Result<Basic::Loaded> Basic::load(const std::string& path, const Loaded& before)
 Task<Status> Basic::configure(Settings settings) {
   path_ = settings.text("credentials");
   realm_ = settings.text("realm");
-  auto loaded = co_await host().offload([path = path_] { return load(path, {}); });
-  GANTRY_CO_TRY(loaded_, std::move(loaded));
+  auto loading = host().offload([path = path_] { return load(path, {}); });
+  GANTRY_CO_TRY(loaded_, co_await std::move(loading));
   co_return ok;
 }
 
@@ -124,7 +124,7 @@ Task<Result<fb::authenticator::IdentityT>> Basic::authenticate(Request<fb::authe
     Result<Loaded> loaded;
     bool good;
   };
-  const Checked checked = co_await host().offload([path = path_, before = loaded_, principal, secret] {
+  auto checking = host().offload([path = path_, before = loaded_, principal, secret] {
     Checked c{load(path, before), false};
     // A file that became unreadable does not lock everybody out: the last good one counts.
     const Loaded& use = c.loaded ? *c.loaded : before;
@@ -134,6 +134,7 @@ Task<Result<fb::authenticator::IdentityT>> Basic::authenticate(Request<fb::authe
     c.good = match && it != use.credentials->end() && !secret.empty();
     return c;
   });
+  const Checked checked = co_await std::move(checking);
   if (checked.loaded) {
     loaded_ = *checked.loaded;
     reported_ = false;

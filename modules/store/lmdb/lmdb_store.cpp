@@ -11,8 +11,8 @@ Task<Status> LmdbStore::configure(Settings settings) {
   const std::string directory = settings.text("directory").empty() ? settings.work_dir() : settings.text("directory");
   const auto max_size = static_cast<std::uint64_t>(settings.number("max_size"));
   const bool sync = settings.flag("sync");
-  auto opened = co_await host().offload([=] { return Environment::open(directory, max_size, sync); });
-  GANTRY_CO_TRY(auto env, std::move(opened));
+  auto opening = host().offload([=] { return Environment::open(directory, max_size, sync); });
+  GANTRY_CO_TRY(auto env, co_await std::move(opening));
   env_ = std::move(env);
   co_return ok;
 }
@@ -51,11 +51,12 @@ Task<void> LmdbStore::drain() {
   while (!queue_.empty()) {
     auto batch = std::make_shared<std::deque<Waiting>>(std::move(queue_));
     queue_.clear();
-    auto results = co_await host().offload([env = env_, batch] {
+    auto committing = host().offload([env = env_, batch] {
       std::vector<const fb::store::CommitT*> commits;
       for (const auto& w : *batch) commits.push_back(&w.commit);
       return env->commit(commits);
     });
+    auto results = co_await std::move(committing);
     for (std::size_t i = 0; i < batch->size(); ++i) (*batch)[i].done.set(std::move(results[i]));
   }
   draining_ = false;

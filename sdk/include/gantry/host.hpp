@@ -84,18 +84,22 @@ class Host {
     raw_->post(raw_->ctx, &run_boxed, new Function<void()>(std::move(fn)));
   }
 
-  // Runs work on the blocking pool and resumes on the strand with its result.
+  // Runs work on the blocking pool, starting now, and resumes the awaiter on the strand with its result.
+  // gcc 12 destroys twice what a lambda inside a co_await expression has captured, so take two steps:
+  //   auto reading = host().offload([path] { return read(path); });
+  //   auto result = co_await std::move(reading);
   template <class F>
-  auto offload(F work) -> Task<std::invoke_result_t<F>> {
-    using R = std::invoke_result_t<F>;
+  auto offload(F&& work) -> Task<std::invoke_result_t<std::decay_t<F>&>> {
+    using W = std::decay_t<F>;
+    using R = std::invoke_result_t<W&>;
     static_assert(!std::is_void_v<R>, "return a Status from offloaded work");
-    Promise<R> promise;
     struct Job {
       const Host* host;
-      F work;
+      W work;
       Promise<R> promise;
     };
-    auto* job = new Job{this, std::move(work), promise};
+    Promise<R> promise;
+    auto* job = new Job{this, W(std::forward<F>(work)), promise};
     raw_->offload(
         raw_->ctx,
         [](void* p) {
@@ -105,7 +109,7 @@ class Host {
           h->post([promise = std::move(j->promise), r = std::move(r)]() mutable { promise.set(std::move(r)); });
         },
         job);
-    co_return co_await promise.get();
+    return await_promise<R>(std::move(promise));
   }
 
   // Runs fn on the strand once now() >= at. Returns an id for cancel_timer, never 0.
@@ -201,6 +205,10 @@ class Host {
   static void run_boxed(void* p) {
     std::unique_ptr<Function<void()>> fn(static_cast<Function<void()>*>(p));
     (*fn)();
+  }
+  template <class R>
+  static Task<R> await_promise(Promise<R> promise) {
+    co_return co_await promise.get();
   }
   template <class R, class F>
   static R run_guarded(F& f) {
