@@ -1,0 +1,270 @@
+// The master as a function: (state, event) -> (state, effects). No thread, clock, disk, socket or random source in here,
+// so the daemon, the tests and the simulator run the very same thing.
+//
+// Not thread safe; apply() never calls out. Each flow is one file: agents.cpp, frameworks.cpp, offers.cpp, launch.cpp,
+// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views. Semantics:
+// reference mesos-kernel.md A1, A3, A5, A10; differences are listed in README.md.
+#pragma once
+
+#include "kernel/master/events.hpp"
+#include "kernel/master/state.hpp"
+
+#include <gantry/allocator_generated.h>
+#include <gantry/control_generated.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace gantry::master {
+
+// Events since construction; the shell publishes them as metrics.
+struct CoreCounters {
+  std::uint64_t agents_registered = 0, agents_reregistered = 0, agents_unreachable = 0;
+  std::uint64_t frameworks_subscribed = 0, frameworks_failed_over = 0, frameworks_removed = 0;
+  std::uint64_t offers_made = 0, offers_accepted = 0, offers_declined = 0, offers_rescinded = 0, offers_expired = 0;
+  std::uint64_t tasks_launched = 0, tasks_finished = 0, tasks_failed = 0, tasks_killed = 0, tasks_lost = 0, tasks_error = 0;
+  std::uint64_t updates_received = 0, updates_forwarded = 0, acknowledgements = 0;
+  std::uint64_t invalid_messages = 0, refused_operations = 0;
+  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0;
+  std::uint64_t store_failures = 0;
+};
+
+class Core {
+ public:
+  explicit Core(CoreOptions options);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // ---- recovery, before the first apply(): every record of the store, then recovered()
+  // An error names the record; the caller decides whether to go on without it.
+  Status recover(std::string_view key, Bytes value);
+  void recovered(Instant now, Wall wall, Effects& out);
+
+  // One step. Effects are appended to `out`.
+  void apply(Instant now, Wall wall, const Event& event, Effects& out);
+
+  // ---- views (inspect.cpp); cheap unless they say otherwise
+  [[nodiscard]] std::size_t agent_count() const { return registered_; }          // registered now
+  [[nodiscard]] std::size_t recovering_count() const { return recovering_; }      // known, not yet back
+  [[nodiscard]] std::size_t framework_count() const { return frameworks_.size(); }
+  [[nodiscard]] std::size_t task_count() const { return tasks_.size(); }          // live or not yet acknowledged
+  [[nodiscard]] std::size_t offer_count() const { return offers_.size(); }
+  [[nodiscard]] std::array<std::size_t, 14> task_states() const { return by_state_; }  // by fb::TaskState
+  [[nodiscard]] const CoreCounters& counters() const { return counters_; }
+  [[nodiscard]] const CoreOptions& options() const { return options_; }
+  // Resources of all registered agents: total and in use or on offer.
+  void sums(Resources& total, Resources& used, Resources& offered) const;  // walks everything
+  void fill(fb::control::StatusT& status) const;
+
+  // Pages of a listing: appends up to `limit` rows from `cursor` on and moves it; false when nothing is left. The state may
+  // change between pages; rows that live throughout are seen exactly once.
+  struct Cursor {
+    int stage = 0;
+    Handle at = 1;
+    std::size_t inner = 0;
+  };
+  bool list_agents(Cursor& cursor, std::size_t limit, fb::control::AgentsT& out) const;
+  bool list_frameworks(Cursor& cursor, std::size_t limit, fb::control::FrameworksT& out) const;
+  bool list_tasks(const fb::control::AskTasksT& ask, Cursor& cursor, std::size_t limit, fb::control::TasksT& out) const;
+
+  // The laws of the books: free + offered + used = total on every agent, lists and counts agree. Walks everything.
+  [[nodiscard]] Status check() const;
+
+ private:
+  friend struct CoreTest;
+  struct Pending;
+
+  // agents.cpp
+  void on_frame(const AgentFrame& e);
+  void on_register(LinkId link, Bytes frame, const fb::link::Register& reg);
+  void admit_new(LinkId link, Bytes frame, const fb::link::Register& reg);
+  void complete_registration(Handle agent, Bytes frame, const fb::link::Register& reg);
+  void adopt_tasks(Handle agent, Bytes frame, const fb::link::Register& reg, bool was_away, Resources& used);
+  void on_link_closed(LinkId link);
+  void disconnect_agent(Handle agent);
+  void lose_unprotected_tasks(Handle agent);
+  void on_unregister(Handle agent);
+  void mark_unreachable(Handle agent);
+  void became_unreachable(Handle agent);
+  void forget_agent(Handle agent);
+  void ping_due();
+  void start_pinging(Handle agent);
+  void refuse_link(LinkId link, std::string message, bool fatal);
+  [[nodiscard]] Handle agent_of_link(LinkId link) const;
+  [[nodiscard]] Handle find_agent(std::string_view id) const;
+  Handle add_agent(Blob info, AgentState state);
+  void bind_link(Handle agent, LinkId link);
+  void unbind_link(Handle agent);
+  void set_state(Agent& agent, AgentState state);
+
+  // frameworks.cpp
+  void on_subscribe(const Subscribe& e);
+  void subscribed(Handle framework, StreamId stream, Blob info, std::vector<RoleId> suppressed);
+  void apply_info(Framework& f, Blob info);
+  void on_stream_closed(StreamId stream);
+  void disconnect_framework(Handle framework);
+  void on_call(const FrameworkCall& e);
+  void teardown(Handle framework, RequestId request);
+  void framework_removed(Handle framework);
+  void remember_removed(std::string id);
+  void failover_due();
+  void forward_message(Framework& f, const fb::SendMessage& m);
+  void refuse_stream(StreamId stream, std::string message);
+  [[nodiscard]] Handle find_framework(std::string_view id) const;
+  Handle add_framework(std::string id, Blob info);
+  void send_update(const Framework& f, const fb::TaskStatusT& status);
+
+  // offers.cpp
+  Handle add_offer(Handle agent, Handle framework, RoleId role, Resources resources);
+  void send_offers(std::vector<std::pair<Handle, Handle>>& made);  // (framework, offer)
+  void remove_offer(Handle offer, bool rescind);                   // keeps the resources: the caller gives them on
+  void withdraw(Handle offer, bool rescind);                       // and gives the resources back
+  void withdraw_all_of_agent(Handle agent, bool rescind);
+  void withdraw_all_of_framework(Handle framework, bool rescind);
+  [[nodiscard]] Handle find_offer(std::string_view id) const;
+  [[nodiscard]] std::string offer_id(std::uint64_t number) const;
+  void on_decline(Handle framework, const fb::Decline& d);
+  void on_revive(Handle framework, const fb::Revive* r);
+  void on_suppress(Handle framework, const fb::Suppress* s);
+  void offers_due();
+  [[nodiscard]] Nanos refusal(const fb::Filters* filters) const;
+  void add_filter(Handle framework, RoleId role, Handle agent, const Resources& refused, Nanos d);
+
+  // launch.cpp
+  void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
+  void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
+  void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a);
+  void launch(Handle framework, Handle agent, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info, bool only);
+  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool,
+                                     Resources& needs) const;
+  [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool, const fb::Operation& op) const;
+  Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
+  [[nodiscard]] Handle find_task(Handle framework, std::string_view id) const;
+  void send_run_task(const Agent& agent, const Framework& f, const Task& t);
+
+  // updates.cpp
+  void on_update(Handle agent, Bytes frame, const fb::link::StatusUpdate& u);
+  void on_acknowledge(Handle framework, const fb::Acknowledge& a);
+  void on_kill(Handle framework, const fb::Kill& k);
+  void on_operator_kill(const OperatorKill& e);
+  void send_kill(const Task& t, std::optional<std::int64_t> grace_ns);
+  void on_agent_message(Handle agent, const fb::link::AgentMessage& m);
+  void on_executor_exited(Handle agent, const fb::link::ExecutorExited& x);
+  void release(Handle task);                                       // its resources
+  void set_task_state(Task& t, fb::TaskState latest);
+  void finish_task(Handle task);                                   // to the history
+  void erase_task(Handle task);
+  void make_absent(Handle task, fb::TaskState state);
+  void trim_absent(Framework& f);
+  // A status of the master's own: no uuid.
+  [[nodiscard]] fb::TaskStatusT status_of(std::string_view task_id, std::string_view agent_id, fb::TaskState state,
+                                          std::optional<fb::Reason> reason, std::string message) const;
+  void broadcast_failure(std::string_view agent_id);
+
+  // reconcile.cpp
+  void on_reconcile(Handle framework, const fb::Reconcile* r);
+  void reconcile_one(Handle framework, std::string_view task_id, std::string_view agent_id);
+  void tell_state(const Framework& f, const Task& t);
+
+  // allocation.cpp
+  void give_back(Handle agent, Handle framework, RoleId role, const Resources& r);  // from an offer or a task
+  void note_held(Handle framework, RoleId role, const Resources& r, int sign);
+  void replace_available(Handle agent, Resources now_available);
+  void touch_agent(Handle agent);
+  void touch_total(Handle agent);
+  void touch_framework(Handle framework);
+  void agent_gone(Handle agent);                                   // tells the allocator; then the handle is free
+  void framework_gone(Handle framework);
+  void flush_allocator();
+  [[nodiscard]] Buffer build_deltas();
+  void on_round(const RoundDone& e);
+  void end_round();
+
+  // records.cpp
+  void persist(std::vector<store::Op> ops, Pending pending);
+  void on_stored(Cookie cookie);
+  void on_store_failed(const StoreFailed& e);
+  [[nodiscard]] store::Op agent_record(const Agent& a, fb::record::AgentFate fate, std::int64_t since) const;
+  [[nodiscard]] store::Op framework_record(std::string_view id, const Blob& info, bool removed) const;
+  [[nodiscard]] store::Op reservation_record(std::string_view agent_id, const Resources& reserved) const;
+  [[nodiscard]] Resources with_reservations(std::string_view agent_id, Resources total);
+
+  // shared
+  void tick();
+  void schedule();
+  void to_agent(LinkId link, Buffer frame) { out_->emplace_back(SendAgent{link, std::move(frame)}); }
+  void answer(RequestId request, Status status) {
+    if (request) out_->emplace_back(Answer{request, std::move(status)});
+  }
+  void log(base::Level level, std::string message, std::vector<std::pair<std::string, std::string>> fields = {}) {
+    out_->emplace_back(Log{level, std::move(message), std::move(fields)});
+  }
+  [[nodiscard]] double timestamp() const { return static_cast<double>(wall_) / 1e9; }
+
+  CoreOptions options_;
+  Instant now_{0};
+  Wall wall_ = 0;
+  Effects* out_ = nullptr;  // of the apply() under way
+
+  Slab<Agent> agents_;
+  Slab<Framework> frameworks_;
+  Slab<Offer> offers_;
+  Slab<Task> tasks_;
+  Index agent_by_id_, agent_by_link_, offer_by_number_, task_by_id_;
+  std::unordered_map<std::string, Handle> framework_by_id_;
+  std::unordered_map<StreamId, Handle> framework_by_stream_;
+  std::deque<CompletedFramework> completed_;
+  std::unordered_set<std::string> removed_ids_;
+  std::deque<std::string> removed_order_;
+  std::size_t registered_ = 0, recovering_ = 0;
+  std::array<std::size_t, 14> by_state_{};
+
+  std::uint64_t next_agent_ = 0, next_framework_ = 0, next_offer_ = 0, next_cookie_ = 0, next_ping_ = 0;
+
+  // time
+  struct Due {
+    Instant at;
+    std::uint64_t what;
+  };
+  std::deque<Due> pings_;         // constant period: a queue is a sorted list
+  std::deque<Due> offer_expiry_;  // by offer number
+  std::set<std::pair<Instant, Handle>> failovers_;
+  std::deque<Due> retries_;       // agents whose marking as unreachable could not be stored
+  Instant reregister_deadline_ = Instant::max();
+  Instant wake_ = Instant::max();
+  Instant timer_ = Instant::max();  // last asked for
+
+  // records under way
+  std::unordered_map<Cookie, Pending> pending_;
+  std::unordered_map<std::string, Resources> reserved_;  // agent id -> dynamic reservations decided on
+
+  // allocator
+  bool in_flight_ = false;
+  bool reset_ = true;
+  Instant allocator_retry_{0};
+  std::vector<Handle> dirty_agents_, dirty_frameworks_;
+  std::vector<fb::allocator::Held> held_;
+  struct RefusedBundle {
+    Handle framework, agent;
+    RoleId role;
+    Instant until;
+    std::vector<resource::Quantity> refused;
+  };
+  std::vector<RefusedBundle> filters_;
+  std::vector<fb::allocator::Unfilter> unfilters_;
+  std::uint32_t names_told_ = 0, roles_told_ = 0;
+  std::vector<RoleId> new_roles_;
+  std::unordered_set<std::uint32_t> known_names_, known_roles_;
+  std::vector<resource::NameId> new_names_;
+  std::unordered_map<Handle, Resources> returns_;  // came back while a round was under way
+  std::unordered_map<Handle, Resources> shadow_;   // what the allocator still believes of agents that changed meanwhile
+
+  CoreCounters counters_;
+};
+
+}  // namespace gantry::master

@@ -1,0 +1,136 @@
+// The leading master: carries out what the core decides, on the kernel's loop.
+//
+// Owns the Core while it leads. Sockets, threads and files are behind seams (LinkServer, module::Instance, store::Store),
+// so simulations run whole masters on a ManualLoop. Everything here runs on the loop.
+#pragma once
+
+#include "kernel/base/loop.hpp"
+#include "kernel/master/core.hpp"
+#include "kernel/module/module.hpp"
+#include "kernel/store/store.hpp"
+
+#include <gantry/control_generated.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace gantry::master {
+
+// The connections of agents, implemented by the composition root over kernel/net, by tests in memory. The implementer tells
+// Master::on_agent_frame / on_agent_closed what comes in, never from inside send or drop.
+class LinkServer {
+ public:
+  virtual ~LinkServer() = default;
+  // Queues one frame (fb::link::ToAgent). Unknown links are ignored.
+  virtual void send(LinkId link, const Buffer& frame) = 0;
+  // Closes it once what was sent has left; on_agent_closed need not be called any more.
+  virtual void drop(LinkId link, std::string_view why) = 0;
+};
+
+struct MasterOptions {
+  std::string cluster = "gantry";          // recorded in the store; a store of another cluster is refused
+  std::string id_seed;                     // makes the ids of a new store unique, e.g. eight random hex digits
+  std::string hostname;
+  Nanos ping_interval = std::chrono::seconds(15);
+  unsigned ping_misses = 5;
+  Nanos agent_reregister_timeout = std::chrono::minutes(10);
+  Nanos offer_timeout{0};
+  std::size_t completed_frameworks = 50;
+  std::size_t completed_tasks = 1000;
+  std::size_t page = 500;                  // rows of a listing built in one turn of the loop
+  // [loop] Says whether an agent's Hello may come in; absent: all may. Answers later or at once.
+  std::function<void(const fb::link::HelloT&, std::function<void(Status)>)> authenticate;
+};
+
+struct MetricValue {
+  std::string name;
+  double value;
+  std::string unit;
+  std::string help;
+};
+
+class ClusterService;
+
+class Master {
+ public:
+  Master(base::Loop& loop, MasterOptions options, module::Instance& allocator, store::Store& store, LinkServer& links);
+  ~Master();
+  Master(const Master&) = delete;
+  Master& operator=(const Master&) = delete;
+
+  // Recovers from the store and starts to serve. done runs once; an error leaves it not leading.
+  void lead(Function<void(Status)> done);
+  // Ends all streams with UNAVAILABLE, drops all links and forgets everything that is not in the store.
+  void step_down();
+  [[nodiscard]] bool leading() const { return core_ != nullptr; }
+  // "<cluster id>-<run>"; empty when not leading.
+  [[nodiscard]] const std::string& id() const { return run_id_; }
+
+  // ---- agents. The first frame of a link must be Hello.
+  void on_agent_frame(LinkId link, Bytes frame);
+  void on_agent_closed(LinkId link);
+
+  // ---- frameworks. The host service CLUSTER of modules; others may subscribe directly.
+  [[nodiscard]] module::Service& cluster_service();
+  // Called with each fb::Event, then once with the end.
+  struct Subscriber {
+    std::function<void(const Buffer& event)> on_event;
+    std::function<void(const Error&)> on_end;
+  };
+  // Returns the stream's id, 0 (and on_end has run) if it cannot be opened. `call` is an fb::Call of type SUBSCRIBE.
+  StreamId subscribe(Bytes call, Subscriber subscriber);
+  void unsubscribe(StreamId stream);  // the framework hung up; on_end does not run
+  // done may be empty; runs at once or, where something must be stored first, later.
+  void call(Bytes call, std::function<void(Status)> done);
+
+  // ---- operators. AskStatus fills only the master's part; AskAgents, AskFrameworks, AskTasks, AskMetrics, KillTask.
+  // reply runs once or more (Answer.more). False: not a question for the master, reply was not touched.
+  bool ask(const fb::control::QuestionT& question, std::function<void(fb::control::AnswerT)> reply);
+  void fill(fb::control::StatusT& status) const;
+  [[nodiscard]] std::vector<MetricValue> metrics() const;
+
+  // nullptr when not leading. For tests, simulations and benches.
+  [[nodiscard]] const Core* core() const { return core_.get(); }
+
+ private:
+  friend class ClusterService;
+  void start_recovery(std::uint64_t epoch);
+  void step(const Event& event);
+  void drain();
+  void execute(Effect& effect);
+  void allocate(Buffer deltas);
+  void arm(Instant at);
+  void continue_listing(std::shared_ptr<struct Listing> listing);
+
+  base::Loop& loop_;
+  MasterOptions options_;
+  module::Instance& allocator_;
+  store::Store& store_;
+  LinkServer& links_;
+  std::unique_ptr<ClusterService> service_;
+  std::unique_ptr<Core> core_;
+  std::unique_ptr<Core> recovering_;
+  std::string run_id_;
+  std::shared_ptr<std::uint64_t> epoch_;    // changes when the term ends: late callbacks compare
+  base::TimerId timer_ = 0;
+  bool stepping_ = false;
+  Effects effects_;
+  std::deque<Function<void()>> later_;      // events that came while one was being carried out
+  struct LinkState {
+    bool greeted = false;
+    bool asking = false;
+    std::vector<Buffer> held;               // frames that came while the Hello was being checked
+  };
+  std::unordered_map<LinkId, LinkState> link_states_;
+  std::unordered_map<StreamId, Subscriber> subscribers_;
+  std::unordered_map<RequestId, std::function<void(Status)>> answers_;
+  std::uint64_t next_stream_ = 0, next_request_ = 0;
+  std::uint64_t allocator_failures_ = 0;
+  base::Instant led_since_{0};
+};
+
+}  // namespace gantry::master

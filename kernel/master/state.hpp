@@ -1,0 +1,156 @@
+// The nouns of the master core: what it remembers of agents, frameworks, offers and tasks. Private to kernel/master;
+// others ask Core for views.
+//
+// A million agents and a million tasks live here, so: handles instead of pointers and names, packed flatbuffers for what
+// is only passed on, lists threaded through the objects.
+#pragma once
+
+#include "kernel/master/events.hpp"
+#include "kernel/master/graft.hpp"
+#include "kernel/master/slab.hpp"
+#include "kernel/resource/resources.hpp"
+
+#include <gantry/framework_generated.h>
+#include <gantry/link_generated.h>
+#include <gantry/types_generated.h>
+
+#include <array>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace gantry::master {
+
+using resource::Resources;
+using resource::RoleId;
+
+inline constexpr std::size_t kUuid = 16;
+
+struct Chain {  // neighbours in a list threaded through the objects
+  Handle prev = 0, next = 0;
+};
+
+enum class AgentState : std::uint8_t {
+  recovered,     // known from the store, not heard of in this term
+  registering,   // new; its record is being stored
+  registered,
+  marking,       // about to be unreachable; that is being stored
+  unreachable,
+  gone,          // removed for good by the operator
+  departed,      // said goodbye; only waits for the allocator to forget its handle
+};
+
+struct Agent {
+  Blob info;                       // fb::AgentInfo, id set
+  LinkId link = 0;
+  Resources total;                 // with dynamic reservations applied
+  Resources available;             // what the allocator believes to be free, less this round's grants
+  Handle first_task = 0, first_offer = 0;
+  std::uint32_t tasks = 0;
+  std::int64_t since_wall = 0;     // unreachable or gone since
+  AgentState state = AgentState::recovered;
+  std::uint8_t missed = 0;         // pings without an answer
+  bool heard = false;              // something came since the last ping
+  bool pinging = false;            // in the ping queue
+  bool active = false;             // offers may be made of it
+  bool dirty = false;              // in dirty_agents_
+  bool send_total = false;
+  bool told = false;               // the allocator knows it
+  bool tell_gone = false;
+
+  [[nodiscard]] const fb::AgentInfo& about() const { return *info.as<fb::AgentInfo>(); }
+  [[nodiscard]] std::string_view id() const { return text(about().id()); }
+};
+
+struct Task {
+  Blob info;                       // fb::TaskInfo
+  Blob status;                     // fb::TaskStatus, the latest that came; empty while STAGING
+  Resources resources;             // charged until released
+  Handle framework = 0, agent = 0;
+  Chain of_framework, of_agent;
+  RoleId role{};
+  std::int64_t launched_wall = 0;
+  std::array<std::uint8_t, kUuid> uuid{};  // of the update that waits for its acknowledgement
+  fb::TaskState state = fb::TaskState::TASK_STAGING;         // latest
+  fb::TaskState status_state = fb::TaskState::TASK_STAGING;  // last told to the framework
+  bool pending_ack = false;
+  bool released = false;           // resources are back
+  bool absent = false;             // its agent is unreachable, or it was declared lost with a disconnected agent
+  bool kill = false;               // a kill was asked for; repeated when the agent returns
+  bool kill_on_return = false;     // declared lost: must not run when the agent returns
+
+  [[nodiscard]] const fb::TaskInfo& about() const { return *info.as<fb::TaskInfo>(); }
+  [[nodiscard]] std::string_view id() const { return text(about().task_id()); }
+};
+
+struct CompletedTask {
+  Blob info;
+  Blob status;
+  fb::TaskState state = fb::TaskState::TASK_FINISHED;
+  std::int64_t launched_wall = 0;
+};
+
+struct Offer {
+  std::uint64_t number = 0;        // id is "<run>-O<number>"
+  Resources resources;
+  Handle framework = 0, agent = 0;
+  Chain of_framework, of_agent;
+  RoleId role{};
+};
+
+struct Framework {
+  std::string id;
+  Blob info;                       // fb::FrameworkInfo, id set
+  StreamId stream = 0;             // 0 = disconnected
+  std::vector<RoleId> roles;
+  std::vector<RoleId> suppressed;
+  std::uint32_t allocator_flags = 0;
+  Handle first_task = 0, first_offer = 0;
+  std::uint32_t tasks = 0, offers = 0, absent = 0;
+  std::deque<CompletedTask> completed;
+  std::deque<Handle> absent_order;  // oldest first, may name tasks that have returned
+  Instant failover_at = Instant::max();
+  Nanos failover_timeout{0};
+  std::int64_t registered_wall = 0;
+  bool partition_aware = false;
+  bool checkpoint = false;
+  bool removing = false;           // its removal is being stored
+  bool dirty = false;
+  bool told = false;
+  bool tell_gone = false;
+
+  [[nodiscard]] const fb::FrameworkInfo& about() const { return *info.as<fb::FrameworkInfo>(); }
+  [[nodiscard]] bool connected() const { return stream != 0; }
+};
+
+struct CompletedFramework {
+  std::string id;
+  Blob info;
+  std::int64_t registered_wall = 0;
+  std::deque<CompletedTask> tasks;
+};
+
+[[nodiscard]] inline bool terminal(fb::TaskState s) {
+  using S = fb::TaskState;
+  return s == S::TASK_FINISHED || s == S::TASK_FAILED || s == S::TASK_KILLED || s == S::TASK_ERROR || s == S::TASK_LOST ||
+         s == S::TASK_DROPPED || s == S::TASK_GONE || s == S::TASK_GONE_BY_OPERATOR;
+}
+
+// Lists threaded through a slab: push and unlink by the member that holds the neighbours.
+template <class T>
+void chain_push(Slab<T>& slab, Chain T::*m, Handle& first, Handle h) {
+  (slab[h].*m) = {0, first};
+  if (first) (slab[first].*m).prev = h;
+  first = h;
+}
+template <class T>
+void chain_remove(Slab<T>& slab, Chain T::*m, Handle& first, Handle h) {
+  const Chain c = slab[h].*m;
+  if (c.prev) (slab[c.prev].*m).next = c.next;
+  else first = c.next;
+  if (c.next) (slab[c.next].*m).prev = c.prev;
+  (slab[h].*m) = {};
+}
+
+}  // namespace gantry::master
