@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -74,6 +75,11 @@ Status check_size(MDB_env* env, const std::string& file) {
     return fail(Code::data_loss, "store " + file + " is truncated: it has " + std::to_string(st.st_size) + " of " + std::to_string(need) +
                                      " bytes; restore it from a backup, or move its folder away to start empty");
   return ok;
+}
+
+bool disk_full(const std::string& directory) {
+  struct statvfs s{};
+  return ::statvfs(directory.c_str(), &s) == 0 && s.f_bavail * s.f_frsize < (1u << 20);
 }
 
 struct ReadTxn {
@@ -205,6 +211,7 @@ std::vector<Result<fb::store::CommittedT>> Environment::commit(const std::vector
   int rc = mdb_put(txn, dbi_, &key, &value, 0);
   if (rc == 0) rc = mdb_txn_commit(txn);
   else mdb_txn_abort(txn);
+  if (rc == EIO && disk_full(directory_)) rc = ENOSPC;  // LMDB calls a short write EIO
   if (rc != 0) return all_fail(rc);
   return results;
 }
