@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/agent/launcher.hpp"
+#include "kernel/base/log.hpp"
 
 #include <gantry/link_generated.h>
 #include <gantry/message.hpp>
@@ -54,7 +55,12 @@ struct LinkUp {};
 struct LinkDown { std::string message; };               // also a failed connection attempt
 struct Frame { Bytes bytes; };                          // of the master; verified here
 struct Launched { std::string container_id; Identity identity; };
-struct LaunchFailed { std::string container_id; fb::Reason reason; std::string message; };
+struct LaunchFailed {
+  std::string container_id;
+  fb::Reason reason;
+  std::string message;
+  bool unrecorded = false;                              // because its INTENT could not be appended: nothing is on disk
+};
 struct Exited { std::string container_id; ExitInfo exit; };
 struct CheckDone { std::string container_id; std::uint64_t run = 0; bool healthy = false; std::string message; };
 struct Tick {};
@@ -70,7 +76,7 @@ namespace effect {
 struct Append { fb::record::EntryT entry; };            // later effects of the step wait until it is written
 struct Send { Buffer frame; };                          // dropped silently if the link is down
 struct Connect { std::string address; };                // ends in LinkUp or LinkDown
-struct Disconnect {};                                   // ends in LinkDown
+struct Disconnect {};                                   // nothing more is heard of that link
 struct Recover { std::vector<KnownContainer> known; };  // ends in Recovered
 struct Launch { LaunchSpec spec; };                     // ends in Launched or LaunchFailed
 struct Kill { std::string container_id; Nanos grace; };
@@ -81,7 +87,7 @@ struct RunCheck {                                       // ends in CheckDone wit
   Nanos timeout;
 };
 struct Release { std::string sandbox; };
-struct Log { int level; std::string message; std::string task_id; };  // base::Level
+struct Log { base::Level level; std::string message; std::string task_id; };
 struct Stop { std::string message; bool failed = false; };            // the agent's work is over
 }  // namespace effect
 using Effect = std::variant<effect::Append, effect::Send, effect::Connect, effect::Disconnect, effect::Recover,
@@ -118,7 +124,7 @@ struct Task {
     bool running = false;                // a check is under way
     std::uint64_t run = 0;
     bool initializing = true;            // no success yet
-    Instant grace_end{0}, due{0};
+    Instant grace_end{0};
     std::uint32_t failures = 0;          // in a row
   } health;
 
@@ -165,7 +171,10 @@ class Core {
  private:
   enum class LinkState { waiting, connecting, greeting, registering, registered };
   enum class Due : int { link, update, health, completion };
-  struct Step;  // time and effects of the step under way
+  struct Step {
+    Time time;
+    Effects& effects;
+  };
 
   // registration.cpp: the link
   void on(Step&, const event::Leader&);
@@ -181,8 +190,9 @@ class Core {
   void dial(Step&);
   void dial_later(Step&);
   void send_register(Step&);
+  void shut_down(Step&, std::string message, bool failed);
   void finish_shutdown(Step&);
-  Nanos next_backoff();
+  Nanos next_backoff(Nanos max);
 
   // tasks.cpp: from RunTask to the end of the container
   void on_run(Step&, const fb::link::RunTask&);
@@ -195,6 +205,7 @@ class Core {
   void on(Step&, const event::Kill&);
   void running(Step&, Task&, bool resumed);
   void ended(Step&, Task&, const ExitInfo&);
+  void finish(Step&, Task&, fb::TaskStatusT);
   void kill(Step&, Task&, Task::Cause, Nanos grace);
   void refuse(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState, fb::Reason,
               std::string message);
@@ -210,6 +221,8 @@ class Core {
   fb::TaskStatusT make_status(const Step&, const Task&, fb::TaskState);
   void update(Step&, Task&, fb::TaskStatusT);
   void send_head(Step&, Task&);
+  void send_status(Step&, const Task&, fb::TaskStatusT);
+  void send_latest(Step&, Task&);
   void send_all(Step&);
   void on_update_due(Step&, Task&);
   void on_ack(Step&, const fb::link::AckUpdate&);
@@ -225,13 +238,15 @@ class Core {
   // ---- small tools
   void append(Step&, fb::record::EntryT) const;
   void send(Step&, fb::link::FromAgentUnion) const;
-  void log(Step&, int level, std::string message, std::string task_id = {}) const;
-  void set_due(Task*, Due, Instant at);    // 0 = off
+  void log(Step&, base::Level level, std::string message, std::string task_id = {}) const;
+  void set_due(Task*, Due, Instant at);    // 0 = off; no task: the link's
   [[nodiscard]] Task* get(const std::string& framework_id, const std::string& task_id);
   [[nodiscard]] Task* by_container(const std::string& container_id);
   [[nodiscard]] bool has_capability(const std::string& framework_id, fb::FrameworkCapability) const;
   Task& add(const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>);
-  void drop(Task&);
+  void drop(Task&);                        // destroys it
+  [[nodiscard]] std::vector<Task*> in_order() const;
+  [[nodiscard]] fb::record::EntryT entry(fb::record::EntryType, const Task&, base::Wall) const;
   void note_framework(Step&, const fb::FrameworkInfoT&);
   std::vector<std::uint8_t> new_uuid();
   std::string new_container_id();
