@@ -12,6 +12,7 @@
 #include <gantry/result.hpp>
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -110,8 +111,11 @@ class Resource {
   struct Rep {
     mutable std::atomic<std::uint32_t> refs{1};
     Traits traits;
+    std::string key;  // of traits: comparable and ordered
     RoleId role = RoleId::none;
   };
+  // The canonical order; equivalent exactly when same_identity.
+  [[nodiscard]] bool before(const Resource& o) const;
   Value value_;
   detail::Ref<Rep> rep_;
   NameId name_ = NameId::none;
@@ -223,7 +227,7 @@ class Resources {
   [[nodiscard]] Result<Resources> unreserve(const Resources& reserved) const;
 
  private:
-  std::vector<Resource> items_;  // sorted by order_before()
+  std::vector<Resource> items_;  // sorted by Resource::before(), indivisible duplicates by amount
 };
 
 // ---- attributes: "rack:r1;zone:{a,b};n:3;x:[1-5]"
