@@ -88,7 +88,7 @@ Status check_address(std::string_view text) {
     return fail(Code::invalid_argument, "expected a port from 0 to 65535" + got);
   if (host.starts_with('[') != host.ends_with(']')) return fail(Code::invalid_argument, form + got);
   if (!host.starts_with('[') && host.find(':') != std::string_view::npos)
-    return fail(Code::invalid_argument, "an IPv6 address stands in brackets, \"[" + std::string(host) + "]:" + std::string(port) + "\"" + got);
+    return fail(Code::invalid_argument, "expected brackets around an IPv6 address, \"[" + std::string(host) + "]:" + std::string(port) + "\"" + got);
   if (host.empty()) return fail(Code::invalid_argument, "expected a host before the port (0.0.0.0 for all addresses)" + got);
   for (const char c : host) {
     if (static_cast<unsigned char>(c) <= ' ' || c == '/' || c == '"') return fail(Code::invalid_argument, form + got);
