@@ -54,9 +54,12 @@ class FrameParser {
  private:
   std::size_t limit_;
   std::vector<std::uint8_t> partial_;
+  bool failed_ = false;
 };
 
-// One connection that carries frames both ways. Closed by either side or when the peer reads too slowly.
+// One connection that carries frames both ways. Closed by either side or when the peer reads too slowly. Whoever holds
+// the LinkPtr owns the connection: dropping the last one closes it without a callback. Frames queued before close() (or
+// the drop) are still delivered if the peer reads them within a few seconds.
 class Link {
  public:
   virtual ~Link() = default;
@@ -136,10 +139,11 @@ struct HttpFetch {
   base::Nanos timeout = std::chrono::seconds(30);
   std::size_t max_body = 16u << 20;
   bool verify = true;
+  std::string unix_socket;  // not empty: connect to this path instead of the host in the url
 };
 struct HttpFetched {
   unsigned status = 0;
-  std::vector<HttpHeader> headers;
+  std::vector<HttpHeader> headers;  // names in lower case
   std::string body;
 };
 void fetch_http(RealLoop&, HttpFetch, Function<void(Result<HttpFetched>)> done);
