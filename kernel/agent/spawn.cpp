@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -308,6 +309,20 @@ std::string boot_id() {
     return std::string(v.substr(0, v.find('\n')));
   }();
   return id;
+}
+
+std::uint32_t namespaces_of(int pid) {
+  using fb::isolator::Namespace;
+  static constexpr std::pair<const char*, Namespace> table[] = {
+      {"pid", Namespace::PID}, {"mnt", Namespace::MOUNT}, {"net", Namespace::NETWORK}, {"ipc", Namespace::IPC}, {"uts", Namespace::UTS}};
+  std::uint32_t bits = 0;
+  for (const auto& [name, bit] : table) {
+    struct stat ours {}, theirs {};
+    const std::string file = std::string("/ns/") + name;
+    if (::stat(("/proc/self" + file).c_str(), &ours) == 0 && ::stat(("/proc/" + std::to_string(pid) + file).c_str(), &theirs) == 0 && ours.st_ino != theirs.st_ino)
+      bits |= static_cast<std::uint32_t>(bit);
+  }
+  return bits;
 }
 
 bool signal_pidfd(int pidfd, int signal) { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0; }

@@ -61,6 +61,8 @@ struct Spawned {
 // /proc/<pid>/stat field 22, 0 if there is no such process.
 [[nodiscard]] std::uint64_t start_time(int pid);
 [[nodiscard]] std::string boot_id();
+// Which of PID, MOUNT, NETWORK, IPC and UTS the process has of its own, compared with us; 0 also if it is gone.
+[[nodiscard]] std::uint32_t namespaces_of(int pid);
 // Sends a signal through a pidfd; false if the process is gone.
 bool signal_pidfd(int pidfd, int signal);
 // Collects a child that has ended; its wait status, or nothing if it was not our child or lives on.

@@ -125,8 +125,12 @@ static void signal_descendants(int signal) {
   munmap(table, most * sizeof *table);
 }
 
+static pid_t task_pid;
+
 static void signal_all(int signal) {
-  if (head->flags & GANTRY_SUP_PID_NS) kill(-1, signal); /* everybody in the namespace but us, in one step */
+  /* Beside a container /proc may count in another namespace; the command's session is what we know. */
+  if (head->flags & GANTRY_SUP_JOIN) kill(-task_pid, signal);
+  else if (head->flags & GANTRY_SUP_PID_NS) kill(-1, signal); /* everybody in the namespace but us, in one step */
   else signal_descendants(signal);
 }
 
@@ -326,7 +330,9 @@ static int supervise(pid_t task, const sigset_t* signals) {
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
       if (pid == task) ended = status;
     if (ended == -1) continue;
-    if (!(head->flags & GANTRY_SUP_PID_NS)) {
+    if (head->flags & GANTRY_SUP_JOIN) {
+      signal_all(SIGKILL);
+    } else if (!(head->flags & GANTRY_SUP_PID_NS)) {
       /* Orphans come to us as their parents die, so kill until there is nobody left. */
       for (;;) {
         signal_descendants(SIGKILL);
@@ -411,6 +417,7 @@ int main(int argc, char** argv) {
   }
   const pid_t task = start_task();
   if (task < 0) give_up();
+  task_pid = task;
   send_report(task);
   const int record = head->record_fd;
   const int joined = (head->flags & GANTRY_SUP_JOIN) != 0;

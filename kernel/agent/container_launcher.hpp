@@ -1,0 +1,122 @@
+// The real Launcher: supervised processes, isolator modules, sandboxes on disk.
+//
+//   launch.cpp    the launch flow and its undo list        container.cpp  kill, limitation, exit
+//   reattach.cpp  recovery after a restart                 beside.cpp     run_in, usage, sandbox collection, stop
+#pragma once
+
+#include "kernel/agent/launcher.hpp"
+#include "kernel/agent/sandbox.hpp"
+#include "kernel/agent/spawn.hpp"
+#include "kernel/module/module.hpp"
+
+#include <deque>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+namespace gantry::agent {
+
+struct LauncherOptions {
+  std::string work_dir;                        // absolute
+  std::string supervisor;                      // path of gantry-supervisor
+  bool switch_user = true;                     // false: every task runs as the agent's own account
+  std::size_t parallel = 16;                   // launches under way at once; the others wait in order
+  GcRules gc;
+  base::Nanos gc_interval = std::chrono::minutes(1);
+  std::vector<module::Instance*> isolators;    // in the order of configuration; outlive the launcher
+  module::Instance* fetcher = nullptr;         // absent: tasks with URIs fail
+  // RealLoop::watch_readable and unwatch (net.hpp).
+  std::function<std::uint64_t(int fd, Function<void()>)> watch_readable;
+  std::function<void(std::uint64_t)> unwatch;
+};
+
+class ContainerLauncher final : public Launcher {
+ public:
+  ContainerLauncher(base::Loop& loop, LauncherOptions options);
+  ~ContainerLauncher() override;  // after stop(); asserts that nothing is in flight
+
+  void on_exit(std::function<void(const std::string&, ExitInfo)> fn) override { on_exit_ = std::move(fn); }
+  void recover(std::vector<KnownContainer> known, Function<void(Result<std::vector<RecoveredContainer>>)> done) override;
+  void launch(LaunchSpec spec, Function<void(Started)> started) override;
+  void kill(const std::string& container_id, base::Nanos grace) override;
+  void run_in(const std::string& container_id, const fb::CommandInfoT& command, base::Nanos timeout, Function<void(Result<int>)> done) override;
+  void usage(std::vector<std::string> container_ids, Function<void(Result<std::vector<fb::isolator::UsageT>>)> done) override;
+  void release_sandbox(const std::string& sandbox) override;
+  void stop(Function<void()> done) override;
+
+ private:
+  struct Container {
+    LaunchSpec spec;
+    enum class Phase { launching, running, ending } phase = Phase::launching;
+    Identity identity;
+    Spawned spawned;
+    Spawn how;                                   // kept for run_in
+    // What has to be taken back, in order of success; unwound from the end by failure, kill and ordinary exit alike.
+    std::vector<Function<Task<void>()>> undo;
+    std::vector<std::pair<module::Instance*, std::uint64_t>> watches;  // open WATCH calls
+    std::uint64_t exit_watch = 0;
+    bool kill_wanted = false;                    // while launching
+    Function<void()> interrupt;                  // cuts the fetch short
+    base::Instant kill_at{0};
+    base::TimerId kill_timer = 0;
+    bool termed = false;
+    std::optional<fb::isolator::LimitedT> limited;
+  };
+  using ContainerPtr = std::shared_ptr<Container>;
+
+  // launch.cpp
+  Task<void> launch_flow(ContainerPtr, Function<void(Started)> started);
+  Task<Status> launch_steps(ContainerPtr);
+  Task<Status> fetch(ContainerPtr);
+  Task<Status> prepare(ContainerPtr, std::uint32_t& attach_mask);
+  Task<void> unwind(ContainerPtr);
+  Result<Spawn> describe(const Container&, const Account&) const;
+  // container.cpp
+  void watch_exit(ContainerPtr);
+  void watch_limits(ContainerPtr);
+  Task<void> finish(ContainerPtr);
+  void kill_all(const ContainerPtr&);
+  Task<void> cleanup(module::Instance*, std::string container_id);
+  // reattach.cpp
+  Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
+  Task<void> end_leftover(std::string record_path);
+  // beside.cpp
+  Task<Result<int>> run_beside(ContainerPtr, fb::CommandInfoT, base::Nanos timeout);
+  Task<Result<std::vector<fb::isolator::UsageT>>> ask_usage(std::vector<std::string>);
+  void collect_later();
+
+  // ---- small tools
+  // One call that answers once, with a deadline.
+  Task<Result<Buffer>> ask(module::Instance*, std::uint32_t method, Buffer body);
+  template <class F>
+  auto off(F work) -> Task<std::invoke_result_t<F>> {
+    using R = std::invoke_result_t<F>;
+    auto result = std::make_shared<std::optional<R>>();
+    Promise<bool> done;
+    loop_.offload([result, work = std::move(work)]() mutable { result->emplace(work()); }, [done] { done.set(true); });
+    co_await done.get();
+    co_return std::move(**result);
+  }
+  Task<void> readable(int fd);
+  [[nodiscard]] std::string record_path(const std::string& container_id) const { return options_.work_dir + "/meta/containers/" + container_id; }
+  ContainerPtr find(const std::string& id) const;
+  void begin() { ++in_flight_; }
+  void end();
+
+  base::Loop& loop_;
+  LauncherOptions options_;
+  std::function<void(const std::string&, ExitInfo)> on_exit_;
+  std::unordered_map<std::string, ContainerPtr> containers_;
+  std::set<std::string> pinned_;               // sandboxes not released yet
+  std::size_t launching_ = 0;
+  std::deque<Promise<bool>> waiting_;          // launches beyond options_.parallel
+  std::size_t in_flight_ = 0;                  // coroutines that will come back to us
+  bool stopping_ = false;
+  Function<void()> stopped_;
+  base::TimerId gc_timer_ = 0;
+};
+
+// The isolators' answers of one container, merged into the description. Contradictions are errors that name both.
+[[nodiscard]] Status merge_prepared(Spawn& into, const fb::isolator::PreparedT& add, const std::string& isolator);
+
+}  // namespace gantry::agent

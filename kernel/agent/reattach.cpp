@@ -1,0 +1,144 @@
+// After a restart: taking back containers that run, reading how others ended, ending what nobody knows.
+#include "kernel/agent/container_launcher.hpp"
+#include "kernel/base/log.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+
+namespace gantry::agent {
+namespace {
+
+// A pidfd of the process if it is still the one that was started then, on this boot of the machine.
+base::Fd same_process(int pid, std::uint64_t start, const std::string& boot) {
+  if (pid <= 0 || start == 0 || (!boot.empty() && boot != boot_id())) return {};
+  base::Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  // Asked after the pidfd is held, so the number cannot be given to another in between.
+  if (!fd || start_time(pid) != start) return {};
+  return fd;
+}
+
+}  // namespace
+
+void ContainerLauncher::recover(std::vector<KnownContainer> known, Function<void(Result<std::vector<RecoveredContainer>>)> done) {
+  begin();
+  loop_.post([this, known = std::move(known), done = std::move(done)]() mutable {
+    spawn(recover_flow(std::move(known)), [this, done = std::move(done)](auto result) mutable {
+      done(std::move(result));
+      end();
+    });
+  });
+}
+
+Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(std::vector<KnownContainer> known) {
+  using Fate = RecoveredContainer::Fate;
+  std::vector<RecoveredContainer> out;
+  std::vector<ContainerPtr> running;
+  std::vector<std::string> ended;
+  std::set<std::string> listed;
+
+  // 1. What became of each: alive under its identity, or what its supervisor wrote down.
+  for (KnownContainer& k : known) {
+    const std::string id = k.spec.container_id;
+    listed.insert(id);
+    pinned_.insert(k.spec.sandbox);
+    const auto record = read_record(record_path(id));
+    RecoveredContainer r;
+    r.container_id = id;
+    if (k.identity) {
+      base::Fd pidfd = same_process(k.identity->supervisor_pid, k.identity->supervisor_start, record ? record->boot : std::string());
+      if (pidfd) {
+        auto c = std::make_shared<Container>();
+        c->spec = std::move(k.spec);
+        c->identity = *k.identity;
+        c->spawned.supervisor_pid = k.identity->supervisor_pid;
+        c->spawned.pidfd = std::move(pidfd);
+        r.fate = Fate::running;
+        running.push_back(std::move(c));
+      } else if (record && record->supervisor_pid == k.identity->supervisor_pid) {
+        r.fate = Fate::exited;
+        r.exit.wait_status = record->wait_status;
+        if (!record->wait_status)
+          r.exit.message = record->boot == boot_id() ? "the container's supervisor was killed" : "the machine was restarted";
+      }
+    }
+    if (r.fate != Fate::running) {
+      co_await end_leftover(record_path(id));
+      ended.push_back(id);
+    }
+    out.push_back(std::move(r));
+  }
+
+  // 2. Records nobody asked about: containers of a launch that was never remembered.
+  std::error_code e;
+  std::vector<std::string> unknown;
+  for (std::filesystem::directory_iterator it(options_.work_dir + "/meta/containers", e), end; !e && it != end; it.increment(e))
+    if (!listed.count(it->path().filename().string())) unknown.push_back(it->path().filename().string());
+  for (const auto& id : unknown) {
+    co_await end_leftover(record_path(id));
+    ::unlink(record_path(id).c_str());
+    ended.push_back(id);
+  }
+
+  // 3. The isolators learn what lives; what else they find is cleaned up.
+  for (module::Instance* isolator : options_.isolators) {
+    fb::isolator::RecoverT body;
+    for (const auto& c : running) {
+      auto k = std::make_unique<fb::isolator::KnownT>();
+      k->container_id = c->spec.container_id;
+      k->pid = c->spawned.supervisor_pid;
+      k->sandbox = c->spec.sandbox;
+      if (c->spec.task) k->task = std::make_unique<fb::TaskInfoT>(*c->spec.task);
+      body.containers.push_back(std::move(k));
+    }
+    auto reply = co_await ask(isolator, GANTRY_METHOD_RECOVER, pack(body));
+    if (!reply) {
+      base::log_error("agent", isolator->id() + " could not recover: " + reply.error().message);
+      continue;
+    }
+    if (const auto* recovered = view<fb::isolator::Recovered>(Bytes(*reply)); recovered && recovered->orphans()) {
+      std::vector<std::string> orphans;
+      for (const auto* orphan : *recovered->orphans()) orphans.emplace_back(text(orphan));
+      for (const auto& orphan : orphans) {
+        base::log_info("agent", "cleaning up a container that nobody knows", {{"container", orphan}, {"isolator", isolator->id()}});
+        co_await cleanup(isolator, orphan);
+      }
+    }
+  }
+  for (const auto& id : ended)
+    for (auto it = options_.isolators.rbegin(); it != options_.isolators.rend(); ++it) co_await cleanup(*it, id);
+
+  // 4. Those that run are ours again.
+  for (const auto& c : running) {
+    for (module::Instance* isolator : options_.isolators)
+      c->undo.push_back([this, isolator, name = c->spec.container_id] { return cleanup(isolator, name); });
+    if (c->spec.task && c->spec.task->command) {
+      // For run_in: as at the launch, but for what the isolators added to the environment and their cgroup files.
+      if (const auto account = find_account(options_.switch_user ? c->spec.user : std::string()))
+        if (auto how = describe(*c, *account)) c->how = std::move(*how);
+    }
+    c->how.namespaces = namespaces_of(c->spawned.supervisor_pid);
+    c->phase = Container::Phase::running;
+    containers_[c->spec.container_id] = c;
+    watch_limits(c);
+    watch_exit(c);
+  }
+  co_return out;
+}
+
+// Kills what a record names, if it is alive, and waits for its end.
+Task<void> ContainerLauncher::end_leftover(std::string path) {
+  const auto record = read_record(path);
+  if (!record) co_return;
+  const base::Fd pidfd = same_process(record->supervisor_pid, record->supervisor_start, record->boot);
+  if (!pidfd) co_return;
+  signal_pidfd(pidfd.get(), SIGUSR1);
+  const bool held = !record->wait_status && namespaces_of(record->supervisor_pid) != 0;
+  if (held) signal_pidfd(pidfd.get(), SIGKILL);  // first of its pid namespace: everything in it ends with it
+  co_await readable(pidfd.get());
+  (void)reap(pidfd.get());
+}
+
+}  // namespace gantry::agent

@@ -1,0 +1,32 @@
+// Sandboxes on disk: making them, and choosing which old ones to collect.
+#pragma once
+
+#include "kernel/agent/spawn.hpp"
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace gantry::agent {
+
+// Makes the directory and its parents, owned by the account (the last one only; parents are the agent's, mode 0755),
+// and points the `latest` link beside it to it. Blocks.
+[[nodiscard]] Status make_sandbox(const std::string& sandbox, const Account& account);
+
+struct GcRules {
+  base::Nanos delay = std::chrono::hours(24 * 7);
+  double headroom = 0.1;  // fraction of the disk that shall stay free
+};
+
+// How old a sandbox may become when `used` of its disk (0..1) is in use: delay x max(0, 1 - headroom - used).
+[[nodiscard]] base::Nanos allowed_age(const GcRules&, double used);
+
+struct GcResult {
+  std::size_t removed = 0;
+  std::vector<std::string> problems;  // one sentence each
+};
+// Deletes the sandboxes below work_dir/slaves that are too old, oldest first. `keep` are in use. The age counts from
+// the last change of the directory. Blocks, perhaps for long.
+[[nodiscard]] GcResult collect_sandboxes(const std::string& work_dir, const GcRules&, const std::set<std::string>& keep, base::Wall now);
+
+}  // namespace gantry::agent
