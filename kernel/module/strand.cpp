@@ -1,0 +1,189 @@
+#include "kernel/module/strand.hpp"
+
+#include "kernel/base/log.hpp"
+
+#include <condition_variable>
+#include <deque>
+
+namespace gantry::module {
+namespace {
+
+std::int64_t steady_ns() {
+  return std::chrono::duration_cast<base::Nanos>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+std::string_view to_string(Entry::What what) {
+  switch (what) {
+    case Entry::What::create: return "create";
+    case Entry::What::call: return "call";
+    case Entry::What::reply: return "reply";
+    case Entry::What::cancel: return "cancel";
+    case Entry::What::post: return "post";
+    case Entry::What::timer: return "timer";
+    case Entry::What::destroy: return "destroy";
+  }
+  return "entry";
+}
+
+// Threads and the strands that wait for one. Shared with the threads, so that a stuck one can be left behind.
+struct Pool {
+  std::mutex mutex;
+  std::condition_variable work;
+  std::condition_variable gone;
+  std::deque<StrandPtr> ready;
+  unsigned idle = 0;
+  unsigned alive = 0;
+  bool stopping = false;
+  std::vector<std::thread> threads;
+
+  static void start(const std::shared_ptr<Pool>& self, unsigned n) {
+    self->alive = n;
+    for (unsigned i = 0; i < n; ++i) self->threads.emplace_back([self] { self->work_loop(); });
+  }
+
+  void add(StrandPtr s) {
+    bool wake = false;
+    {
+      const std::lock_guard lock(mutex);
+      ready.push_back(std::move(s));
+      wake = idle > 0;
+    }
+    if (wake) work.notify_one();
+  }
+
+  void work_loop() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      ++idle;
+      work.wait(lock, [this] { return stopping || !ready.empty(); });
+      --idle;
+      if (ready.empty()) break;  // stopping, and nothing left
+      StrandPtr s = std::move(ready.front());
+      ready.pop_front();
+      lock.unlock();
+      const bool more = s->drain();
+      lock.lock();
+      if (more) ready.push_back(std::move(s));  // at the back: others get their turn
+    }
+    --alive;
+    gone.notify_all();
+  }
+
+  // True if all threads ended within `limit`; else they are detached and end on their own.
+  bool stop(base::Nanos limit) {
+    std::unique_lock lock(mutex);
+    stopping = true;
+    work.notify_all();
+    const bool ended = gone.wait_until(lock, std::chrono::steady_clock::now() + limit, [this] { return alive == 0; });
+    lock.unlock();
+    for (auto& t : threads) ended ? t.join() : t.detach();
+    return ended;
+  }
+};
+
+void Strand::post(const Entry& entry, Bytes bytes) {
+  if (box_.push(entry, bytes)) schedule();
+}
+
+void Strand::schedule() {
+  if (pool_) pool_->add(shared_from_this());
+  else
+    loop_->post([self = shared_from_this()] {
+      if (self->drain()) self->schedule();
+    });
+}
+
+bool Strand::drain() {
+  if (!box_.take(batch_)) return false;
+  // In the inline mode time stands still during an entry, and the real clock would make runs differ.
+  std::int64_t start = pool_ ? steady_ns() : 0;
+  for (const Entry& e : batch_.records) {
+    entry_.store(static_cast<std::uint64_t>(e.what) << 32 | e.method, std::memory_order_relaxed);
+    sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    entered_.store(start, std::memory_order_release);
+    runner_(e, batch_.bytes(e));
+    if (!pool_) continue;
+    const std::int64_t end = steady_ns();  // also the start of the next: one reading of the clock per entry
+    if (end - start > slow_ns_) slow_.fetch_add(1, std::memory_order_relaxed);
+    start = end;
+  }
+  entered_.store(0, std::memory_order_release);
+  return true;
+}
+
+struct Strands::Wake {
+  std::condition_variable cv;
+  bool stop = false;
+};
+
+Strands::Strands(Limits limits, OnStall on_stall)
+    : limits_(limits), on_stall_(std::move(on_stall)), shared_(std::make_shared<Pool>()), wake_(std::make_unique<Wake>()) {
+  if (!on_stall_)
+    on_stall_ = [](const Stall& s) {
+      base::log_warning(s.strand, "holds its strand; blocking work belongs in offload",
+                        {{"entry", std::string(to_string(s.what))},
+                         {"method", std::to_string(s.method)},
+                         {"ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(s.lasted).count())}});
+    };
+  Pool::start(shared_, limits_.threads ? limits_.threads : 1);
+  watchdog_ = std::thread([this] { watch(); });
+}
+
+Strands::Strands(base::Loop& loop) : loop_(&loop) {}
+
+Strands::~Strands() {
+  if (loop_) return;
+  {
+    const std::lock_guard lock(watch_mutex_);
+    wake_->stop = true;
+  }
+  wake_->cv.notify_all();
+  watchdog_.join();
+  own_.push_back(shared_);
+  for (const auto& pool : own_)
+    if (!pool->stop(std::chrono::seconds(1)))
+      base::log_error("module", "a module still holds its strand at the end of the daemon; its thread is left behind");
+}
+
+StrandPtr Strands::make(std::string name, bool own_thread, Strand::Runner runner) {
+  StrandPtr s(new Strand(std::move(name), std::move(runner)));
+  s->slow_ns_ = limits_.slow.count();
+  s->loop_ = loop_;
+  if (loop_) return s;
+  const std::lock_guard lock(mutex_);
+  if (own_thread) {
+    s->pool_ = own_.emplace_back(std::make_shared<Pool>());
+    Pool::start(s->pool_, 1);
+  } else {
+    s->pool_ = shared_;
+  }
+  std::erase_if(strands_, [](const auto& w) { return w.expired(); });
+  strands_.push_back(s);
+  return s;
+}
+
+void Strands::watch() {
+  std::unique_lock lock(watch_mutex_);
+  while (!wake_->cv.wait_until(lock, std::chrono::steady_clock::now() + limits_.poll, [this] { return wake_->stop; })) {
+    std::vector<StrandPtr> all;
+    {
+      const std::lock_guard guard(mutex_);
+      for (const auto& w : strands_)
+        if (auto s = w.lock()) all.push_back(std::move(s));
+    }
+    const std::int64_t now = steady_ns();
+    for (const auto& s : all) {
+      const std::int64_t entered = s->entered_.load(std::memory_order_acquire);
+      const std::uint64_t sequence = s->sequence_.load(std::memory_order_relaxed);
+      if (entered == 0 || now - entered < limits_.stall.count() || s->reported_ == sequence) continue;
+      s->reported_ = sequence;
+      s->stalls_.fetch_add(1, std::memory_order_relaxed);
+      const std::uint64_t e = s->entry_.load(std::memory_order_relaxed);
+      on_stall_({s->name_, static_cast<Entry::What>(e >> 32), static_cast<std::uint32_t>(e), base::Nanos(now - entered)});
+    }
+  }
+}
+
+}  // namespace gantry::module
