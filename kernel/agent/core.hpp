@@ -159,6 +159,7 @@ class Core {
 
   [[nodiscard]] const std::string& agent_id() const { return agent_id_; }
   [[nodiscard]] const std::string& master_id() const { return master_id_; }
+  [[nodiscard]] const std::string& boot_id() const { return options_.boot_id; }
   [[nodiscard]] const std::string& leader() const { return leader_; }
   [[nodiscard]] bool registered() const { return link_ == LinkState::registered; }
   [[nodiscard]] const fb::AgentInfoT& info() const { return options_.info; }

@@ -91,11 +91,10 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
   if (options_.switch_user) spec.user = info->command->user.empty() ? framework.user : info->command->user;
   spec.sandbox = task.sandbox;
   spec.task = info;
-  step.effects.emplace_back(effect::Launch{std::move(spec)});
-
   auto status = make_status(step, task, TaskState::TASK_STARTING);
   status.source = fb::Source::SOURCE_EXECUTOR;
   update(step, task, std::move(status));
+  step.effects.emplace_back(effect::Launch{std::move(spec)});
 }
 
 // A task that never got a container. Nothing of it is on disk: if the agent dies, the master finds it missing.

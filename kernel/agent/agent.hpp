@@ -1,0 +1,111 @@
+// The agent: the shell that gives the core time, a disk, a link to the master and a launcher.
+//
+// Stopping it leaves the tasks running; they are taken back by the next start in the same work_dir.
+#pragma once
+
+#include "kernel/agent/checkpoint.hpp"
+#include "kernel/agent/checks.hpp"
+#include "kernel/agent/core.hpp"
+#include "kernel/agent/detect.hpp"
+#include "kernel/agent/launcher.hpp"
+#include "kernel/agent/master_link.hpp"
+#include "kernel/base/loop.hpp"
+
+#include <gantry/control_generated.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace gantry::agent {
+
+struct AgentOptions {
+  std::string work_dir;                    // absolute; the journal goes to <work_dir>/agent, sandboxes to <work_dir>/slaves
+  std::string hostname;                    // empty: the machine's
+  int port = 5051;                         // as told to frameworks
+  std::string address;                     // host:port where sandboxes of this agent can be read
+  std::string version;
+  std::string principal, secret;
+  Resources resources;                     // by name over what is detected
+  std::vector<std::unique_ptr<fb::AttributeT>> attributes;
+  bool switch_user = true;
+  std::string boot_id;                     // empty: the machine's
+  std::uint64_t seed = 0;                  // 0: random
+  base::Nanos sync_interval = std::chrono::seconds(1);  // of the journal, against power cuts; 0 = never
+  base::Nanos backoff_first = std::chrono::seconds(1), backoff_max = std::chrono::seconds(60);
+  base::Nanos default_grace = std::chrono::seconds(3);
+};
+
+// Everything on the loop's thread. The parts outlive the agent.
+class Agent {
+ public:
+  Agent(base::Loop& loop, AgentOptions options, Disk& disk, Launcher& launcher, MasterLink& link, Probes probes);
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  // Opens the journal and begins recovery; connects when that is over and a leader is known. An error is one sentence for
+  // the operator, and nothing has been started.
+  Status start();
+  // Stops without ending tasks: what is on disk is complete at any time.
+  void stop();
+
+  // Who leads, from the election; empty: nobody.
+  void leader(const std::string& address);
+  // Runs once when the agent's work is over: told to shut down, or refused for good (failed).
+  void on_stopped(std::function<void(const std::string& message, bool failed)> fn) { on_stopped_ = std::move(fn); }
+
+  // ---- questions (control.fbs)
+  // Answers AskTasks, ReadFile and KillTask; false for the others, then reply is not called.
+  bool answer(const fb::control::Question& question, Function<void(fb::control::AnswerT)> reply);
+  // Fills what an agent knows: agent_id, master_id, leader, registered, tasks, warnings.
+  void describe(fb::control::StatusT& status) const;
+  void metrics(fb::control::MetricsT& metrics) const;
+
+  [[nodiscard]] const Core& core() const { return *core_; }
+
+ private:
+  void feed(Event event);
+  void execute(Effects effects);
+  void retry_journal();
+  void sync_later();
+  void compact_if_wanted();
+  void rearm();
+  void launch(LaunchSpec spec);
+  void run_check(effect::RunCheck check);
+  void recover(std::vector<KnownContainer> known);
+  // Wraps a callback so that it does nothing once this agent has stopped.
+  template <class F>
+  auto guarded(F fn);
+
+  base::Loop& loop_;
+  AgentOptions options_;
+  Disk& disk_;
+  Launcher& launcher_;
+  MasterLink& link_;
+  Probes probes_;
+  std::unique_ptr<Core> core_;
+  std::unique_ptr<Journal> journal_;
+  std::shared_ptr<bool> alive_;
+
+  std::deque<Event> events_;
+  bool feeding_ = false;
+  base::TimerId timer_ = 0;
+  base::Instant timer_due_ = base::Instant::max();
+
+  // The journal in trouble: entries that wait to be written, in order.
+  std::deque<fb::record::EntryT> waiting_;
+  bool journal_failed_ = false;
+  base::TimerId retry_timer_ = 0;
+  base::TimerId sync_timer_ = 0;
+  bool syncing_ = false, dirty_ = false;
+
+  std::function<void(const std::string&, bool)> on_stopped_;
+};
+
+// Reads a file below `root` (files.cpp). Never leaves it, whatever links the path holds. length is capped at 1 MiB.
+[[nodiscard]] Result<fb::control::FileDataT> read_sandbox_file(const std::string& root, const std::string& path,
+                                                               std::int64_t offset, std::uint32_t length);
+
+}  // namespace gantry::agent
