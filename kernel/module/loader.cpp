@@ -5,6 +5,7 @@
 #include <boost/dll/shared_library.hpp>
 #include <openssl/evp.h>
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -76,7 +77,9 @@ void* map_library(const std::string& path, std::string& error) {
   boost::dll::fs::error_code ec;
   library.load(path, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local, ec);
   if (ec) {
-    error = ec.message();
+    // Boost drops the dynamic linker's own words, which name the missing library or symbol.
+    const char* why = ::dlerror();
+    error = why ? why : ec.message();
     return nullptr;
   }
   if (!library.has(GANTRY_MODULE_SYMBOL)) {
