@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cassert>
 #include <condition_variable>
+#include <csignal>
 #include <cstring>
 #include <deque>
 #include <fcntl.h>
@@ -288,7 +289,16 @@ class AsioLoop final : public RealLoop {
 
 }  // namespace
 
-std::unique_ptr<RealLoop> make_real_loop(unsigned blocking_threads) { return std::make_unique<AsioLoop>(blocking_threads); }
+std::unique_ptr<RealLoop> make_real_loop(unsigned blocking_threads) {
+  // OpenSSL writes with write(2). A handler instead of SIG_IGN: exec resets it, so that tasks start with the default.
+  struct sigaction pipe{};
+  if (::sigaction(SIGPIPE, nullptr, &pipe) == 0 && pipe.sa_handler == SIG_DFL) {
+    pipe.sa_handler = [](int) {};
+    pipe.sa_flags = SA_RESTART;
+    ::sigaction(SIGPIPE, &pipe, nullptr);
+  }
+  return std::make_unique<AsioLoop>(blocking_threads);
+}
 
 std::uint64_t hold(RealLoop& loop, std::shared_ptr<void> object) { return static_cast<AsioLoop&>(loop).hold(std::move(object)); }
 void release(RealLoop& loop, std::uint64_t id) { static_cast<AsioLoop&>(loop).release(id); }

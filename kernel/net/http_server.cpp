@@ -1,0 +1,436 @@
+// HTTP/1.1 server. A connection is a state machine: read a request, hand it over, write the answer, begin again.
+#include "kernel/net/http_parse.hpp"
+#include "kernel/net/socket.hpp"
+
+#include "kernel/base/log.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <cerrno>
+#include <deque>
+#include <optional>
+#include <unordered_set>
+
+namespace gantry::net {
+namespace {
+
+constexpr base::Nanos linger = std::chrono::seconds(2);
+constexpr std::size_t pipeline_limit = 256u << 10;  // bytes read ahead while an answer is awaited
+constexpr std::size_t small_piece = 16u << 10;      // pieces below are gathered into one buffer
+
+class HttpConn;
+
+struct Server {
+  RealLoop& loop;
+  HttpServerOptions options;
+  // Shared, because the listener may end while the handler runs. Null: ended.
+  std::shared_ptr<Function<void(HttpRequest, HttpReplyPtr)>> handler;
+  std::unordered_set<HttpConn*> conns;
+};
+
+std::vector<char>& read_buffer() {
+  thread_local std::vector<char> buffer(64u << 10);
+  return buffer;
+}
+
+class HttpConn : public std::enable_shared_from_this<HttpConn> {
+ public:
+  HttpConn(std::shared_ptr<Server> server, base::Fd fd, std::string peer)
+      : server_(std::move(server)),
+        loop_(server_->loop),
+        peer_(std::move(peer)),
+        watch_(std::make_unique<FdWatch>(loop_, std::move(fd), [this] { readable(); }, [this] { writable(); })) {}
+  ~HttpConn() {
+    if (timer_) loop_.cancel(timer_);
+    server_->conns.erase(this);
+  }
+
+  void start() {
+    server_->conns.insert(this);
+    held_ = hold(loop_, shared_from_this());
+    new_parser();
+    set_deadline(server_->options.idle_timeout);
+    watch_->want_read();
+  }
+  // The listener has gone: an idle connection ends now, another after its answer.
+  void drain() {
+    keep_alive_ = false;
+    if (state_ == State::reading && !parser_->started()) close();
+  }
+  void refuse(unsigned status, std::string_view why) {
+    keep_alive_ = false;
+    head_ = false;
+    state_ = State::answering;
+    send(++serial_, status, {{"content-type", "text/plain"}}, std::string(why) + "\n");
+  }
+
+  // ---- the answer; `serial` tells which request it is for, so that a late one meets nobody
+
+  void send(std::uint64_t serial, unsigned status, std::vector<HttpHeader> headers, std::string body) {
+    if (!awaits(serial) || streaming_) return;
+    const bool no_body = head_ || status < 200 || status == 204 || status == 304;
+    for (const auto& h : headers)
+      if (same_name(h.name, "connection") && same_name(h.value, "close")) keep_alive_ = false;
+    queue(response_head(status, headers, {.keep_alive = keep_alive_, .length = body.size(), .wall = loop_.wall()}));
+    if (!no_body) queue(std::move(body));
+    finished();
+  }
+  bool begin(std::uint64_t serial, unsigned status, std::vector<HttpHeader> headers) {
+    if (!awaits(serial) || streaming_) return false;
+    if (eof_) {
+      close();
+      return false;
+    }
+    streaming_ = true;
+    // 1.0 knows no chunks: the end of the connection ends the answer.
+    if (http10_) keep_alive_ = false;
+    chunked_ = !http10_ && status != 204 && status != 304;
+    drop_body_ = head_ || status == 204 || status == 304;
+    queue(response_head(status, headers, {.chunked = chunked_, .keep_alive = keep_alive_, .length_known = false, .wall = loop_.wall()}));
+    flush_soon();
+    return true;
+  }
+  bool write(std::uint64_t serial, std::string piece) {
+    if (!awaits(serial) || !streaming_) return false;
+    if (drop_body_ || piece.empty()) return true;
+    // What the socket takes at once is not waiting; only a reader that is behind counts.
+    if (out_bytes_ + piece.size() > server_->options.max_stream_queue) {
+      flush();
+      if (!awaits(serial)) return false;
+      if (out_bytes_ > 0 && out_bytes_ + piece.size() > server_->options.max_stream_queue) {
+        base::log_warning("net", "cut off a client that reads its stream too slowly",
+                          {{"peer", peer_}, {"waiting", std::to_string(out_bytes_)}});
+        close();
+        return false;
+      }
+    }
+    if (chunked_) {
+      std::array<char, 24> head;
+      const int n = std::snprintf(head.data(), head.size(), "%zx\r\n", piece.size());
+      queue(std::string(head.data(), static_cast<std::size_t>(n)));
+      queue(std::move(piece));
+      queue("\r\n");
+    } else {
+      queue(std::move(piece));
+    }
+    flush_soon();
+    return true;
+  }
+  void end(std::uint64_t serial) {
+    if (!awaits(serial) || !streaming_) return;
+    if (chunked_ && !drop_body_) queue("0\r\n\r\n");
+    finished();
+  }
+  void on_gone(std::uint64_t serial, Function<void()> fn) {
+    if (awaits(serial) && !eof_) {
+      gone_ = std::move(fn);
+    } else if (serial > answered_) {
+      loop_.post(std::move(fn));  // gone before anybody asked
+    }
+  }
+  void dropped(std::uint64_t serial) {
+    if (!awaits(serial)) return;
+    if (streaming_) return close();  // an answer cut short must not look whole
+    gone_ = nullptr;
+    send(serial, 500, {{"content-type", "text/plain"}}, "the request was dropped without an answer\n");
+  }
+
+ private:
+  enum class State { reading, answering, lingering, closed };
+
+  bool awaits(std::uint64_t serial) const { return state_ == State::answering && serial == serial_; }
+
+  void new_parser() {
+    parser_.emplace(server_->options.max_header, server_->options.max_body);
+    continued_ = false;
+  }
+
+  // ---- reading
+
+  void readable() {
+    const auto self = shared_from_this();
+    auto& buffer = read_buffer();
+    for (int burst = 0; burst < 4; ++burst) {
+      const auto n = receive(watch_->fd(), buffer.data(), buffer.size());
+      if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+      if (n < 0) return close();
+      if (n == 0) return ended();
+      if (state_ == State::lingering) continue;
+      if (state_ == State::reading && in_.empty() && !parser_->started()) set_deadline(server_->options.request_timeout);
+      in_.append(buffer.data(), static_cast<std::size_t>(n));
+      process();
+      if (state_ == State::closed) return;
+      if (state_ == State::answering && in_.size() > pipeline_limit) {
+        paused_ = true;  // read on when the answer is out
+        return;
+      }
+      if (static_cast<std::size_t>(n) < buffer.size()) break;
+    }
+    watch_->want_read();
+  }
+
+  // The client will send no more. Requests it sent are still answered, streams have nobody to go to.
+  void ended() {
+    if (streaming_ || (state_ != State::answering && out_bytes_ == 0)) return close();
+    eof_ = true;
+    keep_alive_ = keep_alive_ && !in_.empty();
+    set_deadline(server_->options.idle_timeout);
+    if (auto fn = std::move(gone_)) fn();
+  }
+
+  void process() {
+    if (processing_) return;
+    processing_ = true;
+    // A client that pipelines without reading answers waits.
+    while (state_ == State::reading && !in_.empty() && out_bytes_ < pipeline_limit) {
+      const HttpProgress p = parser_->feed(in_);
+      in_.erase(0, p.consumed);
+      if (p.state == HttpProgress::State::bad) {
+        refuse(p.status, p.error);
+        break;
+      }
+      if (p.state == HttpProgress::State::more) {
+        if (parser_->awaits_continue() && !std::exchange(continued_, true)) {
+          queue("HTTP/1.1 100 Continue\r\n\r\n");
+          flush_soon();
+        }
+        // Only heads stay unconsumed: the request's own, which the parser limits, or a chunk's.
+        if (in_.size() > server_->options.max_header + 4096) refuse(431, "the header is larger than this server accepts");
+        if (eof_ && out_bytes_ == 0) close();
+        break;
+      }
+      keep_alive_ = parser_->keep_alive() && server_->handler != nullptr;
+      http10_ = parser_->http10();
+      HttpRequest request = parser_->take();
+      request.peer = peer_;
+      head_ = request.method == "HEAD";
+      streaming_ = chunked_ = drop_body_ = false;
+      state_ = State::answering;
+      no_deadline();
+      deliver(std::move(request), ++serial_);
+    }
+    processing_ = false;
+  }
+  void deliver(HttpRequest request, std::uint64_t serial);
+
+  // ---- writing
+
+  void queue(std::string piece) {
+    if (piece.empty()) return;
+    out_bytes_ += piece.size();
+    if (!out_.empty() && out_.back().size() + piece.size() <= small_piece) {
+      out_.back() += piece;
+    } else {
+      out_.push_back(std::move(piece));
+    }
+  }
+
+  void finished() {
+    answered_ = serial_;
+    gone_ = nullptr;
+    streaming_ = false;
+    if (eof_ && in_.empty()) keep_alive_ = false;
+    if (keep_alive_) {
+      state_ = State::reading;
+      new_parser();
+      set_deadline(in_.empty() ? server_->options.idle_timeout : server_->options.request_timeout);
+    } else {
+      state_ = State::lingering;
+      in_.clear();
+      set_deadline(server_->options.idle_timeout);
+    }
+    flush_soon();
+  }
+
+  // Everything written until the loop comes round leaves together.
+  void flush_soon() {
+    if (std::exchange(flush_pending_, true)) return;
+    loop_.post([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) {
+        self->flush_pending_ = false;
+        self->writable();
+      }
+    });
+  }
+  void writable() {
+    const auto self = shared_from_this();
+    flush();
+    if (state_ == State::reading) process();
+  }
+
+  void flush() {
+    if (!watch_ || state_ == State::closed) return;
+    const auto self = shared_from_this();
+    bool progress = false;
+    while (out_bytes_ > 0) {
+      std::array<iovec, 32> pieces;
+      std::size_t count = 0;
+      for (auto it = out_.begin(); it != out_.end() && count < pieces.size(); ++it, ++count) {
+        const std::size_t skip = count == 0 ? out_offset_ : 0;
+        pieces[count] = {it->data() + skip, it->size() - skip};
+      }
+      msghdr message{};
+      message.msg_iov = pieces.data();
+      message.msg_iovlen = count;
+      const auto n = ::sendmsg(watch_->fd(), &message, MSG_NOSIGNAL);
+      if (n < 0) {
+        if (errno == EINTR) continue;
+        if (errno != EAGAIN && errno != EWOULDBLOCK) return close();
+        // A reader that takes nothing for this long is cut off.
+        if (progress || !write_stalled_) set_deadline(server_->options.idle_timeout);
+        write_stalled_ = true;
+        watch_->want_write();
+        return;
+      }
+      progress = true;
+      out_bytes_ -= static_cast<std::size_t>(n);
+      out_offset_ += static_cast<std::size_t>(n);
+      while (!out_.empty() && out_offset_ >= out_.front().size()) {
+        out_offset_ -= out_.front().size();
+        out_.pop_front();
+      }
+    }
+    if (std::exchange(write_stalled_, false) && state_ == State::answering && !eof_) no_deadline();
+    if (state_ == State::lingering) {
+      // Waits for the client's end: closing with unread input would destroy the answer on its way.
+      if (eof_) return close();
+      if (!std::exchange(shut_, true)) {
+        ::shutdown(watch_->fd(), SHUT_WR);
+        set_deadline(linger);
+      }
+      watch_->want_read();
+    } else if (state_ == State::reading) {
+      if (std::exchange(paused_, false)) watch_->want_read();
+      if (eof_ && in_.empty()) close();
+    }
+  }
+
+  // ---- time: one timer, moved lazily
+
+  void set_deadline(base::Nanos d) {
+    deadline_ = loop_.now() + d;
+    if (timer_ && timer_at_ <= deadline_) return;
+    if (timer_) loop_.cancel(timer_);
+    arm();
+  }
+  void no_deadline() { deadline_ = base::Instant::max(); }
+  void arm() {
+    timer_at_ = deadline_;
+    timer_ = loop_.at(deadline_, [this] {
+      timer_ = 0;
+      if (deadline_ == base::Instant::max()) return;
+      if (loop_.now() < deadline_) return arm();
+      expired();
+    });
+  }
+  void expired() {
+    const auto self = shared_from_this();
+    if (state_ == State::reading && parser_->started() && out_bytes_ == 0) {
+      refuse(408, "the request did not arrive in time");
+    } else {
+      close();
+    }
+  }
+
+  void close() {
+    if (state_ == State::closed) return;
+    const auto self = shared_from_this();
+    const bool waiting = state_ == State::answering;
+    state_ = State::closed;
+    server_->conns.erase(this);
+    watch_.reset();
+    out_.clear();
+    out_bytes_ = 0;
+    if (timer_) loop_.cancel(std::exchange(timer_, 0));
+    // Posted: it may be the answer's own write() that found out.
+    if (waiting && gone_) loop_.post(std::move(gone_));
+    gone_ = nullptr;
+    release(loop_, held_);
+  }
+
+  const std::shared_ptr<Server> server_;
+  RealLoop& loop_;
+  const std::string peer_;
+  std::unique_ptr<FdWatch> watch_;
+  State state_ = State::reading;
+  std::uint64_t held_ = 0;
+
+  std::string in_;
+  std::optional<RequestParser> parser_;
+  bool continued_ = false, processing_ = false, paused_ = false, eof_ = false;
+
+  std::uint64_t serial_ = 0, answered_ = 0;
+  bool keep_alive_ = true, http10_ = false, head_ = false;
+  bool streaming_ = false, chunked_ = false, drop_body_ = false;
+  Function<void()> gone_;
+
+  std::deque<std::string> out_;
+  std::size_t out_offset_ = 0, out_bytes_ = 0;
+  bool flush_pending_ = false, write_stalled_ = false, shut_ = false;
+
+  base::Instant deadline_ = base::Instant::max(), timer_at_{0};
+  base::TimerId timer_ = 0;
+};
+
+class Reply final : public HttpReply {
+ public:
+  Reply(std::shared_ptr<HttpConn> conn, std::uint64_t serial) : conn_(std::move(conn)), serial_(serial) {}
+  ~Reply() override { conn_->dropped(serial_); }
+  void send(unsigned status, std::vector<HttpHeader> headers, std::string body) override {
+    conn_->send(serial_, status, std::move(headers), std::move(body));
+  }
+  bool begin(unsigned status, std::vector<HttpHeader> headers) override { return conn_->begin(serial_, status, std::move(headers)); }
+  bool write(std::string chunk) override { return conn_->write(serial_, std::move(chunk)); }
+  void end() override { conn_->end(serial_); }
+  void on_gone(Function<void()> fn) override { conn_->on_gone(serial_, std::move(fn)); }
+
+ private:
+  std::shared_ptr<HttpConn> conn_;
+  const std::uint64_t serial_;
+};
+
+void HttpConn::deliver(HttpRequest request, std::uint64_t serial) {
+  auto reply = std::make_shared<Reply>(shared_from_this(), serial);
+  const auto handler = server_->handler;
+  if (!handler) return reply->send(503, {}, "this server is stopping\n");
+  (*handler)(std::move(request), std::move(reply));
+}
+
+class HttpListener final : public Listener {
+ public:
+  HttpListener(std::shared_ptr<Server> server, std::unique_ptr<Acceptor> acceptor)
+      : server_(std::move(server)), acceptor_(std::move(acceptor)) {}
+  ~HttpListener() override {
+    // What the handler captured may be the caller; it ends after the callback that runs now, if one does.
+    server_->loop.post([handler = std::move(server_->handler)] {});
+    server_->handler = nullptr;
+    const std::vector<HttpConn*> conns(server_->conns.begin(), server_->conns.end());
+    for (HttpConn* c : conns) c->drain();
+  }
+  [[nodiscard]] const Address& address() const override { return acceptor_->address(); }
+
+ private:
+  std::shared_ptr<Server> server_;
+  std::unique_ptr<Acceptor> acceptor_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Listener>> serve_http(RealLoop& loop, const Address& address, Function<void(HttpRequest, HttpReplyPtr)> handler,
+                                             HttpServerOptions options) {
+  auto server = std::make_shared<Server>(
+      Server{loop, options, std::make_shared<Function<void(HttpRequest, HttpReplyPtr)>>(std::move(handler)), {}});
+  GANTRY_TRY(auto acceptor, Acceptor::make(loop, address, [server](base::Fd fd, std::string peer) {
+               // Even refusals take room for a moment; beyond that there is no answer at all.
+               if (server->conns.size() >= 2 * server->options.max_connections) return;
+               auto conn = std::make_shared<HttpConn>(server, std::move(fd), std::move(peer));
+               const bool full = server->conns.size() >= server->options.max_connections;
+               conn->start();
+               if (full) conn->refuse(503, "too many connections");
+             }));
+  return std::unique_ptr<Listener>(std::make_unique<HttpListener>(std::move(server), std::move(acceptor)));
+}
+
+}  // namespace gantry::net
