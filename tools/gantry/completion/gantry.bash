@@ -1,0 +1,63 @@
+# bash completion for gantry(1)
+_gantry() {
+  local cur prev words cword
+  if declare -F _init_completion >/dev/null; then
+    _init_completion -n = || return
+  else
+    words=("${COMP_WORDS[@]}") cword=$COMP_CWORD cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+  fi
+  local common="--address --services --principal --secret-file --json --color --help"
+  case $prev in
+    --secret-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --module-dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$cur"); return ;;
+    -a | --address | --services | --principal | --set | -n | --lines) return ;;
+  esac
+
+  # The command is what is no option and no option's value.
+  local i command="" sub="" operands=0 options=()
+  for ((i = 1; i < cword; i++)); do
+    case ${words[i]} in
+      -a | --address | --services | --principal | --secret-file | --color | --set | --module-dir | -n | --lines)
+        options+=("${words[i]}" "${words[i + 1]}")
+        ((i++))
+        ;;
+      -*) ;;
+      *)
+        if [[ -z $command ]]; then
+          command=${words[i]}
+        elif [[ -z $sub && $command =~ ^(app|task|module|config)$ ]]; then
+          sub=${words[i]}
+        else
+          ((operands++))
+        fi
+        ;;
+    esac
+  done
+
+  local choices=""
+  case "$command $sub" in
+    " ") choices="status agents frameworks app task module config version" ;;
+    "app ") choices="deploy list show scale restart remove" ;;
+    "task ") choices="list log kill" ;;
+    "module ") choices="list" ;;
+    "config ") choices="check show fields" ;;
+    "app deploy")
+      [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- "$cur"; compgen -d -- "$cur"); return; }
+      common+=" --no-wait --force" ;;
+    "app show" | "app scale" | "app restart" | "app remove")
+      [[ $sub != show ]] && common+=" --no-wait --force"
+      ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never app list 2>/dev/null | awk 'NR > 1 && $1 ~ /^\// { print $1 }') ;;
+    "task list") common+=" --all" ;;
+    "task log" | "task kill")
+      [[ $sub == log ]] && common+=" --follow --stderr --lines"
+      ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never task list 2>/dev/null | awk 'NR > 1 && $2 ~ /^TASK_/ { print $1 }') ;;
+    "config check" | "config show")
+      [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -- "$cur"); return; }
+      common+=" --set --module-dir" ;;
+    "config fields") common+=" --module-dir"; choices="kernel" ;;
+  esac
+  [[ $cur == -* ]] && choices=$common
+  mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$cur")
+}
+complete -F _gantry gantry

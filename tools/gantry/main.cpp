@@ -1,0 +1,168 @@
+// gantry: reads the command line; the work is in *_commands.cpp. CLI11 is compiled here only.
+#include "tools/gantry/cli.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <iostream>
+
+#include <unistd.h>
+
+namespace {
+
+using namespace gantry::cli;
+
+std::atomic<bool> interrupted{false};
+
+constexpr const char* footer = R"(
+Where things are:
+  gantryd    --address, else GANTRY_ADDRESS, else /run/gantry/gantry.sock, /var/lib/gantry/gantry.sock, 127.0.0.1:5060
+  services   --services, else GANTRY_SERVICES, else http://127.0.0.1:8080
+
+Exit codes:
+  0  done                     3  gantryd or the services API cannot be reached
+  1  the operation failed     4  what was named does not exist
+  2  wrong usage              5  not allowed, or credentials are missing
+
+Examples:
+  gantry status
+  gantry app deploy web.json && gantry app show web
+  gantry app scale web 5
+  gantry task log -f web.1f2e
+  gantry config check /etc/gantry/gantry.toml)";
+
+std::string environment(const char* name) {
+  const char* v = std::getenv(name);
+  return v ? v : "";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, [](int) {
+    // The second one is meant.
+    if (interrupted.exchange(true)) ::_exit(exit_interrupted);
+  });
+  std::signal(SIGPIPE, SIG_IGN);
+
+  Context c{&std::cout, &std::cerr};
+  c.interrupted = &interrupted;
+  c.address = environment("GANTRY_ADDRESS");
+  c.services = environment("GANTRY_SERVICES");
+  c.principal = environment("GANTRY_PRINCIPAL");
+  std::string secret_file = environment("GANTRY_SECRET_FILE");
+  std::string color = "auto";
+
+  CLI::App app{"gantry: look at and change a Gantry cluster", "gantry"};
+  app.footer(footer);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.option_defaults()->always_capture_default(false);
+  app.add_option("-a,--address", c.address, "gantryd: host:port or the path of its socket")->type_name("ADDRESS");
+  app.add_option("--services", c.services, "URL of the services API (app commands)")->type_name("URL");
+  app.add_option("--principal", c.principal, "Name to authenticate with (GANTRY_PRINCIPAL)")->type_name("NAME");
+  app.add_option("--secret-file", secret_file, "File whose first line is the secret (GANTRY_SECRET_FILE)")->type_name("FILE");
+  app.add_flag("--json", c.json, "Print JSON, for programs");
+  app.add_option("--color", color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->type_name("WHEN");
+  app.set_version_flag("-V,--version", "gantry " GANTRY_VERSION);
+
+  std::function<int()> run;
+  const auto command = [&](CLI::App& parent, const char* name, const char* help, std::function<int()> fn) {
+    CLI::App* sub = parent.add_subcommand(name, help);
+    sub->fallthrough();
+    sub->callback([&run, fn = std::move(fn)] { run = fn; });
+    return sub;
+  };
+  const auto group = [&](const char* name, const char* help) {
+    CLI::App* sub = app.add_subcommand(name, help);
+    sub->fallthrough();
+    sub->require_subcommand(1);
+    return sub;
+  };
+
+  command(app, "status", "What the daemon is and how it fares", [&] { return status(c); });
+  command(app, "agents", "The machines of the cluster: what they have and what is used", [&] { return agents(c); });
+  command(app, "frameworks", "The frameworks that receive offers", [&] { return frameworks(c); });
+
+  DeployOptions deploy;
+  bool no_wait = false;
+  std::string file, id;
+  unsigned instances = 0;
+  const auto changing = [&](CLI::App* sub) {
+    sub->add_flag("--no-wait", no_wait, "Do not wait until the deployment has ended");
+    sub->add_flag("--force", deploy.force, "Replace a deployment that is under way");
+    return sub;
+  };
+  const auto options = [&] {
+    deploy.wait = !no_wait;
+    return deploy;
+  };
+  CLI::App* apps = group("app", "Applications: deploy, look, change, remove");
+  changing(command(*apps, "deploy", "Create or update applications from a JSON file (Marathon's format); - is standard input",
+                   [&] { return app_deploy(c, file, options()); }))
+      ->add_option("FILE", file, "One application, or a list of them")
+      ->required();
+  command(*apps, "list", "All applications", [&] { return app_list(c); });
+  command(*apps, "show", "One application and its instances", [&] { return app_show(c, id); })->add_option("ID", id, "For example web or /team/web")->required();
+  CLI::App* scaling = changing(command(*apps, "scale", "Change the number of instances", [&] { return app_scale(c, id, instances, options()); }));
+  scaling->add_option("ID", id, "The application")->required();
+  scaling->add_option("N", instances, "How many instances; 0 suspends it")->required()->check(CLI::Range(0u, 1'000'000u));
+  changing(command(*apps, "restart", "Replace all instances, as gently as an update", [&] { return app_restart(c, id, options()); }))
+      ->add_option("ID", id, "The application")
+      ->required();
+  changing(command(*apps, "remove", "Stop all instances and forget the application", [&] { return app_remove(c, id, options()); }))
+      ->add_option("ID", id, "The application")
+      ->required();
+
+  bool all = false;
+  LogOptions log;
+  CLI::App* tasks = group("task", "Tasks: list, read their output, kill");
+  command(*tasks, "list", "Running tasks", [&] { return task_list(c, all); })->add_flag("--all", all, "Finished ones too");
+  CLI::App* logging = command(*tasks, "log", "What a task has written", [&] { return task_log(c, log); });
+  logging->add_option("TASK", log.task, "Its id, or the beginning of it")->required();
+  logging->add_flag("-f,--follow", log.follow, "Go on as it writes, until the task has ended");
+  logging->add_flag("--stderr", log.standard_error, "Its standard error instead of its standard output");
+  logging->add_option("-n,--lines", log.lines, "Only the last lines")->type_name("N")->check(CLI::Range(1u, 1'000'000u));
+  command(*tasks, "kill", "End a task; its framework may start another", [&] { return task_kill(c, log.task); })
+      ->add_option("TASK", log.task, "Its id, or the beginning of it")
+      ->required();
+
+  CLI::App* module = group("module", "Modules of the daemon");
+  command(*module, "list", "Modules, their state and counters", [&] { return modules(c); });
+
+  ConfigOptions config;
+  std::string fields = "kernel";
+  CLI::App* configuration = group("config", "Configuration: check it, show it, explain settings");
+  const auto reading = [&](CLI::App* sub) {
+    sub->add_option("--set", config.set, "KEY=VALUE on top of the files, for example kernel.log_level=debug")->type_name("KEY=VALUE")->allow_extra_args(false);
+    sub->add_option("--module-dir", config.module_dirs, "Where modules are sought")->type_name("DIR")->allow_extra_args(false);
+    return sub;
+  };
+  reading(command(*configuration, "check", "Find every mistake in a configuration, without a daemon and without running modules",
+                  [&] { return config_check(c, config); }))
+      ->add_option("FILE", config.file, "The main file; conf.d/*.toml beside it is read too (default /etc/gantry/gantry.toml)");
+  reading(command(*configuration, "show", "The whole configuration with defaults: the daemon's own, or that of FILE", [&] { return config_show(c, config); }))
+      ->add_option("FILE", config.file, "The main file");
+  reading(command(*configuration, "fields", "What can be set in a module's table, or below [kernel]", [&] { return config_fields(c, fields, config); }))
+      ->add_option("TABLE", fields, "KIND.NAME, for example isolator.cgroups, or kernel (the default)");
+
+  command(app, "version", "The version of this program", [&] { return version(c); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int rc = app.exit(e, std::cout, std::cerr);
+    return rc == 0 ? exit_ok : exit_usage;
+  }
+  c.terminal = color == "always" || (color == "auto" && ::isatty(1) && environment("NO_COLOR").empty() && environment("TERM") != "dumb");
+  if (!secret_file.empty()) {
+    std::ifstream in(secret_file);
+    if (!std::getline(in, c.secret)) return report(c, gantry::fail(gantry::Code::invalid_argument, "cannot read a secret from " + secret_file));
+  }
+  const int rc = run ? run() : int{exit_usage};
+  std::cout.flush();
+  return rc;
+}
