@@ -72,7 +72,7 @@ typedef int32_t gantry_code;
 #define GANTRY_METHOD_START 1     /* empty body; after configure, dependencies are started */
 #define GANTRY_METHOD_STOP 2      /* empty body; drain, then complete; no further calls but destroy follow */
 #define GANTRY_METHOD_HEALTH 3    /* empty body; reply Health */
-#define GANTRY_METHOD_RECOVER 4   /* kind specific body; between configure and start */
+#define GANTRY_METHOD_RECOVER 4   /* kind specific body; once, before the first method of the kind */
 #define GANTRY_METHOD_CREDIT 5    /* body Credit; grants further chunks to a running stream */
 
 typedef struct gantry_call {

@@ -100,7 +100,7 @@ class Settings {
   std::map<std::string, const fb::SettingT*, std::less<>> by_key_;
 };
 
-// Lifecycle: create -> configure -> recover (if the kind has it) -> start -> calls -> stop -> destroy, all on the strand.
+// Lifecycle: create -> configure -> start -> recover (if the kind has it) -> calls -> stop -> destroy, all on the strand.
 // host() is valid from configure to the end of the destructor.
 class Module {
  public:
