@@ -124,6 +124,7 @@ void Agent::rearm() {
 
 void Agent::execute(Effects effects) {
   bool held = false;           // an entry of this step is not written: what depends on it must not be seen
+  std::string why_held;
   std::string refused;         // task whose launch could not be recorded
   for (Effect& e : effects) {
     if (auto* append = std::get_if<effect::Append>(&e)) {
@@ -143,10 +144,9 @@ void Agent::execute(Effects effects) {
         if (retry_timer_ == 0) retry_timer_ = loop_.after(journal_retry, guarded([this] { retry_journal(); }));
       }
       held = true;
+      why_held = problem;
       if (append->entry.type == fb::record::EntryType::INTENT) {
         refused = append->entry.task_id;
-        events_.push_back(event::LaunchFailed{append->entry.container_id, fb::Reason::REASON_CONTAINER_LAUNCH_FAILED,
-                                              "the agent cannot record the task: " + problem, true});
       } else {
         waiting_.push_back(std::move(append->entry));
       }
@@ -154,7 +154,12 @@ void Agent::execute(Effects effects) {
       // Status updates held back are sent by the core when the journal works again.
       if (!held) link_.send(send->frame);
     } else if (auto* launch_it = std::get_if<effect::Launch>(&e)) {
-      if (!held) launch(std::move(launch_it->spec));
+      if (!held) {
+        launch(std::move(launch_it->spec));
+      } else {
+        events_.push_back(event::LaunchFailed{launch_it->spec.container_id, fb::Reason::REASON_CONTAINER_LAUNCH_FAILED,
+                                              "the agent cannot record the task: " + why_held, !refused.empty()});
+      }
     } else if (auto* kill = std::get_if<effect::Kill>(&e)) {
       launcher_.kill(kill->container_id, kill->grace);  // also with a full disk: it may be what frees it
     } else if (auto* connect = std::get_if<effect::Connect>(&e)) {
