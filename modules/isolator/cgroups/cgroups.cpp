@@ -1,0 +1,217 @@
+#include "cgroups.hpp"
+
+#include <chrono>
+#include <cstdio>
+
+namespace gantry::isolator_cgroups {
+namespace {
+using namespace std::chrono_literals;
+
+// How long CLEANUP insists on an empty cgroup: a process may be stuck in the kernel.
+constexpr auto cleanup_patience = 20s;
+
+Status check_id(const flatbuffers::String* id) {
+  const auto name = text(id);
+  if (name.empty() || name[0] == '.' || name.find('/') != name.npos) return fail(Code::invalid_argument, "container_id \"" + std::string(name) + "\" cannot be the name of a cgroup");
+  return ok;
+}
+
+// Two agents on one machine have work directories of their own, so they do not see each other's containers as orphans.
+std::string tag_of(const std::string& work_dir) {
+  std::uint32_t hash = 2166136261u;
+  for (const char c : work_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  char out[9];
+  std::snprintf(out, sizeof out, "%08x", hash);
+  return out;
+}
+
+}  // namespace
+
+Cgroups::~Cgroups() = default;
+
+Task<Status> Cgroups::configure(Settings settings) {
+  quota_ = settings.flag("cpu_quota");
+  if (settings.reload()) co_return ok;
+  const std::string& root = settings.text("root");
+  if (root.empty() || root.front() == '/' || root.find("..") != root.npos)
+    co_return fail(Code::invalid_argument, "root = \"" + root + "\" must be a relative path without \"..\", such as \"gantry\"", "root");
+  prefix_ = settings.text("filesystem_root");
+  while (!prefix_.empty() && prefix_.back() == '/') prefix_.pop_back();
+  root_ = root + "/" + tag_of(settings.work_dir());
+  listener_ = std::make_unique<OomListener>([this](std::string id) { host().post([this, id = std::move(id)] { on_oom(id); }); });
+  co_return ok;
+}
+
+void Cgroups::open() {
+  if (opened_) return;
+  opened_ = true;
+  auto found = discover(prefix_, root_);
+  Status usable = found ? (*found)->open() : Status(found.error());
+  if (usable) {
+    cgroups_ = std::move(*found);
+    host().info("using cgroup v" + std::to_string(cgroups_->version()), {{"root", root_}});
+    return;
+  }
+  problem_ = "no cgroup rights: limits are not enforced (" + usable.error().message + "); run gantryd as root to enforce them";
+  host().warning(problem_);
+}
+
+Task<Status> Cgroups::start() {
+  open();
+  co_return ok;
+}
+
+Task<Status> Cgroups::stop() {
+  if (listener_) listener_->stop();
+  for (auto& [id, c] : containers_) c.watcher.complete();
+  containers_.clear();
+  if (cgroups_) cgroups_->close();  // stays while containers run
+  co_return ok;
+}
+
+Task<Result<fb::HealthT>> Cgroups::health() {
+  fb::HealthT h;
+  if (!problem_.empty()) {
+    h.state = fb::HealthState::DEGRADED;
+    h.message = problem_;
+  }
+  co_return h;
+}
+
+Task<Result<fb::isolator::RecoveredT>> Cgroups::recover(Request<fb::isolator::Recover> request) {
+  open();
+  fb::isolator::RecoveredT out;
+  if (!cgroups_) co_return out;
+  std::map<std::string_view, const fb::isolator::Known*> known;
+  if (request->containers())
+    for (const auto* k : *request->containers()) known[text(k->container_id())] = k;
+  for (const auto& id : cgroups_->list()) {
+    if (known.count(id)) adopt(id);
+    else out.orphans.push_back(id);
+  }
+  co_return out;
+}
+
+Task<Result<fb::isolator::PreparedT>> Cgroups::prepare(Request<fb::isolator::Prepare> request) {
+  fb::isolator::PreparedT out;
+  out.no_attach = true;
+  open();
+  if (!cgroups_) co_return out;
+  GANTRY_CO_CHECK(check_id(request->container_id()));
+  const std::string id(text(request->container_id()));
+  fb::TaskInfoT task;
+  if (request->task()) request->task()->UnPackTo(&task);
+  GANTRY_CO_CHECK(cgroups_->create(id, limits_of(task.resources, task.limits, quota_)));
+  adopt(id);
+  out.enter_files = cgroups_->enter_files(id);
+  out.cgroup_kill = cgroups_->kill_path(id);
+  co_return out;
+}
+
+void Cgroups::adopt(const std::string& id) {
+  if (containers_.count(id)) return;
+  Container& c = containers_[id];
+  c.requested_mb = static_cast<double>(cgroups_->memory(id).limit) / 1048576.0;
+  auto source = cgroups_->oom_source(id);
+  Status added = source ? listener_->add(id, *source) : Status(source.error());
+  // Not fatal: the count is looked at again when the container ends.
+  if (!added) host().warning("out-of-memory of a container will be seen only when it ends: " + added.error().message, {{"container", id}});
+  if (cgroups_->oom_kills(id) > 0) report_oom(id, c);  // while we were away
+}
+
+void Cgroups::on_oom(const std::string& id) {
+  const auto it = containers_.find(id);
+  if (it == containers_.end() || it->second.reported || it->second.pending) return;
+  // v2 tells of other things through the same file; v1 tells before it kills.
+  if (cgroups_->version() == 2 && cgroups_->oom_kills(id) == 0) return;
+  report_oom(id, it->second);
+}
+
+void Cgroups::report_oom(const std::string& id, Container& c) {
+  if (c.reported) return;
+  const MemoryFigures m = cgroups_->memory(id);
+  fb::isolator::LimitedT limited;
+  limited.reason = fb::Reason::REASON_CONTAINER_LIMITATION_MEMORY;
+  char text[160];
+  std::snprintf(text, sizeof text, "Memory limit exceeded: Requested: %.0f MB, maximum used: %.0f MB", c.requested_mb, static_cast<double>(m.peak) / 1048576.0);
+  limited.message = text;
+  auto r = std::make_unique<fb::ResourceT>();
+  r->name = "mem";
+  r->type = fb::ValueType::SCALAR;
+  r->scalar = c.requested_mb;
+  limited.resources.push_back(std::move(r));
+  if (c.watcher.open()) {
+    c.reported = true;
+    c.watcher.more(pack(limited));
+  } else {
+    c.pending = std::move(limited);
+  }
+}
+
+void Cgroups::watch(Request<fb::isolator::Watch> request, Responder responder) {
+  const std::string id(text(request->container_id()));
+  if (!cgroups_ || !check_id(request->container_id()) || (!containers_.count(id) && !cgroups_->exists(id))) {
+    responder.complete();
+    return;
+  }
+  adopt(id);
+  Container& c = containers_[id];
+  if (c.pending && !c.reported) {
+    responder.more(pack(*c.pending));
+    c.reported = true;
+    c.pending.reset();
+  }
+  c.watcher.complete();  // a second watcher takes over
+  c.watcher = std::move(responder);
+}
+
+void Cgroups::cancelled(std::uint64_t token) {
+  for (auto& [id, c] : containers_)
+    if (c.watcher.open() && c.watcher.token() == token) c.watcher.complete();
+}
+
+Task<Status> Cgroups::update(Request<fb::isolator::Update> request) {
+  if (!cgroups_) co_return ok;
+  GANTRY_CO_CHECK(check_id(request->container_id()));
+  const std::string id(text(request->container_id()));
+  const auto it = containers_.find(id);
+  if (it == containers_.end()) co_return fail(Code::not_found, "container " + id + " has no cgroup here");
+  fb::isolator::UpdateT body;
+  request->UnPackTo(&body);
+  const Limits limits = limits_of(body.resources, body.limits, quota_);
+  GANTRY_CO_CHECK(cgroups_->apply(id, limits));
+  it->second.requested_mb = static_cast<double>(cgroups_->memory(id).limit) / 1048576.0;
+  co_return ok;
+}
+
+Task<Result<fb::isolator::UsagesT>> Cgroups::usage(Request<fb::isolator::UsageRequest> request) {
+  fb::isolator::UsagesT out;
+  if (!cgroups_ || !request->container_ids()) co_return out;
+  for (const auto* id : *request->container_ids()) {
+    const std::string name(text(id));
+    if (containers_.count(name)) out.usages.push_back(std::make_unique<fb::isolator::UsageT>(cgroups_->usage(name)));
+  }
+  co_return out;
+}
+
+Task<Status> Cgroups::cleanup(Request<fb::isolator::Cleanup> request) {
+  if (!cgroups_) co_return ok;
+  GANTRY_CO_CHECK(check_id(request->container_id()));
+  const std::string id(text(request->container_id()));
+  if (const auto it = containers_.find(id); it != containers_.end()) {
+    // The event may be on its way still; the count does not lie. The limitation leaves before this answer does.
+    if (!it->second.reported && cgroups_->oom_kills(id) > 0) report_oom(id, it->second);
+    it->second.watcher.complete();
+    listener_->remove(id);
+    containers_.erase(it);
+  }
+  const auto give_up = host().now() + cleanup_patience;
+  for (auto pause = 1ms;; pause = std::min(pause * 2, 200ms)) {
+    GANTRY_CO_TRY(const bool gone, cgroups_->remove(id));
+    if (gone) co_return ok;
+    if (host().now() >= give_up) co_return fail(Code::deadline_exceeded, "the cgroup of container " + id + " is still not empty: a process does not die");
+    co_await host().sleep(pause);
+  }
+}
+
+}  // namespace gantry::isolator_cgroups

@@ -1,0 +1,3 @@
+#include "cgroups.hpp"
+
+GANTRY_MODULE(gantry::isolator_cgroups::Cgroups, "cgroups")

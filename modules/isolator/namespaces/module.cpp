@@ -1,0 +1,3 @@
+#include "namespaces.hpp"
+
+GANTRY_MODULE(gantry::isolator_namespaces::Namespaces, "namespaces")
