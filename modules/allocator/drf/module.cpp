@@ -1,0 +1,3 @@
+#include "drf.hpp"
+
+GANTRY_MODULE(gantry::allocator_drf::Drf, "drf")
