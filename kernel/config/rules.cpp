@@ -1,6 +1,7 @@
 // Rules that look at more than one setting.
 #include "kernel/config/builder.hpp"
 #include "kernel/config/convert.hpp"
+#include "kernel/resource/resources.hpp"
 
 #include <algorithm>
 
@@ -50,6 +51,8 @@ void Builder::rules(const Node* kernel_table) {
     error(at(k.given("control") ? "control" : "work_dir"),
           "kernel.control: a unix socket's path has at most 107 characters, got " + k.text("control") + "; set control to a shorter path");
   if (k.text("work_dir").empty()) error(at("work_dir"), "kernel.work_dir: expected an absolute path, got \"\"");
+  if (const auto r = resource::Resources::parse(k.text("resources")); !r) error(at("resources"), "kernel.resources: " + r.error().message);
+  if (const auto a = resource::parse_attributes(k.text("attributes")); !a) error(at("attributes"), "kernel.attributes: " + a.error().message);
   for (const std::string& dir : k.list("module_dirs")) {
     if (!dir.starts_with('/')) error(at("module_dirs"), "kernel.module_dirs: expected absolute paths, got \"" + dir + "\"");
   }

@@ -114,9 +114,13 @@ class FakeDaemon {
     thread_ = std::thread([this, listener, answers = std::move(answers)] {
       const int fd = ::accept(listener, nullptr, nullptr);
       std::uint32_t size = 0;
-      if (::recv(fd, &size, 4, MSG_WAITALL) == 4) {
-        std::vector<std::uint8_t> body(size);
-        ::recv(fd, body.data(), size, MSG_WAITALL);
+      std::vector<std::uint8_t> body;
+      const auto frame = [&] {
+        if (::recv(fd, &size, 4, MSG_WAITALL) != 4) return false;
+        body.resize(size);
+        return ::recv(fd, body.data(), size, MSG_WAITALL) == static_cast<ssize_t>(size);
+      };
+      if (frame() && std::string(body.begin(), body.end()) == "gantry-control-1" && frame()) {
         const auto q = unpack<fb::control::Question>(body);
         for (fb::control::AnswerT a : answers) {
           if (a.id == 0) a.id = q->id;

@@ -18,6 +18,16 @@ namespace {
 
 constexpr std::uint32_t max_answer = 64u << 20;
 constexpr int timeout_s = 30;
+// The first frame of an operator's connection: agents and operators share the master's port (kernel/control.hpp).
+constexpr std::string_view preamble = "gantry-control-1";
+
+// A frame: the length, little-endian, then the payload.
+std::vector<std::uint8_t> frame_of(Bytes payload) {
+  std::vector<std::uint8_t> out(4 + payload.size());
+  for (std::size_t i = 0; i < 4; ++i) out[i] = static_cast<std::uint8_t>(payload.size() >> (8 * i));
+  if (!payload.empty()) std::memcpy(out.data() + 4, payload.data(), payload.size());
+  return out;
+}
 
 Error unreachable(const std::string& address, const std::string& why) {
   return fail(Code::unavailable, "cannot reach gantryd at " + address + ": " + why);
@@ -137,12 +147,8 @@ Status Daemon::ask(fb::control::QuestionT question, const std::function<void(con
   question.id = ++last_id_;
   question.principal = principal_;
   question.secret = secret_;
-  const Buffer body = pack(question);
-  const auto length = static_cast<std::uint32_t>(body.size());
-  std::vector<std::uint8_t> frame(4 + body.size());
-  for (int i = 0; i < 4; ++i) frame[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(length >> (8 * i));
-  std::memcpy(frame.data() + 4, body.data(), body.size());
-  GANTRY_CHECK(write(frame));
+  if (last_id_ == 1) GANTRY_CHECK(write(frame_of(as_bytes(preamble))));
+  GANTRY_CHECK(write(frame_of(pack(question))));
   for (;;) {
     std::uint8_t head[4];
     GANTRY_CHECK(read(head, 4));

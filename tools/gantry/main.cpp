@@ -1,6 +1,8 @@
 // gantry: reads the command line; the work is in *_commands.cpp. CLI11 is compiled here only.
 #include "tools/gantry/cli.hpp"
 
+#include "kernel/config/suggest.hpp"
+
 #include <CLI/CLI.hpp>
 
 #include <csignal>
@@ -33,6 +35,33 @@ Examples:
   gantry app scale web 5
   gantry task log -f web.1f2e
   gantry config check /etc/gantry/gantry.toml)";
+
+// "there is no command ...", where the trouble is a word that is none. CLI11 only says that something is missing.
+std::string unknown_command(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with('-')) {
+      const CLI::Option* option = word.find('=') == std::string::npos ? app.get_option_no_throw(word) : nullptr;
+      if (option && option->get_expected_min() > 0) ++i;
+      continue;
+    }
+    std::vector<std::string> names;
+    const CLI::App* next = nullptr;
+    for (const CLI::App* sub : at->get_subcommands(nullptr)) {
+      names.push_back(sub->get_name());
+      if (sub->get_name() == word) next = sub;
+    }
+    if (names.empty()) return {};
+    if (!next) {
+      const std::string parent = at == &app ? "" : at->get_name() + " ";
+      const std::string hint = gantry::config::did_you_mean(word, names);
+      return "there is no command \"" + parent + word + "\"" + (hint.empty() ? "; there are " + gantry::config::one_of(names) : hint);
+    }
+    at = next;
+  }
+  return {};
+}
 
 std::string environment(const char* name) {
   const char* v = std::getenv(name);
@@ -73,12 +102,14 @@ int main(int argc, char** argv) {
   const auto command = [&](CLI::App& parent, const char* name, const char* help, std::function<int()> fn) {
     CLI::App* sub = parent.add_subcommand(name, help);
     sub->fallthrough();
+    sub->footer("\nOptions of gantry itself (--address, --json, ...) work here too; see gantry --help.");
     sub->callback([&run, fn = std::move(fn)] { run = fn; });
     return sub;
   };
   const auto group = [&](const char* name, const char* help) {
     CLI::App* sub = app.add_subcommand(name, help);
     sub->fallthrough();
+    sub->footer("\ngantry " + std::string(name) + " COMMAND --help explains each.");
     sub->require_subcommand(1);
     return sub;
   };
@@ -154,6 +185,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
+    if (const std::string message = e.get_exit_code() ? unknown_command(app, argc, argv) : ""; !message.empty()) {
+      std::cerr << "gantry: " << message << "\n";
+      return exit_usage;
+    }
     const int rc = app.exit(e, std::cout, std::cerr);
     return rc == 0 ? exit_ok : exit_usage;
   }

@@ -171,18 +171,8 @@ Status copy_log(Context& c, const LogOptions& o) {
 int task_list(Context& c, bool all) {
   auto daemon = Daemon::find(c);
   if (!daemon) return report(c, daemon.error());
-  auto tasks = ask_tasks(*daemon, false, "");
+  auto tasks = ask_tasks(*daemon, all, "");
   if (!tasks) return report(c, tasks.error());
-  if (all) {
-    auto more = ask_tasks(*daemon, true, "");
-    if (!more) return report(c, more.error());
-    for (auto& t : *more) {
-      const bool known = std::any_of(tasks->begin(), tasks->end(), [&](const auto& o) { return o.framework_id == t.framework_id && id_of(o) == id_of(t); });
-      if (!known) tasks->push_back(std::move(t));
-    }
-  } else {
-    std::erase_if(*tasks, [](const auto& t) { return t.completed; });
-  }
   Table t({"TASK", "STATE", "HEALTH", "HOST", "FRAMEWORK", "CPUS", "MEM", "AGE", "MESSAGE"});
   JsonWriter w;
   w.open('{').key("tasks").open('[');

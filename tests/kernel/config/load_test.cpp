@@ -201,6 +201,12 @@ TEST_F(Load, FilesMustExist) {
   EXPECT_THAT(texts(load_file(base_ + "path = \"/none.so\"\n")), ElementsAre(HasSubstr("isolator.cgroups.path: there is no file /none.so")));
 }
 
+TEST_F(Load, ResourcesAndAttributes) {
+  EXPECT_TRUE(load_file("[kernel]\nresources = \"cpus:4;mem:100;ports:[1-2]\"\nattributes = \"rack:r1\"\n" + base_).config);
+  EXPECT_THAT(texts(load_file("[kernel]\nresources = \"cpus=4\"\nattributes = \"rack\"\n" + base_)),
+              ElementsAre(HasSubstr("g.toml:2:13: error: kernel.resources: "), HasSubstr("g.toml:3:14: error: kernel.attributes: ")));
+}
+
 TEST_F(Load, ModuleFilesThatAreNone) {
   dir_.write("modules/gantry-isolator-text.so", "hello");
   dir_.write("modules/gantry-isolator-alias.so", testing::library(manifest("isolator", "cgroups")));
