@@ -1,5 +1,7 @@
 #include "kernel/control.hpp"
 
+#include <algorithm>
+
 namespace gantry::kernel {
 
 fb::control::AnswerT problem(const fb::control::QuestionT& question, const Error& error) {
@@ -12,7 +14,7 @@ fb::control::AnswerT problem(const fb::control::QuestionT& question, const Error
   return answer;
 }
 
-void Control::serve(net::LinkPtr link, bool trusted, Bytes first) {
+void Control::serve(net::LinkPtr link, bool trusted) {
   net::Link* raw = link.get();
   links_[raw] = link;
   const std::weak_ptr<net::Link> weak = link;
@@ -22,11 +24,14 @@ void Control::serve(net::LinkPtr link, bool trusted, Bytes first) {
   link->on_closed([this, raw, alive = alive_](const Error&) {
     if (*alive) links_.erase(raw);
   });
-  if (!first.empty()) on_frame(link, trusted, first);
+}
+
+bool Control::is_preamble(Bytes frame) {
+  return frame.size() == control_preamble.size() && std::equal(frame.begin(), frame.end(), control_preamble.begin());
 }
 
 void Control::on_frame(const net::LinkPtr& link, bool trusted, Bytes frame) {
-  if (frame.size() == control_preamble.size() && std::equal(frame.begin(), frame.end(), control_preamble.begin())) return;
+  if (is_preamble(frame)) return;
   auto question = unpack<fb::control::Question>(frame);
   if (!question) {
     link->send(pack(problem({}, fail(Code::invalid_argument, "that frame is no question of this protocol; client and daemon may be of different releases"))));

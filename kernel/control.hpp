@@ -28,16 +28,17 @@ class Control final : public module::Service {
   Control(Handler handler, Authenticate authenticate) : handler_(std::move(handler)), authenticate_(std::move(authenticate)) {}
   ~Control() override { *alive_ = false; }
 
-  // Takes the connection over. `trusted`: a unix socket only its owner can open; questions need no credentials.
-  // `first`: a frame already read from it.
-  void serve(net::LinkPtr link, bool trusted, Bytes first = {});
+  // Takes a connection of a control listener over. `trusted`: a unix socket only its owner can open; questions need no
+  // credentials.
+  void serve(net::LinkPtr link, bool trusted);
+  // One frame of a connection somebody else owns.
+  void on_frame(const net::LinkPtr& link, bool trusted, Bytes frame);
+  [[nodiscard]] static bool is_preamble(Bytes frame);
 
   // QUERY: the body is a Question, the reply Answers. Modules are trusted as the kernel's own configuration.
   void request(const module::ServiceRequest& request, module::ServiceReply reply) override;
 
  private:
-  void on_frame(const net::LinkPtr& link, bool trusted, Bytes frame);
-
   Handler handler_;
   Authenticate authenticate_;
   std::unordered_map<net::Link*, net::LinkPtr> links_;

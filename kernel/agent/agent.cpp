@@ -91,6 +91,10 @@ void Agent::leader(const std::string& address) {
   if (core_ && *alive_) feed(event::Leader{address});
 }
 
+void Agent::shut_down(const std::string& message) {
+  if (core_ && *alive_) feed(event::ShutDown{message});
+}
+
 // ---- the core's turn
 
 void Agent::feed(Event event) {

@@ -53,6 +53,8 @@ class Agent {
 
   // Who leads, from the election; empty: nobody.
   void leader(const std::string& address);
+  // Ends all tasks, tells the master, then on_stopped runs.
+  void shut_down(const std::string& message);
   // Runs once when the agent's work is over: told to shut down, or refused for good (failed).
   void on_stopped(std::function<void(const std::string& message, bool failed)> fn) { on_stopped_ = std::move(fn); }
 

@@ -52,7 +52,7 @@ class ContainerLauncher final : public Launcher {
     Spawned spawned;
     Spawn how;                                   // kept for run_in
     // What has to be taken back, in order of success; unwound from the end by failure, kill and ordinary exit alike.
-    std::vector<Function<Task<void>()>> undo;
+    std::vector<Function<gantry::Task<void>()>> undo;
     std::vector<std::pair<module::Instance*, std::uint64_t>> watches;  // open WATCH calls
     std::uint64_t exit_watch = 0;
     bool kill_wanted = false;                    // while launching
@@ -65,31 +65,31 @@ class ContainerLauncher final : public Launcher {
   using ContainerPtr = std::shared_ptr<Container>;
 
   // launch.cpp
-  Task<void> launch_flow(ContainerPtr, Function<void(Started)> started);
-  Task<Status> launch_steps(ContainerPtr);
-  Task<Status> fetch(ContainerPtr);
-  Task<Status> prepare(ContainerPtr, std::uint32_t& attach_mask);
-  Task<void> unwind(ContainerPtr);
+  gantry::Task<void> launch_flow(ContainerPtr, Function<void(Started)> started);
+  gantry::Task<Status> launch_steps(ContainerPtr);
+  gantry::Task<Status> fetch(ContainerPtr);
+  gantry::Task<Status> prepare(ContainerPtr, std::uint32_t& attach_mask);
+  gantry::Task<void> unwind(ContainerPtr);
   Result<Spawn> describe(const Container&, const Account&) const;
   // container.cpp
   void watch_exit(ContainerPtr);
   void watch_limits(ContainerPtr);
-  Task<void> finish(ContainerPtr);
+  gantry::Task<void> finish(ContainerPtr);
   void kill_all(const ContainerPtr&);
-  Task<void> cleanup(module::Instance*, std::string container_id);
+  gantry::Task<void> cleanup(module::Instance*, std::string container_id);
   // reattach.cpp
-  Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
-  Task<void> end_leftover(std::string record_path);
+  gantry::Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
+  gantry::Task<void> end_leftover(std::string record_path);
   // beside.cpp
-  Task<Result<int>> run_beside(ContainerPtr, fb::CommandInfoT, base::Nanos timeout);
-  Task<Result<std::vector<fb::isolator::UsageT>>> ask_usage(std::vector<std::string>);
+  gantry::Task<Result<int>> run_beside(ContainerPtr, fb::CommandInfoT, base::Nanos timeout);
+  gantry::Task<Result<std::vector<fb::isolator::UsageT>>> ask_usage(std::vector<std::string>);
   void collect_later();
 
   // ---- small tools
   // One call that answers once, with a deadline.
-  Task<Result<Buffer>> ask(module::Instance*, std::uint32_t method, Buffer body);
+  gantry::Task<Result<Buffer>> ask(module::Instance*, std::uint32_t method, Buffer body);
   template <class F>
-  auto off(F work) -> Task<std::invoke_result_t<F>> {
+  auto off(F work) -> gantry::Task<std::invoke_result_t<F>> {
     using R = std::invoke_result_t<F>;
     auto result = std::make_shared<std::optional<R>>();
     Promise<bool> done;
@@ -97,7 +97,7 @@ class ContainerLauncher final : public Launcher {
     co_await done.get();
     co_return std::move(**result);
   }
-  Task<void> readable(int fd);
+  gantry::Task<void> readable(int fd);
   [[nodiscard]] std::string record_path(const std::string& container_id) const { return options_.work_dir + "/meta/containers/" + container_id; }
   ContainerPtr find(const std::string& id) const;
   void begin() { ++in_flight_; }

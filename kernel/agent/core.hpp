@@ -66,10 +66,11 @@ struct CheckDone { std::string container_id; std::uint64_t run = 0; bool healthy
 struct Tick {};
 struct Journal { bool ok = true; std::string message; };  // not ok: it cannot be written at present
 struct Kill { std::string framework_id, task_id; };       // by the operator
+struct ShutDown { std::string message; };               // by the operator: end all tasks, sign off, stop
 }  // namespace event
 using Event = std::variant<event::Start, event::Recovered, event::Leader, event::LinkUp, event::LinkDown, event::Frame,
                            event::Launched, event::LaunchFailed, event::Exited, event::CheckDone, event::Tick,
-                           event::Journal, event::Kill>;
+                           event::Journal, event::Kill, event::ShutDown>;
 
 // ---- effects, to be executed in order
 namespace effect {
@@ -204,6 +205,7 @@ class Core {
   void on(Step&, const event::LaunchFailed&);
   void on(Step&, const event::Exited&);
   void on(Step&, const event::Kill&);
+  void on(Step&, const event::ShutDown&);
   void running(Step&, Task&, bool resumed);
   void ended(Step&, Task&, const ExitInfo&);
   void finish(Step&, Task&, fb::TaskStatusT);

@@ -222,6 +222,8 @@ void Core::on_shutdown(Step& step, const fb::link::Shutdown& shutdown) {
   shut_down(step, "the master asked this agent to shut down: " + std::string(text(shutdown.message())), false);
 }
 
+void Core::on(Step& step, const event::ShutDown& e) { shut_down(step, e.message, false); }
+
 void Core::shut_down(Step& step, std::string message, bool failed) {
   if (stopping_) return;
   stopping_ = true;
