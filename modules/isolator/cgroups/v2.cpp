@@ -22,9 +22,10 @@ class V2 final : public Hierarchy {
   [[nodiscard]] int version() const override { return 2; }
 
   Status open() override {
-    const std::string offered = " " + read_file(mount_ + "/cgroup.controllers").value_or("") + " ";
+    std::string offered = " " + read_file(mount_ + "/cgroup.controllers").value_or("") + " ";
+    std::replace(offered.begin(), offered.end(), '\n', ' ');
     for (const char* wanted : {"cpu", "memory"})
-      if (offered.find(std::string(" ") + wanted) == offered.npos)
+      if (offered.find(std::string(" ") + wanted + " ") == offered.npos)
         return fail(Code::unavailable, std::string("the cgroup hierarchy at ") + mount_ + " does not have the controller " + wanted);
     GANTRY_CHECK(make_dirs(dir_));
     // From the top to our own: each level hands the controllers down.
