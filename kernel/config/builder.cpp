@@ -202,7 +202,7 @@ void Builder::module(const std::string& kind, const std::string& name, const Nod
 
   // Settings stand in the table itself or in its `config`; our own keys are taken out first.
   Node own = table;
-  std::erase_if(own.members, [](const auto& e) { return std::find(reserved.begin(), reserved.end(), e.first) != reserved.end(); });
+  std::erase_if(own.members, [](const auto& e) { return std::find(reserved.begin(), reserved.end(), e.key) != reserved.end(); });
   std::vector<const Node*> tables{&own};
   if (const Node* config = table.find("config")) {
     if (config->table()) {

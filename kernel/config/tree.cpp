@@ -35,11 +35,12 @@ Node convert(const toml::node& in, const std::string& file) {
     for (const auto& [key, value] : *t) {
       Node child = convert(value, file);
       child.key_where = place(key.source(), file);
-      out.members.emplace_back(std::string(key.str()), std::move(child));
+      out.members.push_back({std::string(key.str()), std::move(child)});
     }
     // toml++ sorts by name; people think in the order they wrote.
-    std::stable_sort(out.members.begin(), out.members.end(), [](const auto& x, const auto& y) {
-      return std::pair(x.second.key_where.line, x.second.key_where.column) < std::pair(y.second.key_where.line, y.second.key_where.column);
+    std::stable_sort(out.members.begin(), out.members.end(), [](const Member& x, const Member& y) {
+      const Where &a = x.value.key_where, &b = y.value.key_where;
+      return std::pair(a.line, a.column) < std::pair(b.line, b.column);
     });
   } else {
     out.kind = Node::Kind::date;
@@ -91,7 +92,7 @@ void merge(Node& base, Node&& over) {
   for (auto& [key, value] : over.members) {
     Node* old = base.find(key);
     if (!old) {
-      base.members.emplace_back(key, std::move(value));
+      base.members.push_back({key, std::move(value)});
     } else if (old->table() && value.table()) {
       merge(*old, std::move(value));
     } else {

@@ -5,10 +5,11 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace gantry::config {
+
+struct Member;
 
 struct Node {
   enum class Kind { string, integer, real, boolean, date, array, table };
@@ -19,14 +20,19 @@ struct Node {
   std::int64_t number = 0;
   double real = 0;
   bool flag = false;
-  std::vector<Node> items;                            // of an array
-  std::vector<std::pair<std::string, Node>> members;  // of a table, in order of the source
+  std::vector<Node> items;      // of an array
+  std::vector<Member> members;  // of a table, in order of the source
 
   [[nodiscard]] bool table() const { return kind == Kind::table; }
   [[nodiscard]] const Node* find(std::string_view key) const;
   [[nodiscard]] Node* find(std::string_view key);
   // "the string \"x\"", "the integer 5", "a table": how messages name what was found.
   [[nodiscard]] std::string describe() const;
+};
+
+struct Member {
+  std::string key;
+  Node value;
 };
 
 // Parses TOML text. The first syntax error is returned with its place.
