@@ -1,0 +1,3 @@
+#include "services.hpp"
+
+GANTRY_MODULE(gantry::framework_services::Services, "services")
