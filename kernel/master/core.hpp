@@ -11,6 +11,7 @@
 
 #include <gantry/allocator_generated.h>
 #include <gantry/control_generated.h>
+#include <gantry/record_generated.h>
 
 #include <map>
 #include <set>
@@ -51,7 +52,7 @@ class Core {
   // ---- views (inspect.cpp); cheap unless they say otherwise
   [[nodiscard]] std::size_t agent_count() const { return registered_; }          // registered now
   [[nodiscard]] std::size_t recovering_count() const { return recovering_; }      // known, not yet back
-  [[nodiscard]] std::size_t framework_count() const { return frameworks_.size(); }
+  [[nodiscard]] std::size_t framework_count() const { return framework_by_id_.size(); }
   [[nodiscard]] std::size_t task_count() const { return tasks_.size(); }          // live or not yet acknowledged
   [[nodiscard]] std::size_t offer_count() const { return offers_.size(); }
   [[nodiscard]] std::array<std::size_t, 14> task_states() const { return by_state_; }  // by fb::TaskState
@@ -77,7 +78,24 @@ class Core {
 
  private:
   friend struct CoreTest;
-  struct Pending;
+  // What to do once a record is stored.
+  struct Pending {
+    enum class Kind : std::uint8_t { nothing, admit, reregister, unreachable, depart, subscribe, remove_framework, accept };
+    Kind kind = Kind::nothing;
+    std::string id;               // of the agent or framework: handles may be reused meanwhile
+    Handle handle = 0, agent = 0;
+    LinkId link = 0;
+    StreamId stream = 0;
+    RequestId request = 0;
+    Buffer bytes;                 // the message that caused it
+    Blob info;
+    std::vector<RoleId> suppressed;
+    RoleId role{};
+    Resources before, after;      // accept: the pool without and with the reservation
+    std::size_t next_operation = 0;
+    std::uint32_t epoch = 0;
+    AgentState was = AgentState::recovered;
+  };
 
   // agents.cpp
   void on_frame(const AgentFrame& e);
@@ -138,7 +156,8 @@ class Core {
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
   void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
-  void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a);
+  void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a, std::size_t from);
+  void continue_accept(Pending& p, bool stored);
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info, bool only);
   [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool,
                                      Resources& needs) const;
@@ -175,6 +194,8 @@ class Core {
   void give_back(Handle agent, Handle framework, RoleId role, const Resources& r);  // from an offer or a task
   void note_held(Handle framework, RoleId role, const Resources& r, int sign);
   void replace_available(Handle agent, Resources now_available);
+  void note_name(resource::NameId name);
+  void note_role(RoleId role);
   void touch_agent(Handle agent);
   void touch_total(Handle agent);
   void touch_framework(Handle framework);
@@ -189,8 +210,8 @@ class Core {
   void persist(std::vector<store::Op> ops, Pending pending);
   void on_stored(Cookie cookie);
   void on_store_failed(const StoreFailed& e);
-  [[nodiscard]] store::Op agent_record(const Agent& a, fb::record::AgentFate fate, std::int64_t since) const;
-  [[nodiscard]] store::Op framework_record(std::string_view id, const Blob& info, bool removed) const;
+  [[nodiscard]] store::Op agent_record(std::string_view id, Bytes info, fb::record::AgentFate fate, std::int64_t since) const;
+  [[nodiscard]] store::Op framework_record(std::string_view id, Bytes info, bool removed) const;
   [[nodiscard]] store::Op reservation_record(std::string_view agent_id, const Resources& reserved) const;
   [[nodiscard]] Resources with_reservations(std::string_view agent_id, Resources total);
 
@@ -218,6 +239,7 @@ class Core {
   Index agent_by_id_, agent_by_link_, offer_by_number_, task_by_id_;
   std::unordered_map<std::string, Handle> framework_by_id_;
   std::unordered_map<StreamId, Handle> framework_by_stream_;
+  std::unordered_set<StreamId> opening_;  // streams whose framework is being stored
   std::deque<CompletedFramework> completed_;
   std::unordered_set<std::string> removed_ids_;
   std::deque<std::string> removed_order_;
@@ -225,11 +247,12 @@ class Core {
   std::array<std::size_t, 14> by_state_{};
 
   std::uint64_t next_agent_ = 0, next_framework_ = 0, next_offer_ = 0, next_cookie_ = 0, next_ping_ = 0;
+  std::uint32_t next_key_ = 0;
 
   // time
   struct Due {
     Instant at;
-    std::uint64_t what;
+    std::uint64_t what;  // offer number; or agent handle and key
   };
   std::deque<Due> pings_;         // constant period: a queue is a sorted list
   std::deque<Due> offer_expiry_;  // by offer number
@@ -257,10 +280,10 @@ class Core {
   };
   std::vector<RefusedBundle> filters_;
   std::vector<fb::allocator::Unfilter> unfilters_;
-  std::uint32_t names_told_ = 0, roles_told_ = 0;
   std::vector<RoleId> new_roles_;
-  std::unordered_set<std::uint32_t> known_names_, known_roles_;
   std::vector<resource::NameId> new_names_;
+  std::vector<bool> known_names_, known_roles_;
+  bool poke_ = false;              // time has passed that the allocator waited for
   std::unordered_map<Handle, Resources> returns_;  // came back while a round was under way
   std::unordered_map<Handle, Resources> shadow_;   // what the allocator still believes of agents that changed meanwhile
 

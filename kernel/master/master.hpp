@@ -87,8 +87,9 @@ class Master {
   // done may be empty; runs at once or, where something must be stored first, later.
   void call(Bytes call, std::function<void(Status)> done);
 
-  // ---- operators. AskStatus fills only the master's part; AskAgents, AskFrameworks, AskTasks, AskMetrics, KillTask.
-  // reply runs once or more (Answer.more). False: not a question for the master, reply was not touched.
+  // ---- operators: AskAgents, AskFrameworks, AskTasks, KillTask. Listings are built a page a turn of the loop, so that
+  // they never hold up scheduling; reply runs once or more (Answer.more). False: not a question for the master, reply was
+  // not touched (a status is composed by the kernel, with fill() and metrics()).
   bool ask(const fb::control::QuestionT& question, std::function<void(fb::control::AnswerT)> reply);
   void fill(fb::control::StatusT& status) const;
   [[nodiscard]] std::vector<MetricValue> metrics() const;
@@ -98,13 +99,22 @@ class Master {
 
  private:
   friend class ClusterService;
-  void start_recovery(std::uint64_t epoch);
-  void step(const Event& event);
+  struct Recovery;
+  struct Listing;
+  void open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta);
+  void read_records(std::shared_ptr<Recovery> r, std::size_t kind);
+  void end_recovery(std::shared_ptr<Recovery> r, Status status);
+  void step(const Event& event);                 // not while stepping_
+  void deliver(const Event& event) { step(event), drain(); }
   void drain();
+  // Runs fn now, or after what is being carried out; false: the term ended, fn is dropped.
+  void enter(Function<void()> fn);
+  void deliver_frame(LinkId link, Bytes frame);
+  void greet(LinkId link, Bytes frame);
   void execute(Effect& effect);
   void allocate(Buffer deltas);
   void arm(Instant at);
-  void continue_listing(std::shared_ptr<struct Listing> listing);
+  void continue_listing(std::shared_ptr<Listing> listing);
 
   base::Loop& loop_;
   MasterOptions options_;
@@ -113,9 +123,9 @@ class Master {
   LinkServer& links_;
   std::unique_ptr<ClusterService> service_;
   std::unique_ptr<Core> core_;
-  std::unique_ptr<Core> recovering_;
   std::string run_id_;
-  std::shared_ptr<std::uint64_t> epoch_;    // changes when the term ends: late callbacks compare
+  std::shared_ptr<std::uint64_t> term_;     // replaced when the term ends: late callbacks hold the old one, expired
+  std::shared_ptr<Recovery> recovery_;
   base::TimerId timer_ = 0;
   bool stepping_ = false;
   Effects effects_;

@@ -48,11 +48,12 @@ struct Agent {
   Resources available;             // what the allocator believes to be free, less this round's grants
   Handle first_task = 0, first_offer = 0;
   std::uint32_t tasks = 0;
+  std::uint32_t ping_key = 0;      // of its entry in the ping queue; 0 = none
+  std::uint32_t epoch = 0;         // changes when the books of the agent are opened anew
   std::int64_t since_wall = 0;     // unreachable or gone since
   AgentState state = AgentState::recovered;
   std::uint8_t missed = 0;         // pings without an answer
   bool heard = false;              // something came since the last ping
-  bool pinging = false;            // in the ping queue
   bool active = false;             // offers may be made of it
   bool dirty = false;              // in dirty_agents_
   bool send_total = false;

@@ -72,8 +72,7 @@ class ModuleStore final : public Store {
   std::shared_ptr<ModuleStore*> self_;  // emptied on destruction, so late replies find nobody
   std::deque<Waiting> waiting_;
   bool busy_ = false;
-  bool alone_ = false;  // a group was refused: send its members one by one to find whose fault it is
-  std::size_t alone_left_ = 0;
+  std::size_t alone_left_ = 0;  // commits at the front to send one by one: as a group they were refused
   Counters counters_;
 };
 

@@ -1,0 +1,329 @@
+// The conversation with the allocator: deltas out, rounds in, every grant checked against the books.
+//
+// Both sides keep the same `available` of each agent (allocator.fbs, "who counts what"). So while a round is under way
+// nothing is added to it: what comes back waits in returns_. If the books of an agent must change otherwise (it returned,
+// left, a grant was refused), shadow_ keeps what the allocator still believes, to know exactly what to take back.
+#include "kernel/master/core.hpp"
+
+#include <algorithm>
+
+namespace gantry::master {
+
+using base::Level;
+namespace al = fb::allocator;
+
+void Core::note_name(resource::NameId name) {
+  const auto i = static_cast<std::size_t>(name);
+  if (known_names_.size() <= i) known_names_.resize(i + 16);
+  if (known_names_[i]) return;
+  known_names_[i] = true;
+  new_names_.push_back(name);
+}
+void Core::note_role(RoleId role) {
+  if (role == RoleId::none) return;
+  const auto i = static_cast<std::size_t>(role);
+  if (known_roles_.size() <= i) known_roles_.resize(i + 16);
+  if (known_roles_[i]) return;
+  note_role(resource::parent_of(role));  // parents first
+  known_roles_[i] = true;
+  new_roles_.push_back(role);
+}
+
+void Core::note_held(Handle framework, RoleId role, const Resources& r, int sign) {
+  if (reset_ || !framework) return;  // reset: the whole state is about to be told
+  note_role(role);
+  for (const auto& q : r) {
+    note_name(q.name());
+    held_.emplace_back(framework, static_cast<std::uint32_t>(role), static_cast<std::uint32_t>(q.name()), 0, sign * q.value().amount());
+  }
+}
+
+void Core::give_back(Handle agent, Handle framework, RoleId role, const Resources& r) {
+  if (r.empty()) return;
+  note_held(framework, role, r, -1);
+  Agent& a = agents_[agent];
+  if (a.state != AgentState::registered && a.state != AgentState::marking) return;
+  if (in_flight_) {
+    returns_[agent] += r;
+  } else {
+    a.available += r;
+    touch_agent(agent);
+  }
+}
+
+void Core::replace_available(Handle h, Resources now_available) {
+  Agent& a = agents_[h];
+  if (in_flight_ && a.told) shadow_.try_emplace(h, std::move(a.available));
+  returns_.erase(h);
+  a.available = std::move(now_available);
+}
+
+void Core::touch_agent(Handle h) {
+  Agent& a = agents_[h];
+  if (a.dirty) return;
+  a.dirty = true;
+  dirty_agents_.push_back(h);
+}
+void Core::touch_total(Handle h) {
+  agents_[h].send_total = true;
+  touch_agent(h);
+}
+void Core::touch_framework(Handle h) {
+  Framework& f = frameworks_[h];
+  if (f.dirty) return;
+  f.dirty = true;
+  dirty_frameworks_.push_back(h);
+}
+void Core::agent_gone(Handle h) {
+  replace_available(h, {});
+  agents_[h].tell_gone = true;
+  touch_agent(h);
+}
+void Core::framework_gone(Handle h) {
+  frameworks_[h].tell_gone = true;
+  touch_framework(h);
+}
+
+void Core::flush_allocator() {
+  if (in_flight_ || now_ < allocator_retry_) return;
+  if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && held_.empty() && filters_.empty() && unfilters_.empty()) return;
+  out_->emplace_back(Allocate{build_deltas()});
+  in_flight_ = true;
+  poke_ = false;
+  wake_ = Instant::max();
+  ++counters_.rounds;
+}
+
+Buffer Core::build_deltas() {
+  if (reset_) {
+    held_.clear();
+    filters_.clear();
+    unfilters_.clear();
+    new_names_.clear();
+    new_roles_.clear();
+    known_names_.clear();
+    known_roles_.clear();
+    reset_ = false;
+    for (Handle h = 1; h < frameworks_.end(); ++h)
+      if (frameworks_.contains(h)) touch_framework(h);
+    for (Handle h = 1; h < agents_.end(); ++h) {
+      if (!agents_.contains(h)) continue;
+      if (agents_[h].state == AgentState::registered || agents_[h].tell_gone) touch_total(h);
+    }
+    for (Handle h = 1; h < tasks_.end(); ++h)
+      if (tasks_.contains(h) && !tasks_[h].released) note_held(tasks_[h].framework, tasks_[h].role, tasks_[h].resources, +1);
+    for (Handle h = 1; h < offers_.end(); ++h)
+      if (offers_.contains(h)) note_held(offers_[h].framework, offers_[h].role, offers_[h].resources, +1);
+    for (const auto& [cookie, p] : pending_)
+      if (p.kind == Pending::Kind::accept) note_held(p.handle, p.role, p.before, +1);
+    reset_ = true;
+  }
+  flatbuffers::FlatBufferBuilder b(1024 + 160 * dirty_agents_.size() + 24 * held_.size());
+  std::vector<flatbuffers::Offset<al::AgentDelta>> agents;
+  agents.reserve(dirty_agents_.size());
+  std::vector<al::Quantity> row;
+  const auto quantities = [&](const Resources& r) {
+    row.clear();
+    for (const auto& q : r.quantities()) {
+      note_name(q.name);
+      note_role(q.role);
+      row.emplace_back(static_cast<std::uint32_t>(q.name), static_cast<std::uint32_t>(q.role), q.flags, 0, q.milli);
+    }
+    return b.CreateVectorOfStructs(row);
+  };
+  for (const Handle h : dirty_agents_) {
+    Agent& a = agents_[h];
+    a.dirty = false;
+    if (a.tell_gone) {
+      if (a.told && !reset_) {
+        al::AgentDeltaBuilder d(b);
+        d.add_id(h);
+        d.add_gone(true);
+        agents.push_back(d.Finish());
+      }
+      a.told = a.tell_gone = a.send_total = false;
+      if (a.state == AgentState::departed) agents_.erase(h);
+      continue;
+    }
+    if (a.state != AgentState::registered && !a.told) continue;
+    const bool whole = a.send_total || !a.told || reset_;
+    const auto total = whole ? quantities(a.total) : 0;
+    const auto available = quantities(a.available);
+    al::AgentDeltaBuilder d(b);
+    d.add_id(h);
+    if (whole) d.add_total(total);
+    d.add_available(available);
+    d.add_active(a.active);
+    agents.push_back(d.Finish());
+    a.told = true;
+    a.send_total = false;
+  }
+  dirty_agents_.clear();
+
+  std::vector<flatbuffers::Offset<al::FrameworkDelta>> frameworks;
+  for (const Handle h : dirty_frameworks_) {
+    Framework& f = frameworks_[h];
+    f.dirty = false;
+    if (f.tell_gone) {
+      if (f.told && !reset_) {
+        al::FrameworkDeltaBuilder d(b);
+        d.add_id(h);
+        d.add_gone(true);
+        frameworks.push_back(d.Finish());
+      }
+      frameworks_.erase(h);
+      continue;
+    }
+    const auto ids = [&](const std::vector<RoleId>& roles) {
+      std::vector<std::uint32_t> out;
+      for (const RoleId r : roles) {
+        note_role(r);
+        out.push_back(static_cast<std::uint32_t>(r));
+      }
+      return b.CreateVector(out);
+    };
+    const auto roles = ids(f.roles), suppressed = ids(f.suppressed);
+    al::FrameworkDeltaBuilder d(b);
+    d.add_id(h);
+    d.add_roles(roles);
+    d.add_suppressed(suppressed);
+    d.add_flags(f.allocator_flags);
+    d.add_active(f.connected() && !f.removing);
+    frameworks.push_back(d.Finish());
+    f.told = true;
+  }
+  dirty_frameworks_.clear();
+
+  std::vector<flatbuffers::Offset<al::Filter>> filters;
+  for (const auto& f : filters_) {
+    row.clear();
+    for (const auto& q : f.refused) row.emplace_back(static_cast<std::uint32_t>(q.name), static_cast<std::uint32_t>(q.role), q.flags, 0, q.milli);
+    const auto refused = b.CreateVectorOfStructs(row);
+    filters.push_back(al::CreateFilter(b, f.framework, static_cast<std::uint32_t>(f.role), f.agent, static_cast<std::uint64_t>(f.until.count()), refused));
+  }
+  filters_.clear();
+
+  std::vector<flatbuffers::Offset<al::Name>> names;
+  for (const auto n : new_names_) {
+    const auto s = resource::text_of(n);
+    const auto name = b.CreateString(s.data(), s.size());
+    names.push_back(al::CreateName(b, static_cast<std::uint32_t>(n), name));
+  }
+  new_names_.clear();
+  std::vector<flatbuffers::Offset<al::Role>> roles;
+  for (const auto r : new_roles_) {
+    const auto s = resource::text_of(r);
+    const auto name = b.CreateString(s.data(), s.size());
+    roles.push_back(al::CreateRole(b, static_cast<std::uint32_t>(r), name, static_cast<std::uint32_t>(resource::parent_of(r))));
+  }
+  new_roles_.clear();
+
+  const auto names_at = b.CreateVector(names);
+  const auto roles_at = b.CreateVector(roles);
+  const auto frameworks_at = b.CreateVector(frameworks);
+  const auto agents_at = b.CreateVector(agents);
+  const auto held_at = b.CreateVectorOfStructs(held_);
+  const auto filters_at = b.CreateVector(filters);
+  const auto unfilters_at = b.CreateVectorOfStructs(unfilters_);
+  al::DeltasBuilder d(b);
+  d.add_now_ns(static_cast<std::uint64_t>(now_.count()));
+  d.add_reset(reset_);
+  if (!names.empty()) d.add_names(names_at);
+  if (!roles.empty()) d.add_roles(roles_at);
+  if (!frameworks.empty()) d.add_frameworks(frameworks_at);
+  if (!agents.empty()) d.add_agents(agents_at);
+  if (!held_.empty()) d.add_held(held_at);
+  if (!filters.empty()) d.add_filters(filters_at);
+  if (!unfilters_.empty()) d.add_unfilters(unfilters_at);
+  b.Finish(d.Finish());
+  held_.clear();
+  unfilters_.clear();
+  reset_ = false;
+  return Buffer(b.Release());
+}
+
+void Core::on_round(const RoundDone& e) {
+  if (!in_flight_) return;
+  const auto* round = view<al::Round>(e.round);
+  if (!round) {
+    ++counters_.bad_grants;
+    log(Level::error, "the allocator answered with a malformed round; it is told everything again");
+    end_round();
+    reset_ = true;
+    allocator_retry_ = now_ + options_.retry;
+    return;
+  }
+  std::vector<std::pair<Handle, Handle>> made;
+  std::vector<resource::Quantity> wanted;
+  const std::uint32_t parts = round->parts() ? round->parts()->size() : 0;
+  const std::uint32_t count = round->grants() ? round->grants()->size() : 0;
+  made.reserve(count);
+  std::uint64_t bad = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const al::Grant& g = *round->grants()->Get(i);
+    const Handle h = g.agent(), fh = g.framework();
+    const RoleId role{g.role()};
+    if (!agents_.contains(h) || g.part_begin() > parts || g.part_count() > parts - g.part_begin()) {
+      ++bad;
+      continue;
+    }
+    Agent& a = agents_[h];
+    const auto known = shadow_.find(h);
+    const Resources& base = known != shadow_.end() ? known->second : a.available;
+    Resources bundle = base.allocatable_to(role);
+    bool exceeds = false;
+    if (g.part_count()) {
+      wanted.clear();
+      for (std::uint32_t p = 0; p < g.part_count(); ++p) {
+        const al::Quantity& q = *round->parts()->Get(g.part_begin() + p);
+        wanted.push_back({resource::NameId{q.name()}, RoleId{q.role()}, q.flags(), q.amount()});
+      }
+      auto taken = bundle.take(wanted);
+      exceeds = !taken;
+      bundle = taken ? std::move(*taken) : Resources();
+    }
+    const bool sound = !exceeds && !bundle.empty() && frameworks_.contains(fh) && !frameworks_[fh].tell_gone &&
+                       std::find(frameworks_[fh].roles.begin(), frameworks_[fh].roles.end(), role) != frameworks_[fh].roles.end();
+    const bool current = sound && known == shadow_.end() && a.state == AgentState::registered && a.active && frameworks_[fh].connected() &&
+                         !frameworks_[fh].removing;
+    if (current) {
+      a.available -= bundle;
+      made.emplace_back(fh, add_offer(h, fh, role, std::move(bundle)));
+      ++counters_.grants;
+      continue;
+    }
+    // The allocator believes it has given this away: say that it has not.
+    if (exceeds) {
+      for (const auto& q : wanted)
+        held_.emplace_back(fh, g.role(), static_cast<std::uint32_t>(q.name), 0, -q.milli);
+    } else {
+      note_held(fh, role, bundle, -1);
+    }
+    auto& rest = known != shadow_.end() ? known->second : shadow_.emplace(h, a.available).first->second;
+    rest = rest.without(bundle);
+    if (sound || (frameworks_.contains(fh) && frameworks_[fh].dirty)) ++counters_.stale_grants;
+    else ++bad;
+  }
+  if (bad) {
+    counters_.bad_grants += bad;
+    log(Level::warning, "the allocator granted what is not there; dropped", {{"grants", std::to_string(bad)}});
+  }
+  if (round->wake_ns()) wake_ = Instant(static_cast<std::int64_t>(std::min<std::uint64_t>(round->wake_ns(), INT64_MAX)));
+  end_round();
+  if (!made.empty()) send_offers(made);
+}
+
+void Core::end_round() {
+  in_flight_ = false;
+  for (auto& [h, r] : returns_) {
+    if (!agents_.contains(h)) continue;
+    agents_[h].available += r;
+    touch_agent(h);
+  }
+  returns_.clear();
+  for (const auto& [h, r] : shadow_)
+    if (agents_.contains(h)) touch_total(h);
+  shadow_.clear();
+}
+
+}  // namespace gantry::master

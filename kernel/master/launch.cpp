@@ -1,0 +1,279 @@
+// ACCEPT: the operations of a framework on what it was offered, in order, later ones using what earlier ones made.
+#include "kernel/master/core.hpp"
+#include "kernel/master/messages.hpp"
+#include "kernel/resource/wire.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace gantry::master {
+
+using base::Level;
+
+namespace {
+
+// Why a text may not be an id; it becomes part of paths on the agent.
+std::optional<std::string> bad_id(std::string_view id) {
+  if (id.empty()) return "ID must not be empty";
+  if (id.size() > 255) return "ID must not be greater than 255 characters";
+  if (id == "." || id == "..") return "'" + std::string(id) + "' is disallowed";
+  for (const char c : id) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '/' || c == '\\') return "'" + std::string(id) + "' contains invalid characters";
+  }
+  return std::nullopt;
+}
+
+Resources dynamic_part(const Resources& r) {
+  return r.filter([](const resource::Resource& x) { return x.reserved() && x.reservations().back().dynamic; });
+}
+
+bool is_reservation(const fb::Operation& op) { return op.type() == fb::OperationType::RESERVE || op.type() == fb::OperationType::UNRESERVE; }
+
+Error invalid(std::string message) { return fail(Code::invalid_argument, std::move(message)); }
+
+}  // namespace
+
+Handle Core::find_task(Handle framework, std::string_view id) const {
+  return task_by_id_.find(hash_text(id, framework), [&](Handle h) { return tasks_[h].framework == framework && tasks_[h].id() == id; });
+}
+
+Handle Core::add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources) {
+  const Handle h = tasks_.emplace();
+  Task& t = tasks_[h];
+  t.info = std::move(info);
+  t.resources = std::move(resources);
+  t.framework = framework;
+  t.agent = agent;
+  t.role = role;
+  t.launched_wall = wall_;
+  task_by_id_.insert(hash_text(t.id(), framework), h);
+  chain_push(tasks_, &Task::of_framework, frameworks_[framework].first_task, h);
+  chain_push(tasks_, &Task::of_agent, agents_[agent].first_task, h);
+  ++frameworks_[framework].tasks;
+  ++agents_[agent].tasks;
+  ++by_state_[static_cast<std::size_t>(t.state)];
+  return h;
+}
+
+void Core::on_accept(Handle fh, Bytes bytes, const fb::Accept& a, RequestId request) {
+  answer(request, ok);
+  const Framework& f = frameworks_[fh];
+  // All offers must be this framework's, distinct, of one agent and one role; else none is used (mesos-kernel.md A1).
+  std::vector<Handle> valid;
+  std::string why;
+  const std::uint32_t n = a.offer_ids() ? a.offer_ids()->size() : 0;
+  if (!n) why = "No offers specified";
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const std::string_view id = text(a.offer_ids()->Get(i));
+    const Handle h = find_offer(id);
+    if (!h || offers_[h].framework != fh) why = "Offer " + std::string(id) + " is no longer valid";
+    else if (std::find(valid.begin(), valid.end(), h) != valid.end()) why = "Duplicate offer " + std::string(id) + " in offer list";
+    else valid.push_back(h);
+  }
+  for (const Handle h : valid) {
+    if (offers_[h].agent != offers_[valid[0]].agent) why = "Aggregated offers must belong to one single agent";
+    else if (offers_[h].role != offers_[valid[0]].role) why = "Aggregated offers must be allocated to the same role";
+  }
+  if (!why.empty()) {
+    ++counters_.refused_operations;
+    const Handle agent = valid.empty() ? 0 : offers_[valid[0]].agent;
+    for (const Handle h : valid) withdraw(h, false);
+    return reject_operations(f, a, agent, why);
+  }
+  const Handle agent = offers_[valid[0]].agent;
+  const RoleId role = offers_[valid[0]].role;
+  Resources pool = std::move(offers_[valid[0]].resources);
+  remove_offer(valid[0], false);
+  for (std::size_t i = 1; i < valid.size(); ++i) {
+    pool += offers_[valid[i]].resources;
+    remove_offer(valid[i], false);
+  }
+  counters_.offers_accepted += valid.size();
+  run_operations(fh, agent, role, std::move(pool), bytes, a, 0);
+}
+
+void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why) {
+  if (!a.operations()) return;
+  const auto state = f.partition_aware ? fb::TaskState::TASK_DROPPED : fb::TaskState::TASK_LOST;
+  for (const auto* op : *a.operations()) {
+    if (op->type() != fb::OperationType::LAUNCH || !op->launch() || !op->launch()->task_infos()) continue;
+    for (const auto* t : *op->launch()->task_infos()) {
+      const std::string_view agent_id = agent && text(t->agent_id()).empty() ? agents_[agent].id() : text(t->agent_id());
+      auto s = status_of(text(t->task_id()), agent_id, state, fb::Reason::REASON_INVALID_OFFERS, "Task launched with invalid offers: " + std::string(why));
+      ++counters_.tasks_lost;
+      send_update(f, s);
+    }
+  }
+}
+
+// From operation `from` on. Stops at a reservation to have it stored, and is continued by continue_accept().
+void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a, std::size_t from) {
+  const std::size_t n = a.operations() ? a.operations()->size() : 0;
+  for (std::size_t i = from; i < n; ++i) {
+    const auto& op = *a.operations()->Get(static_cast<flatbuffers::uoffset_t>(i));
+    if (op.type() == fb::OperationType::LAUNCH) {
+      if (!op.launch() || !op.launch()->task_infos()) continue;
+      const auto& infos = *op.launch()->task_infos();
+      const bool only = n == 1 && infos.size() == 1;
+      for (const auto* t : infos) {
+        if (op.id()) {
+          auto s = status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR, fb::Reason::REASON_TASK_INVALID,
+                             "The 'id' field cannot be set in LAUNCH operations");
+          ++counters_.tasks_error;
+          send_update(frameworks_[fh], s);
+          continue;
+        }
+        launch(fh, agent, role, pool, bytes, *t, only);
+      }
+    } else if (is_reservation(op)) {
+      auto changed = apply_reservation(frameworks_[fh], role, pool, op);
+      if (!changed) {
+        ++counters_.refused_operations;
+        log(Level::warning, "dropped a reservation operation", {{"framework", frameworks_[fh].id}, {"reason", changed.error().message}});
+        continue;
+      }
+      const std::string agent_id(agents_[agent].id());
+      Resources& reserved = reserved_[agent_id];
+      reserved = reserved.without(dynamic_part(pool)) + dynamic_part(*changed);
+      std::vector<store::Op> ops;
+      ops.push_back(reservation_record(agent_id, reserved));
+      Pending p;
+      p.kind = Pending::Kind::accept;
+      p.id = frameworks_[fh].id;
+      p.handle = fh;
+      p.agent = agent;
+      p.epoch = agents_[agent].epoch;
+      p.role = role;
+      p.before = std::move(pool);
+      p.after = std::move(*changed);
+      p.bytes = Buffer(bytes);
+      p.next_operation = i + 1;
+      return persist(std::move(ops), std::move(p));
+    } else {
+      ++counters_.refused_operations;
+      log(Level::warning, "dropped an operation this release does not know", {{"framework", frameworks_[fh].id}, {"type", std::to_string(static_cast<int>(op.type()))}});
+    }
+  }
+  if (pool.empty()) return;
+  add_filter(fh, role, agent, pool, refusal(a.filters()));
+  give_back(agent, fh, role, pool);
+}
+
+void Core::continue_accept(Pending& p, bool stored) {
+  const bool agent_there = agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch && agents_[p.agent].state == AgentState::registered;
+  const bool framework_there = frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id;
+  const auto& a = *flatbuffers::GetRoot<fb::Call>(p.bytes.data())->accept();
+  if (!agent_there) {  // its books were opened anew, with the reservation in them
+    if (!framework_there) return;
+    note_held(p.handle, p.role, p.before, -1);
+    return reject_operations(frameworks_[p.handle], a, 0, "the agent went away");
+  }
+  Agent& agent = agents_[p.agent];
+  Resources pool = p.before;
+  if (stored) {
+    agent.total = agent.total.without(p.before) + p.after;
+    touch_total(p.agent);
+    pool = std::move(p.after);
+  } else {
+    Resources& reserved = reserved_[std::string(agent.id())];
+    reserved = reserved.without(dynamic_part(p.after)) + dynamic_part(p.before);
+    ++counters_.refused_operations;
+  }
+  if (!framework_there) return give_back(p.agent, 0, p.role, pool);
+  run_operations(p.handle, p.agent, p.role, std::move(pool), p.bytes, a, p.next_operation);
+}
+
+Result<Resources> Core::apply_reservation(const Framework& f, RoleId role, const Resources& pool, const fb::Operation& op) const {
+  const bool reserve = op.type() == fb::OperationType::RESERVE;
+  if (reserve ? !op.reserve() : !op.unreserve()) return invalid("the operation has no body");
+  if (reserve && op.reserve()->source() && op.reserve()->source()->size() > 0) return invalid("'source' is for operators only");
+  GANTRY_TRY(const Resources given, resource::from_wire(reserve ? op.reserve()->resources() : op.unreserve()->resources()));
+  const Resources wanted = given.unallocated();
+  if (wanted.empty()) return invalid("no resources given");
+  const std::string_view principal = text(f.about().principal());
+  for (const auto& r : wanted) {
+    if (!r.reserved() || !r.reservations().back().dynamic) return invalid(r.text() + " is not dynamically reserved");
+    if (!reserve) continue;
+    if (r.reservation_role() != role) return invalid(r.text() + " is reserved for another role than the offer's, " + std::string(resource::text_of(role)));
+    if (!principal.empty() && r.reservations().back().principal != principal) return invalid(r.text() + " names another principal than the framework's");
+  }
+  return reserve ? pool.reserve(wanted) : pool.unreserve(wanted);
+}
+
+Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool, Resources& needs) const {
+  const std::string_view id = text(t.task_id());
+  if (auto bad = bad_id(id)) return invalid("Task ID is invalid: " + *bad);
+  if (text(t.agent_id()) != agent.id()) {
+    return invalid("Task uses invalid agent " + std::string(text(t.agent_id())) + " while agent " + std::string(agent.id()) + " is expected");
+  }
+  const auto handle = static_cast<Handle>(framework_by_id_.find(f.id)->second);
+  if (const Handle other = find_task(handle, id)) {
+    return invalid(tasks_[other].absent ? "Task reuses the ID '" + std::string(id) + "' of an unreachable task" : "Task has duplicate ID: " + std::string(id));
+  }
+  if (!t.command() && !t.executor()) return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
+  if (t.command() && t.executor()) return invalid("Task should have either CommandInfo or ExecutorInfo set but not both");
+  if (t.kill_policy() && t.kill_policy()->grace_period_ns().value_or(0) < 0) return invalid("Task's 'kill_policy.grace_period' must be non-negative");
+  if (t.max_completion_time_ns().value_or(0) < 0) return invalid("Task's 'max_completion_time' must be non-negative");
+  auto own = resource::from_wire(t.resources());
+  if (!own) return invalid("Task uses invalid resources: " + own.error().message);
+  if (own->empty()) return invalid("Task uses no resources");
+  Resources all = *own;
+  if (t.executor()) {
+    if (auto bad = bad_id(text(t.executor()->executor_id()))) return invalid("Executor ID is invalid: " + *bad);
+    if (t.executor()->shutdown_grace_period_ns().value_or(0) < 0) return invalid("ExecutorInfo's 'shutdown_grace_period' must be non-negative");
+    const auto extra = resource::from_wire(t.executor()->resources());
+    if (!extra) return invalid("Executor uses invalid resources: " + extra.error().message);
+    all += *extra;
+  }
+  needs = all.unallocated();
+  if (!needs.gpus().is_whole()) return invalid("The 'gpus' resource must be an unsigned integer");
+  if (t.limits()) {
+    for (const auto* l : *t.limits()) {
+      const std::string_view key = text(l->key());
+      if (key != "cpus" && key != "mem") return invalid("Task's limits name '" + std::string(key) + "'; only cpus and mem can be limited");
+      const auto asked = own->scalar(resource::intern_name(key));
+      if (std::isnan(l->value()) || (std::isfinite(l->value()) && resource::Scalar::of(l->value()) < asked)) {
+        return invalid("Task's " + std::string(key) + " limit " + std::to_string(l->value()) + " is less than its request " + asked.text());
+      }
+    }
+  }
+  if (!pool.contains(needs)) return invalid("Task uses more resources " + needs.text() + " than available " + pool.text());
+  return ok;
+}
+
+void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info, bool only) {
+  const Framework& f = frameworks_[fh];
+  const Agent& agent = agents_[ah];
+  Resources needs;
+  if (auto s = validate_task(f, agent, info, pool, needs); !s) {
+    ++counters_.tasks_error;
+    return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR, fb::Reason::REASON_TASK_INVALID, s.error().message));
+  }
+  pool -= needs;
+  // Where the framework has several roles, the task must carry its own, to be charged rightly after a master failover.
+  bool marked = f.roles.size() == 1;
+  if (!marked) {
+    marked = true;
+    for (const auto* r : *info.resources()) marked = marked && r->allocation_role();
+  }
+  Blob blob;
+  if (only && marked && bytes.size() <= 4096) {
+    blob = Blob::cut(bytes, &info);
+  } else {
+    fb::TaskInfoT t;
+    info.UnPackTo(&t);
+    const std::string role_text(resource::text_of(role));
+    for (auto& r : t.resources)
+      if (r->allocation_role.empty()) r->allocation_role = role_text;
+    blob = Blob(pack(t));
+  }
+  const Handle h = add_task(fh, ah, role, std::move(blob), std::move(needs));
+  ++counters_.tasks_launched;
+  send_run_task(agent, f, tasks_[h]);
+}
+
+void Core::send_run_task(const Agent& agent, const Framework& f, const Task& t) {
+  if (agent.link) to_agent(agent.link, run_task(f.info, t.info));
+}
+
+}  // namespace gantry::master

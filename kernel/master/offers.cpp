@@ -1,0 +1,179 @@
+// Offers: made from grants, declined, withdrawn, expired. What an offer held always goes back through give_back().
+#include "kernel/master/core.hpp"
+#include "kernel/master/messages.hpp"
+#include "kernel/resource/wire.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace gantry::master {
+
+std::string Core::offer_id(std::uint64_t number) const { return options_.run_id + "-O" + std::to_string(number); }
+
+Handle Core::find_offer(std::string_view id) const {
+  const std::size_t prefix = options_.run_id.size() + 2;
+  if (id.size() <= prefix || id.substr(0, options_.run_id.size()) != options_.run_id || id.substr(options_.run_id.size(), 2) != "-O") return 0;
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(id.data() + prefix, id.data() + id.size(), number);
+  if (error != std::errc() || end != id.data() + id.size()) return 0;
+  return offer_by_number_.find(mix(number), [&](Handle h) { return offers_[h].number == number; });
+}
+
+Handle Core::add_offer(Handle agent, Handle framework, RoleId role, Resources resources) {
+  const Handle h = offers_.emplace();
+  Offer& o = offers_[h];
+  o.number = next_offer_++;
+  o.resources = std::move(resources);
+  o.framework = framework;
+  o.agent = agent;
+  o.role = role;
+  offer_by_number_.insert(mix(o.number), h);
+  chain_push(offers_, &Offer::of_agent, agents_[agent].first_offer, h);
+  chain_push(offers_, &Offer::of_framework, frameworks_[framework].first_offer, h);
+  ++frameworks_[framework].offers;
+  ++counters_.offers_made;
+  if (options_.offer_timeout > Nanos(0)) offer_expiry_.push_back({now_ + options_.offer_timeout, o.number});
+  return h;
+}
+
+void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
+  std::stable_sort(made.begin(), made.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  constexpr std::size_t kPerEvent = 500;
+  for (std::size_t i = 0; i < made.size();) {
+    const Handle fh = made[i].first;
+    const Framework& f = frameworks_[fh];
+    std::size_t end = i;
+    while (end < made.size() && made[end].first == fh && end - i < kPerEvent) ++end;
+    flatbuffers::FlatBufferBuilder b(1024 * std::min<std::size_t>(end - i, 64));
+    std::vector<flatbuffers::Offset<fb::Offer>> offers;
+    offers.reserve(end - i);
+    const auto framework_id = b.CreateString(f.id);
+    for (; i < end; ++i) {
+      const Offer& o = offers_[made[i].second];
+      const Agent& a = agents_[o.agent];
+      const auto& about = a.about();
+      char id[96];
+      const int n = std::snprintf(id, sizeof id, "%s-O%llu", options_.run_id.c_str(), static_cast<unsigned long long>(o.number));
+      const auto id_at = n < static_cast<int>(sizeof id) ? b.CreateString(id, static_cast<std::size_t>(n)) : b.CreateString(offer_id(o.number));
+      const auto agent_id = b.CreateString(a.id().data(), a.id().size());
+      const auto hostname = b.CreateString(text(about.hostname()).data(), text(about.hostname()).size());
+      const auto resources = resource::write(b, o.resources.allocated_to(o.role));
+      flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<fb::Attribute>>> attributes;
+      if (about.attributes() && about.attributes()->size() > 0) attributes = graft(b, a.info, about.attributes());
+      const auto role_text = resource::text_of(o.role);
+      const auto role = b.CreateSharedString(role_text.data(), role_text.size());
+      fb::OfferBuilder ob(b);
+      ob.add_id(id_at);
+      ob.add_framework_id(framework_id);
+      ob.add_agent_id(agent_id);
+      ob.add_hostname(hostname);
+      ob.add_resources(resources);
+      if (!attributes.IsNull()) ob.add_attributes(attributes);
+      ob.add_allocation_role(role);
+      offers.push_back(ob.Finish());
+    }
+    const auto list = fb::CreateOffers(b, b.CreateVector(offers));
+    fb::EventBuilder e(b);
+    e.add_type(fb::EventType::OFFERS);
+    e.add_offers(list);
+    b.Finish(e.Finish());
+    out_->emplace_back(SendFramework{f.stream, Buffer(b.Release())});
+  }
+}
+
+void Core::remove_offer(Handle h, bool rescind) {
+  Offer& o = offers_[h];
+  Framework& f = frameworks_[o.framework];
+  if (rescind && f.stream) {
+    out_->emplace_back(SendFramework{f.stream, rescind_event(offer_id(o.number))});
+    ++counters_.offers_rescinded;
+  }
+  chain_remove(offers_, &Offer::of_agent, agents_[o.agent].first_offer, h);
+  chain_remove(offers_, &Offer::of_framework, f.first_offer, h);
+  --f.offers;
+  offer_by_number_.erase(mix(o.number), h);
+  offers_.erase(h);
+}
+
+void Core::withdraw(Handle h, bool rescind) {
+  Offer& o = offers_[h];
+  const Resources r = std::move(o.resources);
+  const Handle agent = o.agent, framework = o.framework;
+  const RoleId role = o.role;
+  remove_offer(h, rescind);
+  give_back(agent, framework, role, r);
+}
+void Core::withdraw_all_of_agent(Handle agent, bool rescind) {
+  while (const Handle h = agents_[agent].first_offer) withdraw(h, rescind);
+}
+void Core::withdraw_all_of_framework(Handle framework, bool rescind) {
+  while (const Handle h = frameworks_[framework].first_offer) withdraw(h, rescind);
+}
+
+void Core::offers_due() {
+  while (!offer_expiry_.empty() && offer_expiry_.front().at <= now_) {
+    const std::uint64_t number = offer_expiry_.front().what;
+    offer_expiry_.pop_front();
+    const Handle h = offer_by_number_.find(mix(number), [&](Handle o) { return offers_[o].number == number; });
+    if (!h) continue;
+    ++counters_.offers_expired;
+    withdraw(h, true);
+  }
+}
+
+// Default 5 s; 0 = no filter; negative or not a number = 5; at most 365 days (mesos-kernel.md A1).
+Nanos Core::refusal(const fb::Filters* filters) const {
+  double seconds = filters ? filters->refuse_seconds().value_or(5.0) : 5.0;
+  if (std::isnan(seconds) || seconds < 0) seconds = 5.0;
+  seconds = std::min(seconds, 365.0 * 86400);
+  return Nanos(static_cast<std::int64_t>(seconds * 1e9));
+}
+
+void Core::add_filter(Handle framework, RoleId role, Handle agent, const Resources& refused, Nanos d) {
+  if (d <= Nanos(0) || refused.empty()) return;
+  filters_.push_back({framework, agent, role, now_ + d, refused.quantities()});
+}
+
+void Core::on_decline(Handle fh, const fb::Decline& d) {
+  if (!d.offer_ids()) return;
+  const Nanos refuse = refusal(d.filters());
+  for (const auto* id : *d.offer_ids()) {
+    const Handle h = find_offer(text(id));
+    if (!h || offers_[h].framework != fh) continue;  // withdrawn meanwhile
+    ++counters_.offers_declined;
+    add_filter(fh, offers_[h].role, offers_[h].agent, offers_[h].resources, refuse);
+    withdraw(h, false);
+  }
+}
+
+void Core::on_revive(Handle fh, const fb::Revive* r) {
+  Framework& f = frameworks_[fh];
+  if (!r || !r->roles() || r->roles()->size() == 0) {
+    f.suppressed.clear();
+    unfilters_.emplace_back(fh, 0);
+  } else {
+    for (const auto* name : *r->roles()) {
+      const RoleId role = resource::intern_role(text(name));
+      std::erase(f.suppressed, role);
+      note_role(role);
+      unfilters_.emplace_back(fh, static_cast<std::uint32_t>(role));
+    }
+  }
+  touch_framework(fh);
+}
+
+void Core::on_suppress(Handle fh, const fb::Suppress* s) {
+  Framework& f = frameworks_[fh];
+  if (!s || !s->roles() || s->roles()->size() == 0) {
+    f.suppressed = f.roles;
+  } else {
+    for (const auto* name : *s->roles()) {
+      const RoleId role = resource::intern_role(text(name));
+      if (std::find(f.suppressed.begin(), f.suppressed.end(), role) == f.suppressed.end()) f.suppressed.push_back(role);
+    }
+  }
+  touch_framework(fh);
+}
+
+}  // namespace gantry::master

@@ -1,0 +1,204 @@
+// What the master keeps on disk, and what follows once it is there. Nothing is said to an agent or framework before the
+// record it rests on is stored.
+#include "kernel/master/core.hpp"
+#include "kernel/master/messages.hpp"
+#include "kernel/resource/wire.hpp"
+
+namespace gantry::master {
+
+using base::Level;
+namespace rec = fb::record;
+
+store::Op Core::agent_record(std::string_view id, Bytes info, rec::AgentFate fate, std::int64_t since) const {
+  flatbuffers::FlatBufferBuilder b(info.size() + 64);
+  const auto i = graft(b, info, flatbuffers::GetRoot<fb::AgentInfo>(info.data()));
+  b.Finish(rec::CreateAgentRecord(b, i, fate, static_cast<std::uint64_t>(since)));
+  return {"agent/" + store::key_segment(id), Buffer(b.Release())};
+}
+store::Op Core::framework_record(std::string_view id, Bytes info, bool removed) const {
+  flatbuffers::FlatBufferBuilder b(info.size() + 64);
+  const auto i = graft(b, info, flatbuffers::GetRoot<fb::FrameworkInfo>(info.data()));
+  b.Finish(rec::CreateFrameworkRecord(b, i, removed, static_cast<std::uint64_t>(wall_)));
+  return {"framework/" + store::key_segment(id), Buffer(b.Release())};
+}
+store::Op Core::reservation_record(std::string_view agent_id, const Resources& reserved) const {
+  const std::string key = "reservation/" + store::key_segment(agent_id);
+  if (reserved.empty()) return {key, std::nullopt};
+  flatbuffers::FlatBufferBuilder b(512);
+  const auto id = b.CreateString(agent_id.data(), agent_id.size());
+  const auto r = resource::write(b, reserved);
+  b.Finish(rec::CreateReservationRecord(b, id, r));
+  return {key, Buffer(b.Release())};
+}
+
+// The agent's own resources with the reservations made of them.
+Resources Core::with_reservations(std::string_view agent_id, Resources total) {
+  const auto it = reserved_.find(std::string(agent_id));
+  if (it == reserved_.end()) return total;
+  for (const auto& r : it->second) {
+    resource::Resource plain = r;
+    while (plain.reserved() && plain.reservations().back().dynamic) plain.pop_reservation();
+    if (total.subtract(Resources{plain})) total += r;
+    else log(Level::warning, "the agent no longer has what was reserved on it", {{"agent", std::string(agent_id)}, {"reserved", r.text()}});
+  }
+  return total;
+}
+
+void Core::persist(std::vector<store::Op> ops, Pending pending) {
+  const Cookie cookie = ++next_cookie_;
+  pending_.emplace(cookie, std::move(pending));
+  out_->emplace_back(Persist{cookie, std::move(ops)});
+}
+
+void Core::on_stored(Cookie cookie) {
+  auto node = pending_.extract(cookie);
+  if (!node) return;
+  Pending& p = node.mapped();
+  const bool agent_there = agents_.contains(p.handle) && agents_[p.handle].state != AgentState::departed && agents_[p.handle].id() == p.id;
+  const auto registration = [&]() -> const fb::link::Register& {
+    return *flatbuffers::GetRoot<fb::link::ToMaster>(p.bytes.data())->body_as_Register();
+  };
+  switch (p.kind) {
+    case Pending::Kind::nothing: return;
+    case Pending::Kind::admit:
+      if (agent_there) complete_registration(p.handle, p.bytes, registration());
+      return;
+    case Pending::Kind::reregister:
+      if (!agent_there || agents_[p.handle].link != p.link) return;  // it has come again meanwhile, or gone
+      agents_[p.handle].info = std::move(p.info);
+      return complete_registration(p.handle, p.bytes, registration());
+    case Pending::Kind::unreachable:
+      if (agent_there) became_unreachable(p.handle);
+      return;
+    case Pending::Kind::depart:
+      if (agent_there) forget_agent(p.handle);
+      return;
+    case Pending::Kind::subscribe: {
+      const bool open = opening_.erase(p.stream) > 0;
+      Handle h = find_framework(p.id);
+      if (h && frameworks_[h].removing) {
+        if (open) refuse_stream(p.stream, "Framework has been removed");
+        return;
+      }
+      if (!h) h = add_framework(p.id, Blob(Bytes(p.info)));
+      return subscribed(h, open ? p.stream : 0, std::move(p.info), std::move(p.suppressed));
+    }
+    case Pending::Kind::remove_framework:
+      if (frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id) framework_removed(p.handle);
+      return answer(p.request, ok);
+    case Pending::Kind::accept: return continue_accept(p, true);
+  }
+}
+
+void Core::on_store_failed(const StoreFailed& e) {
+  ++counters_.store_failures;
+  auto node = pending_.extract(e.cookie);
+  if (!node) return;
+  Pending& p = node.mapped();
+  log(Level::error, "a record could not be stored", {{"error", e.error.message}, {"record", p.id}});
+  const bool agent_there = agents_.contains(p.handle) && agents_[p.handle].id() == p.id;
+  switch (p.kind) {
+    case Pending::Kind::nothing: return;
+    case Pending::Kind::admit:  // as if it had never come; it tries again
+      if (!agent_there) return;
+      if (agents_[p.handle].link) out_->emplace_back(DropLink{agents_[p.handle].link, "the agent's record could not be stored"});
+      unbind_link(p.handle);
+      agent_by_id_.erase(hash_text(p.id), p.handle);
+      agents_.erase(p.handle);
+      return;
+    case Pending::Kind::reregister:
+      if (!agent_there || agents_[p.handle].link != p.link) return;
+      out_->emplace_back(DropLink{p.link, "the agent's record could not be stored"});
+      unbind_link(p.handle);
+      return;
+    case Pending::Kind::unreachable:
+    case Pending::Kind::depart:
+      if (!agent_there) return;
+      set_state(agents_[p.handle], p.was);
+      touch_agent(p.handle);
+      if (p.kind == Pending::Kind::depart) {
+        if (agents_[p.handle].link) out_->emplace_back(DropLink{agents_[p.handle].link, "the agent's departure could not be stored"});
+        unbind_link(p.handle);
+        disconnect_agent(p.handle);
+      } else {
+        retries_.push_back({now_ + options_.retry, p.handle});
+      }
+      if (p.was == AgentState::registered) start_pinging(p.handle);
+      return;
+    case Pending::Kind::subscribe:
+      if (opening_.erase(p.stream)) out_->emplace_back(EndStream{p.stream, fail(Code::unavailable, "the framework's record could not be stored: " + e.error.message)});
+      return;
+    case Pending::Kind::remove_framework: {
+      answer(p.request, Error(e.error).because("the framework's removal could not be stored"));
+      if (!frameworks_.contains(p.handle) || frameworks_[p.handle].id != p.id) return;
+      Framework& f = frameworks_[p.handle];
+      f.removing = false;
+      touch_framework(p.handle);
+      if (!f.stream) {
+        f.failover_at = now_ + options_.retry;
+        failovers_.insert({f.failover_at, p.handle});
+      }
+      return;
+    }
+    case Pending::Kind::accept: return continue_accept(p, false);
+  }
+}
+
+// ---- recovery
+
+Status Core::recover(std::string_view key, Bytes value) {
+  const auto slash = key.find('/');
+  const std::string_view kind = key.substr(0, slash);
+  const auto damaged = [&] { return fail(Code::data_loss, "the record '" + std::string(key) + "' of the store is damaged"); };
+  if (kind == "agent") {
+    const auto* r = view<rec::AgentRecord>(value);
+    if (!r || !r->info() || text(r->info()->id()).empty()) return damaged();
+    const auto state = r->fate() == rec::AgentFate::KNOWN         ? AgentState::recovered
+                       : r->fate() == rec::AgentFate::UNREACHABLE ? AgentState::unreachable
+                                                                  : AgentState::gone;
+    if (find_agent(text(r->info()->id()))) return damaged();
+    const Handle h = add_agent(packed_info(*r->info(), text(r->info()->id())), state);
+    agents_[h].since_wall = static_cast<std::int64_t>(r->since_wall_ns());
+  } else if (kind == "framework") {
+    const auto* r = view<rec::FrameworkRecord>(value);
+    if (!r || !r->info() || text(r->info()->id()).empty()) return damaged();
+    const std::string id(text(r->info()->id()));
+    if (r->removed()) {
+      remember_removed(id);
+      return ok;
+    }
+    if (find_framework(id)) return damaged();
+    fb::FrameworkInfoT info;
+    r->info()->UnPackTo(&info);
+    const Handle h = add_framework(id, Blob(pack(info)));
+    frameworks_[h].registered_wall = static_cast<std::int64_t>(r->since_wall_ns());
+  } else if (kind == "reservation") {
+    const auto* r = view<rec::ReservationRecord>(value);
+    if (!r || text(r->agent_id()).empty()) return damaged();
+    auto resources = resource::from_wire(r->resources());
+    if (!resources) return std::move(resources).error().because("the record '" + std::string(key) + "' of the store");
+    reserved_[std::string(text(r->agent_id()))] = std::move(*resources);
+  }
+  return ok;  // other kinds are not the core's
+}
+
+void Core::recovered(Instant now, Wall wall, Effects& out) {
+  now_ = now;
+  wall_ = wall;
+  out_ = &out;
+  if (recovering_) reregister_deadline_ = now + options_.agent_reregister_timeout;
+  // A framework could not help that the master was away, so it has at least as long to return as an agent.
+  for (const auto& [id, h] : framework_by_id_) {
+    Framework& f = frameworks_[h];
+    f.failover_at = now + std::max(f.failover_timeout, options_.agent_reregister_timeout);
+    failovers_.insert({f.failover_at, h});
+  }
+  if (recovering_ || !framework_by_id_.empty()) {
+    log(Level::info, "recovered", {{"agents", std::to_string(recovering_)}, {"frameworks", std::to_string(framework_by_id_.size())}});
+  }
+  flush_allocator();
+  schedule();
+  out_ = nullptr;
+}
+
+}  // namespace gantry::master
