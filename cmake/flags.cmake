@@ -25,3 +25,8 @@ if(MOLD AND NOT GANTRY_SANITIZE)
   add_link_options(-fuse-ld=mold)
 endif()
 add_link_options(-Wl,--as-needed -Wl,-z,relro -Wl,-z,now)
+if(GANTRY_FUZZ)
+  # Fuzzers are blind to code that does not report its coverage.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
+endif()

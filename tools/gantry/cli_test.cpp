@@ -111,7 +111,7 @@ class FakeDaemon {
     path_.copy(at.sun_path, sizeof at.sun_path - 1);
     EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
     EXPECT_EQ(::listen(listener, 1), 0);
-    thread_ = std::thread([this, listener, answers = std::move(answers)] {
+    thread_ = std::thread([listener, answers = std::move(answers)] {
       const int fd = ::accept(listener, nullptr, nullptr);
       std::uint32_t size = 0;
       std::vector<std::uint8_t> body;
