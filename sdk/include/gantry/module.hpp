@@ -204,11 +204,31 @@ struct Thunks {
       return nullptr;
     }
   }
-  static void call(void* self, const gantry_call* c) noexcept { static_cast<Module*>(self)->enter(c); }
-  static void reply(void* self, std::uint64_t token, gantry_code code, gantry_bytes body) noexcept {
-    static_cast<Module*>(self)->host_->on_reply_from_host(token, code, from_abi(body));
+  // An exception out of a handler that is no coroutine has dropped its responder on the way, which completed the call
+  // with CANCELLED; what is left to do is to say so.
+  template <class F>
+  static void guarded(void* self, const char* where, F entry) noexcept {
+    auto* m = static_cast<Module*>(self);
+    try {
+      try {
+        entry(m);
+      } catch (const std::exception& e) {
+        m->host_->error(std::string("exception out of ") + where, {{"type", typeid(e).name()}, {"what", e.what()}});
+      } catch (...) {
+        m->host_->error(std::string("exception of an unknown type out of ") + where);
+      }
+    } catch (...) {
+    }
   }
-  static void cancel(void* self, std::uint64_t token) noexcept { static_cast<Module*>(self)->cancelled(token); }
+  static void call(void* self, const gantry_call* c) noexcept {
+    guarded(self, "call", [c](Module* m) { m->enter(c); });
+  }
+  static void reply(void* self, std::uint64_t token, gantry_code code, gantry_bytes body) noexcept {
+    guarded(self, "reply", [=](Module* m) { m->host_->on_reply_from_host(token, code, from_abi(body)); });
+  }
+  static void cancel(void* self, std::uint64_t token) noexcept {
+    guarded(self, "cancel", [token](Module* m) { m->cancelled(token); });
+  }
   static void destroy(void* self) noexcept {
     auto* m = static_cast<Module*>(self);
     m->host_->close();

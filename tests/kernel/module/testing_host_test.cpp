@@ -95,5 +95,30 @@ TEST(TestingHost, ExceptionsBecomeInternal) {
   EXPECT_EQ(m.call(FETCH, Fetch{}).error().code, Code::internal);
 }
 
+
+class Thrower final : public Module {
+ public:
+  static constexpr const char* kind = "fetcher";
+  static constexpr std::uint16_t revision = 1;
+  void dispatch(Call c) override {
+    host().stream(fb::host::Service::STORE, 16, {}, [](gantry_code, Bytes) { throw 7; });
+    if (c.method == 16) throw std::runtime_error("out of dispatch");
+    c.responder.complete();
+  }
+  void cancelled(std::uint64_t) override { throw std::runtime_error("out of cancelled"); }
+};
+TEST(Wrapper, ExceptionsStayInsideWhereverTheyComeFrom) {
+  gantry::testing::Host host;
+  host.serve(fb::host::Service::STORE, [](gantry::testing::Asked a) { a.ok(); });
+  gantry::testing::Subject<Thrower> m(host, "t");
+  EXPECT_EQ(m.call(16, Buffer()).error().code, Code::cancelled) << "the call is complete all the same";
+  EXPECT_TRUE(host.logged("exception out of call"));
+  EXPECT_TRUE(host.logged("exception of an unknown type out of reply"));
+  auto open = m.enqueue(17, Buffer());
+  open.cancel();
+  host.run();
+  EXPECT_THAT(host.faults(), ElementsAre());
+}
+
 }  // namespace
 }  // namespace gantry
