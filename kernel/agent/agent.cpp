@@ -24,7 +24,12 @@ auto Agent::guarded(F fn) {
 }
 
 Agent::Agent(base::Loop& loop, AgentOptions options, Disk& disk, Launcher& launcher, MasterLink& link, Probes probes)
-    : loop_(loop), options_(std::move(options)), disk_(disk), launcher_(launcher), link_(link), probes_(std::move(probes)) {}
+    : loop_(loop),
+      options_(std::move(options)),
+      disk_(disk),
+      launcher_(launcher),
+      link_(link),
+      probes_(std::move(probes)) {}
 
 Agent::~Agent() { stop(); }
 
@@ -239,10 +244,12 @@ void Agent::compact_if_wanted() {
   if (!*alive_ || journal_failed_ || !journal_->wants_compaction()) return;
   const auto before = journal_->size();
   if (auto s = journal_->compact(core_->snapshot()); !s) {
-    base::log_warning(source, std::move(s).error().because("the journal could not be compacted, it goes on as it is").message);
+    base::log_warning(source,
+                      std::move(s).error().because("the journal could not be compacted, it goes on as it is").message);
     return;
   }
-  base::log_debug(source, "compacted the journal", {{"before", std::to_string(before)}, {"after", std::to_string(journal_->size())}});
+  base::log_debug(source, "compacted the journal",
+                  {{"before", std::to_string(before)}, {"after", std::to_string(journal_->size())}});
 }
 
 // ---- the launcher
@@ -263,7 +270,8 @@ void Agent::recover(std::vector<KnownContainer> known) {
   launcher_.recover(std::move(known), guarded([this](Result<std::vector<RecoveredContainer>> r) {
                       if (r) return feed(event::Recovered{std::move(*r)});
                       // Going on would declare tasks dead that may live.
-                      const std::string message = "cannot recover the containers of " + options_.work_dir + ": " + r.error().message;
+                      const std::string message =
+                          "cannot recover the containers of " + options_.work_dir + ": " + r.error().message;
                       base::log_error(source, message);
                       if (on_stopped_) on_stopped_(message, true);
                     }));

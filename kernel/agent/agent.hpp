@@ -21,7 +21,7 @@
 namespace gantry::agent {
 
 struct AgentOptions {
-  std::string work_dir;                    // absolute; the journal goes to <work_dir>/agent, sandboxes to <work_dir>/slaves
+  std::string work_dir;  // absolute; the journal goes to <work_dir>/agent, sandboxes to <work_dir>/slaves
   std::string hostname;                    // empty: the machine's
   int port = 5051;                         // as told to frameworks
   std::string address;                     // host:port where sandboxes of this agent can be read
@@ -45,8 +45,8 @@ class Agent {
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
-  // Opens the journal and begins recovery; connects when that is over and a leader is known. An error is one sentence for
-  // the operator, and nothing has been started.
+  // Opens the journal and begins recovery; connects when that is over and a leader is known. An error is one sentence
+  // for the operator, and nothing has been started.
   Status start();
   // Stops without ending tasks: what is on disk is complete at any time.
   void stop();

@@ -19,8 +19,8 @@ control::AnswerT problem(std::uint64_t id, const Error& e) {
   return answer;
 }
 
-std::unique_ptr<control::TaskT> describe_task(const Core& core, const std::string& framework_id, const fb::TaskInfoT& info,
-                                              const fb::TaskStatusT& status) {
+std::unique_ptr<control::TaskT> describe_task(const Core& core, const std::string& framework_id,
+                                              const fb::TaskInfoT& info, const fb::TaskStatusT& status) {
   auto t = std::make_unique<control::TaskT>();
   t->framework_id = framework_id;
   if (const auto* framework = core.framework(framework_id)) t->framework_name = framework->name;
@@ -32,22 +32,28 @@ std::unique_ptr<control::TaskT> describe_task(const Core& core, const std::strin
   return t;
 }
 
-bool is_plain(const std::string& id) { return !id.empty() && id != "." && id != ".." && id.find('/') == std::string::npos; }
+bool is_plain(const std::string& id) {
+  return !id.empty() && id != "." && id != ".." && id.find('/') == std::string::npos;
+}
 
 // Where a task's files are: known to the core, or, from before a restart, still on disk.
-std::string sandbox_of(const Core& core, const std::string& work_dir, const std::string& framework_id, const std::string& task_id) {
+std::string sandbox_of(const Core& core, const std::string& work_dir, const std::string& framework_id,
+                       const std::string& task_id) {
   for (const auto& [key, task] : core.tasks()) {
-    if (task->info->task_id == task_id && (framework_id.empty() || task->framework_id == framework_id) && !task->sandbox.empty()) {
+    if (task->info->task_id == task_id && (framework_id.empty() || task->framework_id == framework_id) &&
+        !task->sandbox.empty()) {
       return task->sandbox;
     }
   }
   for (auto it = core.completed().rbegin(); it != core.completed().rend(); ++it) {
-    if (it->info->task_id == task_id && (framework_id.empty() || it->framework_id == framework_id) && !it->sandbox.empty()) {
+    if (it->info->task_id == task_id && (framework_id.empty() || it->framework_id == framework_id) &&
+        !it->sandbox.empty()) {
       return it->sandbox;
     }
   }
   if (!is_plain(framework_id) || !is_plain(task_id)) return {};
-  return work_dir + "/slaves/" + core.agent_id() + "/frameworks/" + framework_id + "/executors/" + task_id + "/runs/latest";
+  return work_dir + "/slaves/" + core.agent_id() + "/frameworks/" + framework_id + "/executors/" + task_id +
+         "/runs/latest";
 }
 
 }  // namespace
@@ -58,7 +64,8 @@ bool Agent::answer(const control::Question& question, Function<void(control::Ans
   switch (question.ask_type()) {
     case control::Ask::AskTasks: {
       const auto& ask = *question.ask_as_AskTasks();
-      const auto framework_id = text(ask.framework_id()), task_id = text(ask.task_id()), agent_id = text(ask.agent_id());
+      const auto framework_id = text(ask.framework_id()), task_id = text(ask.task_id()),
+                 agent_id = text(ask.agent_id());
       const auto wanted = [&](const std::string& framework, const fb::TaskInfoT& info) {
         return (framework_id.empty() || framework == framework_id) && (task_id.empty() || info.task_id == task_id) &&
                (agent_id.empty() || core_->agent_id() == agent_id);
@@ -94,8 +101,10 @@ bool Agent::answer(const control::Question& question, Function<void(control::Ans
       const std::string task_id(text(ask.task_id())), path(ask.path() ? text(ask.path()) : "stdout");
       const std::string sandbox = sandbox_of(*core_, options_.work_dir, std::string(text(ask.framework_id())), task_id);
       if (sandbox.empty()) {
-        reply(problem(id, fail(Code::not_found, "task '" + task_id + "' is not known to this agent; give its framework id too if it ended "
-                                                "before the agent was restarted")));
+        reply(
+            problem(id, fail(Code::not_found, "task '" + task_id +
+                                                  "' is not known to this agent; give its framework id too if it ended "
+                                                  "before the agent was restarted")));
         return true;
       }
       // Off the loop: a slow disk must not hold up scheduling.
@@ -121,7 +130,8 @@ bool Agent::answer(const control::Question& question, Function<void(control::Ans
       const std::string framework_id(text(ask.framework_id())), task_id(text(ask.task_id()));
       const Task* found = nullptr;
       for (const auto& [key, task] : core_->tasks()) {
-        const bool match = task->info->task_id == task_id && (framework_id.empty() || task->framework_id == framework_id);
+        const bool match =
+            task->info->task_id == task_id && (framework_id.empty() || task->framework_id == framework_id);
         if (match && task->phase != Task::Phase::ended) found = task.get();
       }
       if (!found) {
@@ -172,7 +182,8 @@ void Agent::metrics(control::MetricsT& metrics) const {
   add("agent/registered", core_->registered() ? 1 : 0, "", "1 when the master knows this agent");
   add("agent/tasks_running", static_cast<double>(running), "tasks", "Tasks whose container runs");
   add("agent/tasks_launching", static_cast<double>(launching), "tasks", "Tasks being launched");
-  add("agent/updates_unacknowledged", static_cast<double>(updates), "updates", "Status updates kept until they are acknowledged");
+  add("agent/updates_unacknowledged", static_cast<double>(updates), "updates",
+      "Status updates kept until they are acknowledged");
   add("agent/journal_bytes", static_cast<double>(journal_->size()), "bytes", "Size of the agent's journal");
 }
 

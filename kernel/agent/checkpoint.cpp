@@ -185,15 +185,18 @@ Result<std::unique_ptr<Journal>> Journal::open(Disk& disk, const std::string& di
       good += frame_header + length;
     }
   } else if (!magic.starts_with(head)) {
-    return fail(Code::data_loss, journal->path_ + " is not a journal of this version of Gantry; move it away to start as a new agent, "
-                                                  "or use the version that wrote it");
+    return fail(Code::data_loss,
+                journal->path_ +
+                    " is not a journal of this version of Gantry; move it away to start as a new agent, "
+                    "or use the version that wrote it");
   }
   if (good < bytes.size() && good >= magic.size()) {
     const Bytes rest(&bytes[good], bytes.size() - good);
     report.warning = "the last " + std::to_string(rest.size()) + " bytes of " + journal->path_ +
                      " are torn or corrupt and were cut off; they are kept in journal.cut";
     if (auto cut = disk.open(journal->path_ + ".cut", true); !cut || !(*cut)->write(rest)) {
-      report.warning = "the last " + std::to_string(rest.size()) + " bytes of " + journal->path_ + " are torn or corrupt and were cut off";
+      report.warning = "the last " + std::to_string(rest.size()) + " bytes of " + journal->path_ +
+                       " are torn or corrupt and were cut off";
     }
   }
 

@@ -45,9 +45,9 @@ class Journal {
 
   // Opens or makes the journal of `directory`, calling on_entry for each entry in order (valid during the call).
   // Errors say what the operator should do.
-  [[nodiscard]] static Result<std::unique_ptr<Journal>> open(Disk& disk, const std::string& directory,
-                                                             const std::function<void(const fb::record::Entry&)>& on_entry,
-                                                             Opened* opened = nullptr);
+  [[nodiscard]] static Result<std::unique_ptr<Journal>> open(
+      Disk& disk, const std::string& directory, const std::function<void(const fb::record::Entry&)>& on_entry,
+      Opened* opened = nullptr);
 
   // After an error nothing of the entry is in the file, or will be cut off by the next append or open.
   Status append(const fb::record::EntryT& entry);

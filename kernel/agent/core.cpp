@@ -117,7 +117,8 @@ const fb::FrameworkInfoT* Core::framework(const std::string& id) const {
 
 bool Core::has_capability(const std::string& framework_id, fb::FrameworkCapability capability) const {
   const auto* info = framework(framework_id);
-  return info && std::find(info->capabilities.begin(), info->capabilities.end(), capability) != info->capabilities.end();
+  return info &&
+         std::find(info->capabilities.begin(), info->capabilities.end(), capability) != info->capabilities.end();
 }
 
 Task& Core::add(const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT> info) {

@@ -20,7 +20,9 @@ Machine look_at_machine(const std::string& work_dir) {
 
 Resources detect(const Machine& machine) {
   constexpr std::uint64_t gib = 1ull << 30;
-  const auto less = [](std::uint64_t total, std::uint64_t spare) { return total < 2 * spare ? total / 2 : total - spare; };
+  const auto less = [](std::uint64_t total, std::uint64_t spare) {
+    return total < 2 * spare ? total / 2 : total - spare;
+  };
   Resources out;
   const auto scalar = [&](const char* name, double value) {
     auto r = std::make_unique<fb::ResourceT>();

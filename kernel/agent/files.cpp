@@ -47,7 +47,8 @@ Result<fb::control::FileDataT> read_sandbox_file(const std::string& root, const 
   if (!dir) return fail(Code::not_found, "the sandbox " + root + " does not exist any more: " + std::strerror(errno));
   const base::Fd fd(open_beneath(dir.get(), root, path));
   if (!fd) {
-    if (errno == EXDEV || errno == ELOOP) return fail(Code::permission_denied, "path '" + path + "' leaves the sandbox");
+    if (errno == EXDEV || errno == ELOOP)
+      return fail(Code::permission_denied, "path '" + path + "' leaves the sandbox");
     return fail(errno == ENOENT || errno == ENOTDIR ? Code::not_found : Code::permission_denied,
                 "cannot read '" + path + "' of the sandbox: " + std::strerror(errno));
   }

@@ -43,8 +43,9 @@ void Core::on_health_due(Step& step, Task& task) {
   if (task.health.running || task.phase != Task::Phase::running || task.cause != Task::Cause::none) return;
   task.health.running = true;
   task.health.run = ++runs_;
-  step.effects.emplace_back(effect::RunCheck{task.container_id, task.health.run, task.info,
-                                             std::max<Nanos>(seconds(task.info->health_check->timeout_seconds, 20), std::chrono::milliseconds(1))});
+  step.effects.emplace_back(effect::RunCheck{
+      task.container_id, task.health.run, task.info,
+      std::max<Nanos>(seconds(task.info->health_check->timeout_seconds, 20), std::chrono::milliseconds(1))});
 }
 
 void Core::on(Step& step, const event::CheckDone& e) {
@@ -54,7 +55,8 @@ void Core::on(Step& step, const event::CheckDone& e) {
   auto& health = task->health;
   health.running = false;
   // At least a little, so that an interval of zero does not become a loop.
-  set_due(task, Due::health, step.time.now + std::max<Nanos>(seconds(check.interval_seconds, 10), std::chrono::milliseconds(10)));
+  set_due(task, Due::health,
+          step.time.now + std::max<Nanos>(seconds(check.interval_seconds, 10), std::chrono::milliseconds(10)));
 
   const auto report = [&](bool healthy) {
     auto status = make_status(step, *task, task->status.state);
@@ -75,8 +77,8 @@ void Core::on(Step& step, const event::CheckDone& e) {
   report(false);
   const std::uint32_t limit = std::max<std::uint32_t>(1, check.consecutive_failures ? *check.consecutive_failures : 3);
   if (health.failures >= limit) {
-    log(step, base::Level::warning, "killed after " + std::to_string(health.failures) + " failed health checks: " + e.message,
-        task->info->task_id);
+    log(step, base::Level::warning,
+        "killed after " + std::to_string(health.failures) + " failed health checks: " + e.message, task->info->task_id);
     kill(step, *task, Task::Cause::unhealthy, grace_of(*task));
   }
 }

@@ -83,8 +83,8 @@ class Launcher {
   using Started = std::variant<Identity, LaunchError>;
   virtual void launch(LaunchSpec spec, Function<void(Started)> started) = 0;
 
-  // SIGTERM to every process of the container now, SIGKILL after `grace`. Repeated: the earlier SIGKILL counts. Grace 0:
-  // SIGKILL at once. Unknown or ended containers: nothing happens.
+  // SIGTERM to every process of the container now, SIGKILL after `grace`. Repeated: the earlier SIGKILL counts. Grace
+  // 0: SIGKILL at once. Unknown or ended containers: nothing happens.
   virtual void kill(const std::string& container_id, base::Nanos grace) = 0;
 
   // Runs a command beside the task, in its namespaces and sandbox, with its environment and user. done gets the wait

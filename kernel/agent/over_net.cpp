@@ -1,4 +1,5 @@
-// The seams of the agent that meet the network, over kernel/net: the link to the master and the probes of health checks.
+// The seams of the agent that meet the network, over kernel/net: the link to the master and the probes of health
+// checks.
 #include "kernel/agent/checks.hpp"
 #include "kernel/agent/master_link.hpp"
 

@@ -54,7 +54,8 @@ void Core::replay(const fb::record::Entry& e) {
       break;
     case EntryType::ACKED:
       if (e.uuid() && !task->outbox.empty() &&
-          std::equal(e.uuid()->begin(), e.uuid()->end(), task->outbox.front().uuid.begin(), task->outbox.front().uuid.end())) {
+          std::equal(e.uuid()->begin(), e.uuid()->end(), task->outbox.front().uuid.begin(),
+                     task->outbox.front().uuid.end())) {
         task->outbox.pop_front();
       }
       break;
@@ -128,12 +129,14 @@ void Core::on(Step& step, const event::Recovered& e) {
     const bool killed = task->cause != Task::Cause::none;
     auto status = make_status(step, *task, killed ? fb::TaskState::TASK_KILLED : fb::TaskState::TASK_FAILED);
     status.reason = fb::Reason::REASON_AGENT_RESTARTED;
-    status.message = task->identity ? "The container was gone when the agent returned" : "The agent was restarted while it launched the task";
+    status.message = task->identity ? "The container was gone when the agent returned"
+                                    : "The agent was restarted while it launched the task";
     finish(step, *task, std::move(status));
   }
   started_ = true;
   if (!agent_id_.empty()) {
-    log(step, base::Level::info, "recovered as agent " + agent_id_ + " with " + std::to_string(kept) + " running tasks");
+    log(step, base::Level::info,
+        "recovered as agent " + agent_id_ + " with " + std::to_string(kept) + " running tasks");
   }
   if (!leader_.empty()) dial(step);
 }

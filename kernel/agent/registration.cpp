@@ -1,6 +1,7 @@
 // The link to the master: find, dial, greet, register, stay.
 //
-//   waiting --dial--> connecting --LinkUp, Hello--> greeting --Welcome, Register--> registering --Registered--> registered
+//   waiting --dial--> connecting --LinkUp, Hello--> greeting --Welcome, Register--> registering --Registered-->
+//   registered
 // Every failure leads back to waiting, with exponential back-off and jitter. The master being silent counts as failure.
 #include "kernel/agent/core.hpp"
 
@@ -21,7 +22,8 @@ constexpr Nanos welcome_timeout = std::chrono::seconds(10);
 Nanos Core::next_backoff(Nanos max) {
   backoff_ = backoff_.count() == 0 ? options_.backoff_first : std::min(backoff_ * 2, max);
   // Between half and all of it, so that agents that lost the same master do not return together.
-  return backoff_ / 2 + Nanos(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(backoff_.count() / 2 + 1)));
+  return backoff_ / 2 +
+         Nanos(static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(backoff_.count() / 2 + 1)));
 }
 
 void Core::on(Step& step, const event::Leader& e) {
@@ -75,7 +77,8 @@ void Core::on(Step& step, const event::LinkDown& e) {
   if (link_ == LinkState::waiting) return;
   const bool was_registered = link_ == LinkState::registered;
   log(step, was_registered ? base::Level::warning : base::Level::info,
-      (was_registered ? "lost the master " : "cannot join the master ") + leader_ + ": " + e.message + "; trying again");
+      (was_registered ? "lost the master " : "cannot join the master ") + leader_ + ": " + e.message +
+          "; trying again");
   dial_later(step);
   if (stopping_) finish_shutdown(step);
 }
@@ -83,7 +86,8 @@ void Core::on(Step& step, const event::LinkDown& e) {
 void Core::on(Step& step, const event::Frame& e) {
   const auto* frame = view<fb::link::ToAgent>(e.bytes);
   if (!frame) {
-    log(step, base::Level::error, "the master sent a malformed frame of " + std::to_string(e.bytes.size()) + " bytes; closing the link");
+    log(step, base::Level::error,
+        "the master sent a malformed frame of " + std::to_string(e.bytes.size()) + " bytes; closing the link");
     step.effects.emplace_back(effect::Disconnect{});
     dial_later(step);
     return;
@@ -191,8 +195,10 @@ void Core::on_refused(Step& step, const fb::link::Refused& refused) {
   }
   // The cluster has given this agent up; its tasks were replaced elsewhere and must not live twice.
   link_ = LinkState::waiting;
-  shut_down(step, "the master refuses agent " + agent_id_ + ": " + message + "; its tasks were killed. Remove " + options_.work_dir +
-                "/agent to let this machine join as a new agent", true);
+  shut_down(step,
+            "the master refuses agent " + agent_id_ + ": " + message + "; its tasks were killed. Remove " +
+                options_.work_dir + "/agent to let this machine join as a new agent",
+            true);
 }
 
 void Core::on_ping(Step& step, const fb::link::Ping& ping) {

@@ -20,11 +20,13 @@ namespace {
 // Ids become folders of the sandbox tree.
 bool is_folder_name(std::string_view id) {
   return !id.empty() && id.size() <= 255 && id != "." && id != ".." &&
-         std::none_of(id.begin(), id.end(), [](unsigned char c) { return c == '/' || c == '\\' || c < 0x20 || c == 0x7F; });
+         std::none_of(id.begin(), id.end(),
+                      [](unsigned char c) { return c == '/' || c == '\\' || c < 0x20 || c == 0x7F; });
 }
 
 std::string exit_message(int wait_status) {
-  if (WIFSIGNALED(wait_status)) return std::string("Command terminated with signal ") + ::strsignal(WTERMSIG(wait_status));
+  if (WIFSIGNALED(wait_status))
+    return std::string("Command terminated with signal ") + ::strsignal(WTERMSIG(wait_status));
   return "Command exited with status " + std::to_string(WEXITSTATUS(wait_status));
 }
 
@@ -32,7 +34,8 @@ std::string exit_message(int wait_status) {
 
 void Core::on_run(Step& step, const fb::link::RunTask& run) {
   if (!run.framework() || !run.task() || !registered()) {
-    return log(step, base::Level::warning, "ignored a task that came without its framework or before this agent was registered");
+    return log(step, base::Level::warning,
+               "ignored a task that came without its framework or before this agent was registered");
   }
   fb::FrameworkInfoT framework;
   run.framework()->UnPackTo(&framework);
@@ -54,12 +57,14 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
   }
   if (!is_folder_name(framework_id) || !is_folder_name(info->task_id)) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
-                  "Task id '" + info->task_id + "' of framework '" + framework_id + "' cannot be used as a folder name: remove slashes "
-                  "and control characters");
+                  "Task id '" + info->task_id + "' of framework '" + framework_id +
+                      "' cannot be used as a folder name: remove slashes "
+                      "and control characters");
   }
   if (info->executor) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
-                  "Task '" + info->task_id + "' names an executor; custom executors come with a later release: give it a command instead");
+                  "Task '" + info->task_id +
+                      "' names an executor; custom executors come with a later release: give it a command instead");
   }
   if (!info->command || (info->command->value.empty() && info->command->arguments.empty())) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
@@ -73,8 +78,8 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
   note_framework(step, framework);
   Task& task = add(framework_id, info);
   task.container_id = new_container_id();
-  task.sandbox = options_.work_dir + "/slaves/" + agent_id_ + "/frameworks/" + framework_id + "/executors/" + info->task_id + "/runs/" +
-                 task.container_id;
+  task.sandbox = options_.work_dir + "/slaves/" + agent_id_ + "/frameworks/" + framework_id + "/executors/" +
+                 info->task_id + "/runs/" + task.container_id;
   task.launched_wall = step.time.wall;
   containers_[task.container_id] = &task;
 
@@ -98,8 +103,8 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
 }
 
 // A task that never got a container. Nothing of it is on disk: if the agent dies, the master finds it missing.
-void Core::refuse(Step& step, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT> info, TaskState state, Reason reason,
-                  std::string message) {
+void Core::refuse(Step& step, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT> info,
+                  TaskState state, Reason reason, std::string message) {
   log(step, base::Level::warning, message, info->task_id);
   Task& task = add(framework_id, std::move(info));
   task.recorded = false;
@@ -117,9 +122,10 @@ void Core::tell_unknown(Step& step, const std::string& framework_id, const std::
   task.recorded = false;
   task.unknown = true;
   task.phase = Task::Phase::ended;
-  auto status = make_status(step, task,
-                            has_capability(framework_id, fb::FrameworkCapability::PARTITION_AWARE) ? TaskState::TASK_DROPPED
-                                                                                                   : TaskState::TASK_LOST);
+  auto status =
+      make_status(step, task,
+                  has_capability(framework_id, fb::FrameworkCapability::PARTITION_AWARE) ? TaskState::TASK_DROPPED
+                                                                                         : TaskState::TASK_LOST);
   status.reason = Reason::REASON_RECONCILIATION;
   status.message = "Reconciliation: task unknown to the agent";
   update(step, task, std::move(status));
@@ -185,7 +191,8 @@ void Core::on(Step& step, const event::Exited& e) {
 void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
   TaskState state = TaskState::TASK_FAILED;
   std::optional<Reason> reason;
-  std::string message = exit.wait_status ? exit_message(*exit.wait_status) : "The exit status of the command is not known";
+  std::string message =
+      exit.wait_status ? exit_message(*exit.wait_status) : "The exit status of the command is not known";
   std::optional<bool> healthy;
   switch (task.cause) {
     case Task::Cause::too_long:
@@ -244,7 +251,8 @@ void Core::finish(Step& step, Task& task, fb::TaskStatusT status) {
 
 Nanos Core::grace_of(const Task& task) const {
   const auto& policy = task.info->kill_policy;
-  return policy && policy->grace_period_ns ? std::max(Nanos{0}, Nanos(*policy->grace_period_ns)) : options_.default_grace;
+  return policy && policy->grace_period_ns ? std::max(Nanos{0}, Nanos(*policy->grace_period_ns))
+                                           : options_.default_grace;
 }
 
 void Core::kill(Step& step, Task& task, Task::Cause cause, Nanos grace) {

@@ -86,8 +86,10 @@ void Core::on_update_due(Step& step, Task& task) { send_head(step, task); }
 void Core::on_ack(Step& step, const fb::link::AckUpdate& ack) {
   Task* task = get(std::string(text(ack.framework_id())), std::string(text(ack.task_id())));
   if (!task || task->outbox.empty() || !ack.uuid() ||
-      !std::equal(ack.uuid()->begin(), ack.uuid()->end(), task->outbox.front().uuid.begin(), task->outbox.front().uuid.end())) {
-    return log(step, base::Level::debug, "ignored an acknowledgement that nobody waits for", std::string(text(ack.task_id())));
+      !std::equal(ack.uuid()->begin(), ack.uuid()->end(), task->outbox.front().uuid.begin(),
+                  task->outbox.front().uuid.end())) {
+    return log(step, base::Level::debug, "ignored an acknowledgement that nobody waits for",
+               std::string(text(ack.task_id())));
   }
   if (is_terminal(task->outbox.front().state)) return forget(step, *task);
   if (task->recorded) {

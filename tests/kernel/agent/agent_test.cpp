@@ -25,7 +25,8 @@ class FakeLauncher final : public Launcher {
  public:
   explicit FakeLauncher(base::Loop& loop) : loop_(loop) {}
   void on_exit(std::function<void(const std::string&, ExitInfo)> fn) override { exit_ = std::move(fn); }
-  void recover(std::vector<KnownContainer> known, Function<void(Result<std::vector<RecoveredContainer>>)> done) override {
+  void recover(std::vector<KnownContainer> known,
+               Function<void(Result<std::vector<RecoveredContainer>>)> done) override {
     std::vector<RecoveredContainer> out;
     for (const auto& k : known) {
       RecoveredContainer r;
@@ -149,7 +150,8 @@ struct World {
   fb::control::AnswerT ask(const fb::control::QuestionT& q) {
     const Buffer bytes = pack(q);
     fb::control::AnswerT out;
-    EXPECT_TRUE(agent->answer(*view<fb::control::Question>(bytes), [&](fb::control::AnswerT a) { out = std::move(a); }));
+    EXPECT_TRUE(
+        agent->answer(*view<fb::control::Question>(bytes), [&](fb::control::AnswerT a) { out = std::move(a); }));
     loop.run();
     return out;
   }
@@ -358,7 +360,8 @@ class SandboxFiles : public ::testing::Test {
   std::string read(const std::string& path, std::int64_t offset = 0, std::uint32_t length = 100) {
     const auto r = read_sandbox_file(dir + "/box", path, offset, length);
     if (!r) return std::string(to_string(r.error().code));
-    return std::string(r->data.begin(), r->data.end()) + "|" + std::to_string(r->offset) + "|" + std::to_string(r->size);
+    return std::string(r->data.begin(), r->data.end()) + "|" + std::to_string(r->offset) + "|" +
+           std::to_string(r->size);
   }
   std::string dir;
 };

@@ -159,7 +159,8 @@ TEST(Tasks, EverythingIsRecordedBeforeItIsToldOrDone) {
   Rig rig;
   rig.join();
   rig.run(make_task("t"));
-  EXPECT_THAT(rig.steps(), ElementsAre("append FRAMEWORK", "append INTENT", "append UPDATE", "send StatusUpdate", "launch"));
+  EXPECT_THAT(rig.steps(),
+              ElementsAre("append FRAMEWORK", "append INTENT", "append UPDATE", "send StatusUpdate", "launch"));
   const auto spec = rig.find<effect::Launch>()->spec;
   EXPECT_EQ(spec.user, "nobody");
   EXPECT_EQ(spec.sandbox, "/w/slaves/A/frameworks/F/executors/t/runs/" + spec.container_id);

@@ -47,13 +47,15 @@ class FakeDisk final : public Disk {
  private:
   class File final : public AppendFile {
    public:
-    File(FakeDisk& disk, std::string path, Content content) : disk_(disk), path_(std::move(path)), content_(std::move(content)) {}
+    File(FakeDisk& disk, std::string path, Content content)
+        : disk_(disk), path_(std::move(path)), content_(std::move(content)) {}
     Status write(Bytes bytes) override {
       ++disk_.writes;
       const std::size_t n = std::min(bytes.size(), disk_.space);
       content_->insert(content_->end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n));
       if (disk_.space != SIZE_MAX) disk_.space -= n;
-      if (n < bytes.size()) return fail(Code::resource_exhausted, "cannot write " + path_ + ": No space left on device");
+      if (n < bytes.size())
+        return fail(Code::resource_exhausted, "cannot write " + path_ + ": No space left on device");
       return ok;
     }
     Status truncate(std::uint64_t size) override {

@@ -125,7 +125,8 @@ class CommandOnly final : public Launcher {
   void recover(std::vector<KnownContainer>, Function<void(Result<std::vector<RecoveredContainer>>)>) override {}
   void launch(LaunchSpec, Function<void(Started)>) override {}
   void kill(const std::string&, base::Nanos) override {}
-  void run_in(const std::string& id, const fb::CommandInfoT& command, base::Nanos, Function<void(Result<int>)> done) override {
+  void run_in(const std::string& id, const fb::CommandInfoT& command, base::Nanos,
+              Function<void(Result<int>)> done) override {
     asked = id + ": " + command.value;
     done(result);
   }
@@ -146,7 +147,9 @@ Outcome carry_out(fb::HealthCheckT check, Launcher& launcher, const Probes& prob
   auto task = std::make_shared<fb::TaskInfoT>(make_task("t"));
   task->health_check = std::make_unique<fb::HealthCheckT>(std::move(check));
   Outcome out;
-  run_health_check(launcher, probes, "C", task, 1s, [&](bool healthy, std::string message) { out = {healthy, std::move(message)}; });
+  run_health_check(launcher, probes, "C", task, 1s, [&](bool healthy, std::string message) {
+    out = {healthy, std::move(message)};
+  });
   return out;
 }
 
@@ -158,7 +161,8 @@ TEST(Probe, HttpIsHealthyFrom200To399) {
   check.http->port = 8080;
   check.http->path = "health";
   std::string url;
-  for (const auto& [code, healthy] : {std::pair{199u, false}, {200u, true}, {302u, true}, {399u, true}, {400u, false}, {500u, false}}) {
+  for (const auto& [code, healthy] :
+       {std::pair{199u, false}, {200u, true}, {302u, true}, {399u, true}, {400u, false}, {500u, false}}) {
     Probes probes;
     probes.http = [&, code = code](const std::string& u, base::Nanos, Function<void(Result<unsigned>)> done) {
       url = u;

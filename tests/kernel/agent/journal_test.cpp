@@ -35,7 +35,8 @@ struct Read {
 
 Read open(Disk& disk) {
   Read out;
-  auto journal = Journal::open(disk, "/w/agent", [&](const fb::record::Entry& e) { out.entries.push_back(e.pid()); }, &out.opened);
+  auto journal = Journal::open(
+      disk, "/w/agent", [&](const fb::record::Entry& e) { out.entries.push_back(e.pid()); }, &out.opened);
   if (journal) {
     out.journal = std::move(*journal);
   } else {
@@ -77,7 +78,8 @@ TEST(JournalFile, TornAtEveryByteLosesOnlyWhatWasTorn) {
   const auto whole = *disk.files[path];
   for (std::size_t cut = 0; cut <= whole.size(); ++cut) {
     FakeDisk torn;
-    torn.files[path] = std::make_shared<std::vector<std::uint8_t>>(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut));
+    torn.files[path] =
+        std::make_shared<std::vector<std::uint8_t>>(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut));
     auto r = open(torn);
     ASSERT_TRUE(r.journal) << cut << ": " << r.error;
     std::size_t complete = 0;
@@ -226,7 +228,8 @@ TEST_F(RealDiskTest, WorksOnARealFileSystem) {
   auto disk = make_real_disk();
   std::vector<int> seen;
   Journal::Opened opened;
-  ASSERT_TRUE(Journal::open(*disk, dir + "/a/b", [&](const fb::record::Entry& e) { seen.push_back(e.pid()); }, &opened));
+  ASSERT_TRUE(Journal::open(
+      *disk, dir + "/a/b", [&](const fb::record::Entry& e) { seen.push_back(e.pid()); }, &opened));
   EXPECT_THAT(seen, ElementsAre(1, 2, 3));
   EXPECT_THAT(opened.warning, HasSubstr("4 bytes"));
 }

@@ -184,7 +184,8 @@ TEST(Recovery, CompletionTimeAndHealthGoOn) {
   EXPECT_EQ(rig.count<effect::Kill>(), 1u);
 }
 
-// A busy life, cut after every single journal entry: the next life must be consistent, and compaction must change nothing.
+// A busy life, cut after every single journal entry: the next life must be consistent, and compaction must change
+// nothing.
 TEST(Recovery, EveryPrefixOfTheJournalIsAGoodPast) {
   Rig rig;
   rig.join();
@@ -201,8 +202,9 @@ TEST(Recovery, EveryPrefixOfTheJournalIsAGoodPast) {
   const auto summary = [](const Core& core) {
     std::map<std::string, std::string> out;
     for (const auto& [key, task] : core.tasks()) {
-      std::string s = std::string(EnumNameTaskState(task->status.state)) + " phase " + std::to_string(static_cast<int>(task->phase)) +
-                      " cause " + std::to_string(static_cast<int>(task->cause)) + " container " + task->container_id + " outbox";
+      std::string s = std::string(EnumNameTaskState(task->status.state)) + " phase " +
+                      std::to_string(static_cast<int>(task->phase)) + " cause " +
+                      std::to_string(static_cast<int>(task->cause)) + " container " + task->container_id + " outbox";
       for (const auto& u : task->outbox) s += std::string(" ") + EnumNameTaskState(u.state) + std::to_string(u.uuid[0]);
       if (task->identity) s += " pid " + std::to_string(task->identity->pid);
       out[key] = s + " at " + std::to_string(task->launched_wall);

@@ -20,7 +20,8 @@ inline fb::TaskInfoT make_task(const std::string& id) {
   return t;
 }
 
-inline fb::FrameworkInfoT make_framework(const std::string& id, std::vector<fb::FrameworkCapability> capabilities = {}) {
+inline fb::FrameworkInfoT make_framework(const std::string& id,
+                                         std::vector<fb::FrameworkCapability> capabilities = {}) {
   fb::FrameworkInfoT f;
   f.id = id;
   f.name = "test";
@@ -182,7 +183,8 @@ class Rig {
     return out;
   }
   static std::string describe(const Effect& e) {
-    if (const auto* append = std::get_if<effect::Append>(&e)) return std::string("append ") + EnumNameEntryType(append->entry.type);
+    if (const auto* append = std::get_if<effect::Append>(&e))
+      return std::string("append ") + EnumNameEntryType(append->entry.type);
     if (const auto* send = std::get_if<effect::Send>(&e)) {
       const auto* frame = view<fb::link::ToMaster>(send->frame);
       return std::string("send ") + EnumNameFromAgent(frame->body_type());
