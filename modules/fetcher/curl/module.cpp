@@ -1,0 +1,3 @@
+#include "curl.hpp"
+
+GANTRY_MODULE(gantry::fetcher_curl::CurlFetcher, "curl")
