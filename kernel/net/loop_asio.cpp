@@ -18,6 +18,7 @@
 #include <cstring>
 #include <deque>
 #include <fcntl.h>
+#include <poll.h>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -188,7 +189,12 @@ class AsioLoop final : public RealLoop {
         *this, std::move(copy),
         [this, id, call] {
           const auto keep = call;
-          (*keep)();
+          // Asio may report readiness that belonged to a descriptor closed a moment ago; with sockets a read would show
+          // it, but an early word about a pidfd is a false death.
+          const auto watched = watches_.find(id);
+          if (watched == watches_.end()) return;
+          pollfd p{watched->second->fd(), POLLIN, 0};
+          if (::poll(&p, 1, 0) != 0) (*keep)();
           if (const auto it = watches_.find(id); it != watches_.end()) it->second->want_read();
         },
         nullptr);

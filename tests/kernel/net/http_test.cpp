@@ -44,6 +44,20 @@ TEST(HttpParseTest, ReadsARequestHoweverItIsCut) {
   }
 }
 
+TEST(HttpParseTest, AnEmptyChunkedBodyMayComeByteByByte) {
+  const std::string text = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\n\r\n";
+  RequestParser parser(4096, 4096);
+  std::string in;
+  HttpProgress p;
+  for (const char c : text) {
+    ASSERT_EQ(p.state, HttpProgress::State::more);
+    in += c;
+    p = parser.feed(in);
+    in.erase(0, p.consumed);
+  }
+  EXPECT_EQ(p.state, HttpProgress::State::done) << p.error;
+}
+
 TEST(HttpParseTest, JudgesBadRequests) {
   const auto status_of = [](std::string text) {
     RequestParser parser(1000, 100);
