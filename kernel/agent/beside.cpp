@@ -47,7 +47,8 @@ Task<Result<int>> ContainerLauncher::run_beside(ContainerPtr c, fb::CommandInfoT
   how.enter_files = c->how.enter_files;
   how.namespaces = c->how.namespaces;
   how.join_pidfd = c->spawned.pidfd.get();
-  GANTRY_CO_TRY(Spawned beside, (co_await off([&how] { return spawn_supervised(how); })));
+  auto clone = [&how] { return spawn_supervised(how); };
+  GANTRY_CO_TRY(Spawned beside, co_await off(std::move(clone)));
   bool late = false;
   const int pidfd = beside.pidfd.get();
   const base::TimerId timer = loop_.after(timeout, [&late, pidfd] {

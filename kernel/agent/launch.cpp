@@ -83,15 +83,17 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
 
   // 1. The account and its sandbox.
   const std::string user = options_.switch_user ? c->spec.user : std::string();
-  GANTRY_CO_TRY(const Account account, (co_await off([user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers"]() -> Result<Account> {
-                  GANTRY_TRY(Account a, find_account(user));
-                  GANTRY_CHECK(make_sandbox(sandbox, a));
-                  if (::mkdir(meta.c_str(), 0700) != 0 && errno == ENOENT) {
-                    ::mkdir(meta.substr(0, meta.rfind('/')).c_str(), 0755);
-                    ::mkdir(meta.c_str(), 0700);
-                  }
-                  return a;
-                })));
+  // (Named lambdas: gcc 12 destroys a temporary one in a co_await expression twice.)
+  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers"]() -> Result<Account> {
+    GANTRY_TRY(Account a, find_account(user));
+    GANTRY_CHECK(make_sandbox(sandbox, a));
+    if (::mkdir(meta.c_str(), 0700) != 0 && errno == ENOENT) {
+      ::mkdir(meta.substr(0, meta.rfind('/')).c_str(), 0755);
+      ::mkdir(meta.c_str(), 0700);
+    }
+    return a;
+  };
+  GANTRY_CO_TRY(const Account account, co_await off(std::move(make)));
   GANTRY_CO_TRY(c->how, describe(*c, account));
   if (c->kill_wanted) co_return killed();
 
@@ -108,7 +110,8 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
 
   // 3. The first process, held if somebody wants to attach to it.
   c->how.held = attach != 0;
-  GANTRY_CO_TRY(c->spawned, (co_await off([how = &c->how] { return spawn_supervised(*how); })));
+  auto clone = [how = &c->how] { return spawn_supervised(*how); };
+  GANTRY_CO_TRY(c->spawned, co_await off(std::move(clone)));
   c->undo.push_back([this, c = c.get()]() -> Task<void> {
     // Held: closing the control socket makes it give up. Else it ends with everything in it.
     c->spawned.control.reset();
