@@ -18,8 +18,8 @@
 #include <cstring>
 #include <deque>
 #include <fcntl.h>
-#include <poll.h>
 #include <mutex>
+#include <poll.h>
 #include <thread>
 #include <unordered_map>
 
