@@ -6,25 +6,10 @@
  * what is orphaned, the task is an ordinary process with ordinary signal defaults, and when this program ends the
  * kernel ends the rest. Without one it is a child subreaper and kills what the task leaves behind.
  * It stays outside the container's cgroups: the out-of-memory killer must not take the witness.
- * One lives beside every running task, so: static, no stdio, no malloc.
+ * One lives beside every running task, so: static, without a C library, see tiny.h.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <sched.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include "tiny.h"
 
 #include "kernel/agent/supervisor_format.h"
 
@@ -44,19 +29,17 @@ static const struct gantry_sup_record* next_record(const struct gantry_sup_recor
 }
 
 static int load_description(int fd) {
-  struct stat st;
-  if (fstat(fd, &st) != 0) return -1;
-  if ((size_t)st.st_size < sizeof *head) return errno = EINVAL, -1;
-  head = mmap(0, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-  close(fd);
+  const long size = SYS3(SYS_lseek, fd, 0, SEEK_END);
+  if (size < (long)sizeof *head) return last_error = EINVAL, -1;
+  head = map((size_t)size, PROT_READ, MAP_PRIVATE, fd);
+  close_fd(fd);
   if (head == MAP_FAILED) return -1;
-  if (head->magic != GANTRY_SUP_MAGIC || head->version != GANTRY_SUP_VERSION || head->size != st.st_size)
-    return errno = EPROTO, -1;
+  if (head->magic != GANTRY_SUP_MAGIC || head->version != GANTRY_SUP_VERSION || head->size != size) return last_error = EPROTO, -1;
   /* The writer is our own daemon; this only catches a mismatched pair of binaries. */
   const char* end = (const char*)head + head->size;
   const struct gantry_sup_record* r = first_record();
   for (uint32_t i = 0; i < head->records; ++i) {
-    if ((const char*)(r + 1) > end || r->length > (size_t)(end - payload(r))) return errno = EPROTO, -1;
+    if ((const char*)(r + 1) > end || r->length > (size_t)(end - payload(r))) return last_error = EPROTO, -1;
     r = next_record(r);
   }
   return 0;
@@ -76,14 +59,15 @@ static int read_parent(const char* pid) {
   memcpy(path, "/proc/", 6);
   memcpy(path + 6, pid, n);
   memcpy(path + 6 + n, "/stat", 6);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const int fd = open_file(path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return -1;
-  ssize_t got = read(fd, text, sizeof text - 1);
-  close(fd);
+  const long got = read_fd(fd, text, sizeof text - 1);
+  close_fd(fd);
   if (got <= 0) return -1;
   text[got] = 0;
-  const char* p = strrchr(text, ')'); /* "pid (name) S ppid ..." */
-  if (!p || p[1] == 0 || p[2] == 0) return -1;
+  const char* p = text + got; /* "pid (name) S ppid ...", where the name may hold anything */
+  while (p > text && *p != ')') --p;
+  if (p == text || text + got - p < 5) return -1;
   int parent = 0;
   for (p += 4; *p >= '0' && *p <= '9'; ++p) parent = parent * 10 + (*p - '0');
   return parent;
@@ -92,25 +76,29 @@ static int read_parent(const char* pid) {
 /* Sends `signal` to all descendants; without a pid namespace they have to be looked for. */
 static void signal_descendants(int signal) {
   enum { most = 1 << 16 };
-  struct known* table = mmap(0, most * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  struct known* table = map(most * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
   if (table == MAP_FAILED) return;
-  char buffer[4096];
-  int n = 0, dir = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  for (long got; dir >= 0 && (got = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0;) {
+  static char buffer[4096];
+  int n = 0;
+  const int dir = open_file("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  for (long got; dir >= 0 && (got = SYS3(SYS_getdents64, dir, buffer, sizeof buffer)) > 0;) {
     for (long at = 0; at < got;) {
-      struct dirent64* e = (struct dirent64*)(buffer + at);
-      at += e->d_reclen;
-      if (e->d_name[0] < '0' || e->d_name[0] > '9' || n == most) continue;
+      /* struct linux_dirent64: u64 inode, s64 offset, u16 length, u8 type, name */
+      const char* name = buffer + at + 19;
+      uint16_t length;
+      memcpy(&length, buffer + at + 16, sizeof length);
+      at += length;
+      if (*name < '0' || *name > '9' || n == most) continue;
       int pid = 0;
-      for (const char* p = e->d_name; *p; ++p) pid = pid * 10 + (*p - '0');
+      for (const char* p = name; *p; ++p) pid = pid * 10 + (*p - '0');
       table[n].pid = pid;
-      table[n].parent = read_parent(e->d_name);
+      table[n].parent = read_parent(name);
       table[n].ours = 0;
       ++n;
     }
   }
-  if (dir >= 0) close(dir);
-  const int self = getpid();
+  if (dir >= 0) close_fd(dir);
+  const int self = (int)SYS0(SYS_getpid);
   for (int changed = 1; changed;) {
     changed = 0;
     for (int i = 0; i < n; ++i) {
@@ -121,16 +109,16 @@ static void signal_descendants(int signal) {
     }
   }
   for (int i = 0; i < n; ++i)
-    if (table[i].ours) kill(table[i].pid, signal);
-  munmap(table, most * sizeof *table);
+    if (table[i].ours) send_signal(table[i].pid, signal);
+  SYS2(SYS_munmap, table, most * sizeof *table);
 }
 
-static pid_t task_pid;
+static int task_pid;
 
 static void signal_all(int signal) {
   /* Beside a container /proc may count in another namespace; the command's session is what we know. */
-  if (head->flags & GANTRY_SUP_JOIN) kill(-task_pid, signal);
-  else if (head->flags & GANTRY_SUP_PID_NS) kill(-1, signal); /* everybody in the namespace but us, in one step */
+  if (head->flags & GANTRY_SUP_JOIN) send_signal(-task_pid, signal);
+  else if (head->flags & GANTRY_SUP_PID_NS) send_signal(-1, signal); /* everybody in the namespace but us, in one step */
   else signal_descendants(signal);
 }
 
@@ -139,7 +127,7 @@ static void signal_all(int signal) {
 static int apply_mounts(void) {
   if (!(head->flags & GANTRY_SUP_MOUNT_NS)) return 0;
   report.step = GANTRY_SUP_PROPAGATION;
-  if (mount("", "/", "", MS_SLAVE | MS_REC, 0) != 0) return -1;
+  if (SYS5(SYS_mount, "", "/", "", MS_SLAVE | MS_REC, 0) != 0) return -1;
   report.step = GANTRY_SUP_MOUNTING;
   const struct gantry_sup_record* r = first_record();
   for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
@@ -150,44 +138,78 @@ static int apply_mounts(void) {
     const char* target = source + strlen(source) + 1;
     const char* type = target + strlen(target) + 1;
     const char* data = type + strlen(type) + 1;
-    if (mount(source, target, type, (unsigned long)flags, *data ? data : 0) != 0) return -1;
+    if (SYS5(SYS_mount, source, target, type, flags, *data ? data : 0) != 0) return -1;
     ++report.index;
   }
   return 0;
 }
 
 static int write_zero(const char* path) {
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  const int fd = open_file(path, O_WRONLY | O_CLOEXEC, 0);
   if (fd < 0) return -1;
-  ssize_t n = write(fd, "0", 1);
-  int error = errno;
-  close(fd);
-  errno = error;
+  const long n = write_fd(fd, "0", 1);
+  close_fd(fd);
   return n == 1 ? 0 : -1;
 }
 
 static int open_output(const char* path, int as) {
-  int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY, 0644);
+  const int fd = open_file(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NOCTTY, 0644);
   if (fd < 0) return -1;
   if (fd == as) return 0;
-  if (dup2(fd, as) < 0) return -1;
-  close(fd);
+  if (move_fd(fd, as) < 0) return -1;
+  close_fd(fd);
   return 0;
 }
 
-/* In the child: everything between fork and exec. Returns only on failure, with report.step and errno set. */
+static int starts_with(const char* s, const char* with) {
+  for (; *with; ++s, ++with)
+    if (*s != *with) return 0;
+  return 1;
+}
+
+/* As execvp does it, with the PATH of the task. Returns on failure only. */
+static void execute(const char* file, char** argv, char** envp) {
+  static char full[4096];
+  const char* path = "/usr/local/bin:/usr/bin:/bin";
+  int denied = 0;
+  for (const char* p = file; *p; ++p)
+    if (*p == '/') {
+      SYS3(SYS_execve, file, argv, envp);
+      return;
+    }
+  for (char** e = envp; *e; ++e)
+    if (starts_with(*e, "PATH=")) path = *e + 5;
+  const size_t n = strlen(file);
+  last_error = ENOENT;
+  for (;;) {
+    size_t k = 0;
+    while (path[k] && path[k] != ':') ++k;
+    if (k + n + 2 <= sizeof full) {
+      memcpy(full, path, k);
+      if (k) full[k] = '/';
+      memcpy(full + k + (k ? 1 : 0), file, n + 1);
+      SYS3(SYS_execve, full, argv, envp);
+      if (last_error == EACCES) denied = 1;
+      else if (last_error != ENOENT && last_error != ENOTDIR) return;
+    }
+    if (!path[k]) break;
+    path += k + 1;
+  }
+  if (denied) last_error = EACCES;
+}
+
+/* In the child: everything between fork and exec. Returns only on failure, with report.step and last_error set. */
 static void become_task(char** argv, char** envp) {
-  const struct gantry_sup_record* r;
+  const struct gantry_sup_record* r = first_record();
   const char* directory = 0;
   const char* output = 0;
   const char* errors = 0;
   const char* executable = argv[0];
-  const gid_t* groups = 0;
+  const uint32_t* groups = 0;
   size_t group_count = 0;
-  setsid();
+  SYS0(SYS_setsid);
   report.step = GANTRY_SUP_ENTERING;
   report.index = 0;
-  r = first_record();
   for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
     switch (r->tag) {
       case GANTRY_SUP_ENTER:
@@ -199,7 +221,7 @@ static void become_task(char** argv, char** envp) {
       case GANTRY_SUP_STDERR: errors = payload(r); break;
       case GANTRY_SUP_EXECUTABLE: executable = payload(r); break;
       case GANTRY_SUP_GROUPS:
-        groups = (const gid_t*)payload(r);
+        groups = (const uint32_t*)payload(r);
         group_count = r->length / sizeof *groups;
         break;
       default: break;
@@ -207,60 +229,59 @@ static void become_task(char** argv, char** envp) {
   }
   if (head->flags & GANTRY_SUP_SWITCH_USER) {
     report.step = GANTRY_SUP_USER;
-    /* System calls, not the wrappers: the child shares our memory until it execs. */
-    if (syscall(SYS_setgroups, group_count, groups) != 0) return;
-    if (syscall(SYS_setresgid, head->gid, head->gid, head->gid) != 0) return;
-    if (syscall(SYS_setresuid, head->uid, head->uid, head->uid) != 0) return;
+    if (SYS2(SYS_setgroups, group_count, groups) != 0) return;
+    if (SYS3(SYS_setresgid, head->gid, head->gid, head->gid) != 0) return;
+    if (SYS3(SYS_setresuid, head->uid, head->uid, head->uid) != 0) return;
   }
   report.step = GANTRY_SUP_CHDIR;
-  if (directory && chdir(directory) != 0) return;
+  if (directory && SYS1(SYS_chdir, directory) != 0) return;
   report.step = GANTRY_SUP_OUTPUT;
   if (output && open_output(output, 1) != 0) return;
   if (errors && open_output(errors, 2) != 0) return;
   report.step = GANTRY_SUP_EXEC;
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, 0);
-  environ = envp;
-  execvp(executable, argv);
+  block_signals(0);
+  execute(executable, argv, envp);
 }
 
-static pid_t start_task(void) {
-  const size_t slots = (size_t)head->arguments + head->environment + 2;
-  char** table = mmap(0, slots * sizeof *table, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* Shared with the child, and kept off the stack because it runs on the same one. */
+static struct {
+  char** table;
+  size_t bytes;
+  char** envp;
+  int failed;
+} start;
+
+__attribute__((noinline)) static void child(void) {
+  become_task(start.table, start.envp);
+  start.failed = last_error ? last_error : EINVAL;
+  leave(127);
+}
+
+static int start_task(void) {
+  start.bytes = ((size_t)head->arguments + head->environment + 2) * sizeof(char*);
+  start.table = map(start.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   report.step = GANTRY_SUP_FORK;
-  if (table == MAP_FAILED) return -1;
-  char** argv = table;
-  char** envp = table + head->arguments + 1;
+  if (start.table == MAP_FAILED) return -1;
+  start.envp = start.table + head->arguments + 1;
   uint32_t a = 0, e = 0;
   const struct gantry_sup_record* r = first_record();
   for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
-    if (r->tag == GANTRY_SUP_ARGUMENT && a < head->arguments) argv[a++] = (char*)payload(r);
-    if (r->tag == GANTRY_SUP_ENVIRONMENT && e < head->environment) envp[e++] = (char*)payload(r);
+    if (r->tag == GANTRY_SUP_ARGUMENT && a < head->arguments) start.table[a++] = (char*)payload(r);
+    if (r->tag == GANTRY_SUP_ENVIRONMENT && e < head->environment) start.envp[e++] = (char*)payload(r);
   }
-  volatile int error = 0;
-  const pid_t pid = vfork(); /* shares memory: `report` and `error` are how the child tells what failed */
-  if (pid == 0) {
-    become_task(argv, envp);
-    error = errno ? errno : EINVAL;
-    _exit(127);
-  }
-  const int fork_error = errno;
-  munmap(table, slots * sizeof *table);
-  if (pid < 0) {
-    errno = fork_error;
-    return -1;
-  }
-  if (error) {
-    waitpid(pid, 0, 0);
-    errno = error;
+  task_pid = spawn_on_my_memory(child);
+  if (task_pid < 0) return -1;
+  SYS2(SYS_munmap, start.table, start.bytes);
+  if (start.failed) {
+    wait_child(task_pid, 0, 0);
+    last_error = start.failed;
     return -1;
   }
   report.step = GANTRY_SUP_STARTED;
-  return pid;
+  return task_pid;
 }
 
-static void send_report(pid_t pid) {
+static void send_report(int pid) {
   if (head->control_fd < 0) return;
   report.pid = pid;
   struct iovec part = {&report, sizeof report};
@@ -277,21 +298,21 @@ static void send_report(pid_t pid) {
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_CREDENTIALS;
     c->cmsg_len = CMSG_LEN(sizeof(struct ucred));
-    struct ucred who = {pid, geteuid(), getegid()};
+    struct ucred who = {pid, (uid_t)SYS0(SYS_geteuid), (gid_t)SYS0(SYS_getegid)};
     memcpy(CMSG_DATA(c), &who, sizeof who);
   }
-  if (sendmsg(head->control_fd, &message, MSG_NOSIGNAL) < 0 && message.msg_control) {
+  if (SYS3(SYS_sendmsg, head->control_fd, &message, MSG_NOSIGNAL) < 0 && message.msg_control) {
     message.msg_control = 0;
     message.msg_controllen = 0;
-    sendmsg(head->control_fd, &message, MSG_NOSIGNAL);
+    SYS3(SYS_sendmsg, head->control_fd, &message, MSG_NOSIGNAL);
   }
-  close(head->control_fd);
+  close_fd(head->control_fd);
 }
 
 static void give_up(void) {
-  report.error = errno;
+  report.error = last_error;
   if (head && head != MAP_FAILED) send_report(0);
-  _exit(126);
+  leave(126);
 }
 
 /* ---- ending */
@@ -308,26 +329,25 @@ static char* put_number(char* at, unsigned long long n) {
 static void record_exit(int fd, int status) {
   if (fd < 0) return;
   struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
+  SYS2(SYS_clock_gettime, CLOCK_REALTIME, &now);
   char line[80] = "exit ";
   char* at = put_number(line + 5, (unsigned)status);
   *at++ = ' ';
   at = put_number(at, (unsigned long long)now.tv_sec * 1000000000ull + (unsigned long long)now.tv_nsec);
   *at++ = '\n';
-  while (write(fd, line, (size_t)(at - line)) < 0 && errno == EINTR) {}
+  while (write_fd(fd, line, (size_t)(at - line)) < 0 && last_error == EINTR) {}
 }
 
 /* Waits for the task, serving signals. Returns its raw wait status; everything else in the container is dead then,
  * or dies with us. */
-static int supervise(pid_t task, const sigset_t* signals) {
+static int supervise(int task, uint64_t signals) {
   for (;;) {
-    siginfo_t info;
-    const int signal = sigwaitinfo(signals, &info);
+    const int signal = next_signal(signals, 0);
     if (signal == SIGTERM) signal_all(SIGTERM);
     if (signal == SIGUSR1) signal_all(SIGKILL);
     if (signal != SIGCHLD) continue;
     int status, ended = -1;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+    for (int pid; (pid = wait_child(-1, &status, WNOHANG)) > 0;)
       if (pid == task) ended = status;
     if (ended == -1) continue;
     if (head->flags & GANTRY_SUP_JOIN) {
@@ -336,11 +356,11 @@ static int supervise(pid_t task, const sigset_t* signals) {
       /* Orphans come to us as their parents die, so kill until there is nobody left. */
       for (;;) {
         signal_descendants(SIGKILL);
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+        const int pid = wait_child(-1, &status, WNOHANG);
         if (pid < 0) break;
         if (pid == 0) {
           struct timespec pause = {0, 1000000};
-          sigtimedwait(signals, &info, &pause);
+          next_signal(signals, &pause);
         }
       }
     }
@@ -360,18 +380,18 @@ static void close_others(int a, int b, int c) {
   unsigned from = 3;
   for (int i = 0; i < 3; ++i) {
     if (keep[i] < (int)from) continue;
-    if ((unsigned)keep[i] > from) syscall(SYS_close_range, from, (unsigned)keep[i] - 1, 0);
+    if ((unsigned)keep[i] > from) SYS3(SYS_close_range, from, (unsigned)keep[i] - 1, 0);
     from = (unsigned)keep[i] + 1;
   }
-  syscall(SYS_close_range, from, ~0u, 0);
+  SYS3(SYS_close_range, from, ~0u, 0);
 }
 
 /* Enters the namespaces of a running container; a pid namespace takes effect for the child. */
 static int join_container(void) {
   if (!(head->flags & GANTRY_SUP_JOIN)) return 0;
   report.step = GANTRY_SUP_JOINING;
-  if (head->join && syscall(SYS_setns, head->target_fd, head->join) != 0) return -1;
-  close(head->target_fd);
+  if (head->join && SYS2(SYS_setns, head->target_fd, head->join) != 0) return -1;
+  close_fd(head->target_fd);
   return 0;
 }
 
@@ -380,49 +400,41 @@ static const char usage[] =
     "usage: gantry-supervisor CONTAINER-ID DESCRIPTION-FD\n";
 
 int main(int argc, char** argv) {
-  sigset_t signals;
+  const uint64_t signals = signal_bit(SIGCHLD) | signal_bit(SIGTERM) | signal_bit(SIGUSR1);
   int fd = 0;
-  if (argc != 3) return write(2, usage, sizeof usage - 1) < 0 ? 1 : 2;
+  if (argc != 3) return write_fd(2, usage, sizeof usage - 1) < 0 ? 1 : 2;
   for (const char* p = argv[2]; *p >= '0' && *p <= '9'; ++p) fd = fd * 10 + (*p - '0');
 
-  sigfillset(&signals);
-  sigprocmask(SIG_SETMASK, &signals, 0);
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGCHLD);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGUSR1);
-  for (int s = 1; s < 32; ++s) signal(s, SIG_DFL); /* ignored signals would pass to the task */
-  setsid();
-  umask(022);
+  block_signals(~0ull);
+  default_signals(); /* ignored ones would pass to the task */
+  SYS0(SYS_setsid);
+  SYS1(SYS_umask, 022);
   report.step = GANTRY_SUP_DESCRIPTION;
   if (load_description(fd) != 0) give_up();
-  const int null = open("/dev/null", O_RDWR);
+  const int null = open_file("/dev/null", O_RDWR, 0);
   if (null >= 0) {
     for (int i = 0; i < 3; ++i)
-      if (null != i) dup2(null, i);
-    if (null > 2) close(null);
+      if (null != i) move_fd(null, i);
+    if (null > 2) close_fd(null);
   }
   close_others(head->control_fd, head->record_fd, head->target_fd);
-  if (head->control_fd >= 0) fcntl(head->control_fd, F_SETFD, FD_CLOEXEC);
-  if (head->record_fd >= 0) fcntl(head->record_fd, F_SETFD, FD_CLOEXEC);
-  if (!(head->flags & GANTRY_SUP_PID_NS)) prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  if (head->control_fd >= 0) SYS3(SYS_fcntl, head->control_fd, F_SETFD, FD_CLOEXEC);
+  if (head->record_fd >= 0) SYS3(SYS_fcntl, head->record_fd, F_SETFD, FD_CLOEXEC);
+  if (!(head->flags & GANTRY_SUP_PID_NS)) SYS5(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
   if (join_container() != 0) give_up();
   if (apply_mounts() != 0) give_up();
   if (head->flags & GANTRY_SUP_HELD) {
     char byte = 0;
-    ssize_t n;
-    while ((n = recv(head->control_fd, &byte, 1, 0)) < 0 && errno == EINTR) {}
-    if (n != 1 || byte != GANTRY_SUP_GO) _exit(0);
+    long n;
+    while ((n = read_fd(head->control_fd, &byte, 1)) < 0 && last_error == EINTR) {}
+    if (n != 1 || byte != GANTRY_SUP_GO) leave(0);
   }
-  const pid_t task = start_task();
+  const int task = start_task();
   if (task < 0) give_up();
-  task_pid = task;
   send_report(task);
-  const int record = head->record_fd;
-  const int joined = (head->flags & GANTRY_SUP_JOIN) != 0;
-  const int status = supervise(task, &signals);
-  record_exit(record, status);
-  if (!joined) _exit(0);
-  _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+  const int status = supervise(task, signals);
+  record_exit(head->record_fd, status);
+  if (!(head->flags & GANTRY_SUP_JOIN)) leave(0);
+  leave(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }

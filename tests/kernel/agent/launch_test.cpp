@@ -168,7 +168,7 @@ class LaunchTest : public ::testing::Test {
         for (const auto& id : ids_) launcher_->kill(id, 0ns);
       });
       for (const auto& id : ids_)
-        if (started_.count(id)) EXPECT_TRUE(exit_of(id)) << id << " does not end";
+        if (started_.count(id) && !exit_of(id)) ADD_FAILURE() << id << " does not end";
       unmake();
     }
     loop_->stop();
