@@ -15,13 +15,14 @@ struct Unit {
   std::int64_t factor;
 };
 
-constexpr std::array<Unit, 7> duration_units{{{"d", 86'400'000'000'000},
+constexpr std::array<Unit, 8> duration_units{{{"d", 86'400'000'000'000},
                                               {"h", 3'600'000'000'000},
                                               {"m", 60'000'000'000},
                                               {"s", 1'000'000'000},
                                               {"ms", 1'000'000},
                                               {"us", 1'000},
-                                              {"ns", 1}}};
+                                              {"ns", 1},
+                                              {"min", 60'000'000'000}}};  // last: format_duration writes "m"
 // Binary units first: format_size picks from them.
 constexpr std::array<Unit, 18> size_units{{{"PiB", 1LL << 50}, {"TiB", 1LL << 40}, {"GiB", 1LL << 30}, {"MiB", 1LL << 20},
                                            {"KiB", 1LL << 10}, {"B", 1},           {"P", 1LL << 50},   {"T", 1LL << 40},

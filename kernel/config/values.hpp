@@ -39,7 +39,7 @@ enum class Type { string, integer, real, boolean, duration, size, path, address,
 [[nodiscard]] std::string_view to_string(Type);
 [[nodiscard]] fb::SettingType wire_type(Type);
 
-// "250ms", "1h30m", "0s" -> nanoseconds. Units ns us ms s m h d; a number without one is an error that says so.
+// "250ms", "1h30m", "0s" -> nanoseconds. Units ns us ms s m (or min) h d; a number without one is an error that says so.
 [[nodiscard]] Result<std::int64_t> parse_duration(std::string_view text);
 // "20GiB", "512MB", "10k" -> bytes. k M G T P are powers of 1024 with "i" or alone ("10k", "10KiB"), of 1000 with B ("10kB").
 [[nodiscard]] Result<std::int64_t> parse_size(std::string_view text);

@@ -4,7 +4,9 @@
 #include "tools/gantry/format.hpp"
 #include "tools/gantry/json_writer.hpp"
 
+#include <fstream>
 #include <iostream>
+#include <iterator>
 
 namespace gantry::cli {
 namespace {
@@ -15,6 +17,11 @@ config::Options options_of(const ConfigOptions& o) {
   out.set = o.set;
   out.module_dirs = o.module_dirs;
   return out;
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 void print_problems(Context& c, const std::vector<config::Problem>& problems) {
@@ -66,6 +73,11 @@ int config_fields(Context& c, const std::string& id, const ConfigOptions& o) {
   config::Manifest manifest;
   if (id == "kernel") {
     manifest = config::kernel_manifest();
+  } else if (id.find('/') != std::string::npos) {
+    // A file: a module built elsewhere, or the manifest it is going to be built from.
+    auto m = id.ends_with(".toml") ? config::parse_manifest(read_text(id), id) : config::read_manifest(id);
+    if (!m) return report(c, m.error());
+    manifest = std::move(*m);
   } else {
     const auto dot = id.find('.');
     if (dot == std::string::npos) return report(c, fail(Code::invalid_argument, "\"" + id + "\" is not KIND.NAME, for example isolator.cgroups, nor kernel"));

@@ -178,7 +178,7 @@ int main(int argc, char** argv) {
   reading(command(*configuration, "show", "The whole configuration with defaults: the daemon's own, or that of FILE", [&] { return config_show(c, config); }))
       ->add_option("FILE", config.file, "The main file");
   reading(command(*configuration, "fields", "What can be set in a module's table, or below [kernel]", [&] { return config_fields(c, fields, config); }))
-      ->add_option("TABLE", fields, "KIND.NAME, for example isolator.cgroups, or kernel (the default)");
+      ->add_option("TABLE", fields, "KIND.NAME, for example isolator.cgroups; or kernel (the default); or the path of a .so or module.toml");
 
   command(app, "version", "The version of this program", [&] { return version(c); });
 

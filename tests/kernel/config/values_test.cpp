@@ -12,6 +12,7 @@ TEST(Duration, ReadsUnitsAndCompounds) {
   EXPECT_EQ(*parse_duration("7d"), 7LL * 86400 * 1'000'000'000);
   EXPECT_EQ(*parse_duration("1.5s"), 1'500'000'000);
   EXPECT_EQ(*parse_duration("0.25h"), 900'000'000'000);
+  EXPECT_EQ(*parse_duration("10min"), 600'000'000'000);
   EXPECT_EQ(*parse_duration("0"), 0);
   EXPECT_EQ(*parse_duration("0s"), 0);
 }
