@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 
@@ -102,13 +103,25 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
       std::vector<std::string> orphans;
       for (const auto* orphan : *recovered->orphans()) orphans.emplace_back(text(orphan));
       for (const auto& orphan : orphans) {
+        if (std::find(ended.begin(), ended.end(), orphan) != ended.end()) continue;  // its turn comes below
         base::log_info("agent", "cleaning up a container that nobody knows", {{"container", orphan}, {"isolator", isolator->id()}});
         co_await cleanup(isolator, orphan);
       }
     }
   }
-  for (const auto& id : ended)
+  for (const auto& id : ended) {
+    // A limit that ended it while we were away is told to whoever watches before the cleanup is done.
+    auto limited = std::make_shared<std::optional<fb::isolator::LimitedT>>();
+    std::vector<std::pair<module::Instance*, std::uint64_t>> watches;
+    for (module::Instance* isolator : options_.isolators) watches.emplace_back(isolator, watch_limit(isolator, id, limited));
     for (auto it = options_.isolators.rbegin(); it != options_.isolators.rend(); ++it) co_await cleanup(*it, id);
+    for (const auto& [isolator, call] : watches) isolator->cancel(call);
+    const auto r = std::find_if(out.begin(), out.end(), [&](const auto& x) { return x.container_id == id; });
+    if (!*limited || r == out.end() || r->fate != Fate::exited) continue;
+    r->exit.reason = (*limited)->reason;
+    r->exit.message = (*limited)->message;
+    for (const auto& resource : (*limited)->resources) r->exit.limitation.push_back(*resource);
+  }
 
   // 4. Those that run are ours again.
   for (const auto& c : running) {
@@ -126,6 +139,16 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
     watch_exit(c);
   }
   co_return out;
+}
+
+// Opens a WATCH that keeps the first limitation it hears of. Returns the call's id.
+std::uint64_t ContainerLauncher::watch_limit(module::Instance* isolator, const std::string& id, std::shared_ptr<std::optional<fb::isolator::LimitedT>> into) {
+  fb::isolator::WatchT body;
+  body.container_id = id;
+  return isolator->call(static_cast<std::uint32_t>(fb::isolator::Method::WATCH), pack(body), [into](gantry_code code, Bytes bytes) {
+    if (code != GANTRY_MORE || *into) return;
+    if (auto limited = unpack<fb::isolator::Limited>(bytes)) *into = std::move(*limited);
+  });
 }
 
 // Kills what a record names, if it is alive, and waits for its end.

@@ -427,7 +427,8 @@ TEST_P(BothWays, ReattachKeepsWhatRuns) {
   ::kill(murdered.supervisor_pid, SIGKILL);
   while (::waitpid(murdered.supervisor_pid, nullptr, 0) < 0 && errno == EINTR) {}
   while (::waitpid(brief.supervisor_pid, nullptr, 0) < 0 && errno == EINTR) {}
-  first_->orphans = {"stranger"};
+  first_->orphans = {"stranger", "brief"};
+  second_->limit_at_cleanup = true;
   first_->cleaned.clear();
   make();
 
@@ -441,6 +442,7 @@ TEST_P(BothWays, ReattachKeepsWhatRuns) {
   EXPECT_EQ((*r)[0].fate, Fate::running);
   EXPECT_EQ((*r)[1].fate, Fate::exited);
   EXPECT_EQ(WEXITSTATUS((*r)[1].exit.wait_status.value_or(0)), 4);
+  EXPECT_EQ((*r)[1].exit.reason, fb::Reason::REASON_CONTAINER_LIMITATION_MEMORY) << "an isolator knew better";
   EXPECT_EQ((*r)[2].fate, Fate::exited);
   EXPECT_FALSE((*r)[2].exit.wait_status);
   EXPECT_EQ((*r)[3].fate, Fate::gone);
