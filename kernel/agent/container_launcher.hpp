@@ -80,6 +80,7 @@ class ContainerLauncher final : public Launcher {
   // reattach.cpp
   gantry::Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
   gantry::Task<void> end_leftover(std::string record_path);
+  std::uint64_t watch_limit(module::Instance*, const std::string& id, std::shared_ptr<std::optional<fb::isolator::LimitedT>> into);
   // beside.cpp
   gantry::Task<Result<int>> run_beside(ContainerPtr, fb::CommandInfoT, base::Nanos timeout);
   gantry::Task<Result<std::vector<fb::isolator::UsageT>>> ask_usage(std::vector<std::string>);
