@@ -97,6 +97,8 @@ void Core::on(Step& step, const event::Frame& e) {
     set_due(nullptr, Due::link, step.time.now + agent_timeout_);
   }
   using fb::link::FromMaster;
+  // The verifier accepts a type without a body.
+  if (!frame->body()) return log(step, base::Level::warning, "ignored an empty frame of the master");
   switch (frame->body_type()) {
     case FromMaster::Welcome: return on_welcome(step, *frame->body_as_Welcome());
     case FromMaster::Registered: return on_registered(step, *frame->body_as_Registered());

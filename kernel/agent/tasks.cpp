@@ -165,7 +165,9 @@ void Core::running(Step& step, Task& task, bool resumed) {
   if (const auto& limit = task.info->max_completion_time_ns) {
     // By the wall clock, so that a restart of the agent does not prolong it; a clock that jumped back must not either.
     const Nanos ran(std::max<base::Wall>(0, step.time.wall - task.launched_wall));
-    set_due(&task, Due::completion, step.time.now + std::max(Nanos{1}, Nanos(*limit) - ran));
+    constexpr Nanos longest = std::chrono::hours(24 * 365 * 50);  // can still be added to a clock
+    const Nanos left = std::min(Nanos(*limit), longest) - ran;
+    set_due(&task, Due::completion, step.time.now + std::max(Nanos{1}, left));
   }
 }
 

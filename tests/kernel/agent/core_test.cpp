@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <limits>
 
 namespace gantry::agent {
 namespace {
@@ -261,6 +262,55 @@ TEST(Tasks, InvalidOnesAreRefusedAndLeaveNothingOnDisk) {
     rig.ack(task.task_id);
     EXPECT_TRUE(rig.core->tasks().empty());
   }
+}
+
+TEST(Tasks, ExtremeTimesAreHarmless) {
+  for (const std::int64_t ns : {INT64_MIN, std::int64_t{-1}, std::int64_t{0}, INT64_MAX}) {
+    Rig rig;
+    rig.join();
+    auto task = make_task("t");
+    task.max_completion_time_ns = ns;
+    task.kill_policy = std::make_unique<fb::KillPolicyT>();
+    task.kill_policy->grace_period_ns = ns;
+    task.health_check = std::make_unique<fb::HealthCheckT>();
+    task.health_check->type = fb::CheckType::TCP;
+    task.health_check->tcp = std::make_unique<fb::TcpCheckT>();
+    for (auto* seconds : {&task.health_check->delay_seconds, &task.health_check->interval_seconds,
+                          &task.health_check->timeout_seconds, &task.health_check->grace_period_seconds}) {
+      *seconds = ns == 0 ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(ns) * 1e9;
+    }
+    rig.running(task);
+    rig.advance(1s);
+    rig.kill("t");
+    EXPECT_EQ(rig.core->find("F", "t")->cause != Task::Cause::none, true);
+  }
+}
+
+// Whatever bytes come over the link, the core answers or ignores them.
+TEST(Tasks, DamagedFramesAreHarmless) {
+  auto task = make_task("t");
+  task.health_check = std::make_unique<fb::HealthCheckT>();
+  task.health_check->type = fb::CheckType::HTTP;
+  task.health_check->http = std::make_unique<fb::HttpCheckT>();
+  const Buffer whole = to_agent(run_task(task, make_framework("F", {fb::FrameworkCapability::PARTITION_AWARE})));
+  Rig rig;
+  rig.join();
+  for (std::size_t at = 0; at < whole.size(); ++at) {
+    for (const std::uint8_t flip : {0x01, 0x80, 0xFF}) {
+      std::vector<std::uint8_t> bytes(whole.data(), whole.data() + whole.size());
+      bytes[at] ^= flip;
+      if (!rig.core->registered()) {
+        rig.advance(10s);
+        rig.link_up();
+      }
+      rig.step(event::Frame{bytes});
+    }
+  }
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    const std::vector<std::uint8_t> bytes(whole.data(), whole.data() + size);
+    rig.step(event::Frame{bytes});
+  }
+  EXPECT_FALSE(rig.core->agent_id().empty());
 }
 
 TEST(Kill, AsksTheLauncherAndEndsKilledWhateverTheExitStatus) {
