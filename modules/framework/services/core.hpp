@@ -82,7 +82,7 @@ class Core {
   Outcome<Accepted> deploy(Changes changes, const std::set<std::string>& restarts, bool force, Millis version);
   Outcome<App> build(Object definition, const App* previous, const std::string& path);
   std::optional<Refusal> conflict(const Changes& changes, bool force);
-  void finish_deployment(const std::string& id, bool success, const std::string& reason);
+  void finish_deployment(std::string id, bool success, const std::string& reason);
   void enter_step(Deployment& d);
   void settle_app(const std::string& id);
   void advance(Deployment& d);

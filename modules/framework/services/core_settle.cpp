@@ -23,7 +23,8 @@ void Core::enter_step(Deployment& d) {
   for (const auto& a : d.steps[d.current]) dirty_.insert(a.app);
 }
 
-void Core::finish_deployment(const std::string& id, bool success, const std::string& reason) {
+// By value: the id may live in the plan that is erased here.
+void Core::finish_deployment(std::string id, bool success, const std::string& reason) {
   const auto it = deployments_.find(id);
   if (it == deployments_.end()) return;
   Object body{{"id", boost::json::string(id)}, {"plan", plan_json(it->second)}};
