@@ -19,7 +19,8 @@ Core::Core(InstanceSetup s) : setup(std::move(s)), id(setup.kind + "." + setup.n
   fill(host_);
   host_.ctx = this;
   calls_metric_ = setup.metrics->id(id + "/calls", base::MetricKind::counter, "1", "calls made to the instance");
-  faults_metric_ = setup.metrics->id(id + "/faults", base::MetricKind::counter, "1", "breaches of the ABI by the instance");
+  faults_metric_ =
+      setup.metrics->id(id + "/faults", base::MetricKind::counter, "1", "breaches of the ABI by the instance");
 }
 
 Core::~Core() = default;
@@ -58,7 +59,8 @@ std::uint64_t Core::call(std::uint32_t method, Buffer body, OnReply on_reply, Ca
   ++counters_.calls;
   setup.metrics->add(calls_metric_);
   if (open_calls_ >= max_open_calls) {
-    refuse(std::move(on_reply), fail(Code::resource_exhausted, id + " has " + std::to_string(open_calls_) + " calls open; it does not complete them"));
+    refuse(std::move(on_reply), fail(Code::resource_exhausted, id + " has " + std::to_string(open_calls_) +
+                                                                   " calls open; it does not complete them"));
     return 0;
   }
   std::vector<base::Fd> fds;
@@ -66,7 +68,8 @@ std::uint64_t Core::call(std::uint32_t method, Buffer body, OnReply on_reply, Ca
     // Our own: a caller that stops waiting closes its descriptors while the module may still use them.
     base::Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
     if (!copy) {
-      refuse(std::move(on_reply), fail(Code::invalid_argument, "descriptor " + std::to_string(fd) + " passed to " + id + " cannot be duplicated"));
+      refuse(std::move(on_reply), fail(Code::invalid_argument, "descriptor " + std::to_string(fd) + " passed to " + id +
+                                                                   " cannot be duplicated"));
       return 0;
     }
     fds.push_back(std::move(copy));
@@ -157,12 +160,15 @@ void Core::on_complete(std::uint64_t token, gantry_code code, Bytes bytes) {
   Slot* s = find(token);
   if (!s) {
     const std::uint64_t index = token & 0xffffffffu, generation = token >> 32;
-    const bool was = index != 0 && index <= slots_.size() && generation != 0 && generation < slots_[index - 1].generation;
-    return fault(was ? "completed a call that was complete already; ignored" : "completed a token it was never given; ignored");
+    const bool was =
+        index != 0 && index <= slots_.size() && generation != 0 && generation < slots_[index - 1].generation;
+    return fault(was ? "completed a call that was complete already; ignored"
+                     : "completed a token it was never given; ignored");
   }
   if (!s->entered.load(std::memory_order_acquire)) return fault("completed a call before it was made; ignored");
   if (code > GANTRY_MORE || code < GANTRY_UNAUTHENTICATED) {
-    fault("completed method " + std::to_string(s->method) + " with code " + std::to_string(code) + ", which is not in the catalogue");
+    fault("completed method " + std::to_string(s->method) + " with code " + std::to_string(code) +
+          ", which is not in the catalogue");
     code = GANTRY_UNKNOWN;
     bytes = {};
   }
@@ -205,7 +211,9 @@ void Core::close_requests() {
 
 void Core::abandon() {
   for (std::size_t i = 0; i < slots_.size(); ++i)
-    if (slots_[i].open) give_up(slots_[i], fail(Code::unavailable, id + " was stopped before it answered method " + std::to_string(slots_[i].method)));
+    if (slots_[i].open)
+      give_up(slots_[i], fail(Code::unavailable,
+                              id + " was stopped before it answered method " + std::to_string(slots_[i].method)));
 }
 
 void Core::check_quiet() {
@@ -224,7 +232,8 @@ void Core::leave_behind() {
 void Core::drain() {
   if (!said_.take(batch_)) return;
   for (const Said& s : batch_.records) on_said(s, batch_.bytes(s));
-  if (const std::uint64_t lost = lost_.exchange(0)) fault("floods the kernel; " + std::to_string(lost) + " messages dropped");
+  if (const std::uint64_t lost = lost_.exchange(0))
+    fault("floods the kernel; " + std::to_string(lost) + " messages dropped");
   // Others on the loop get their turn before what came meanwhile.
   setup.loop->post([self = shared_from_this()] { self->drain(); });
 }
@@ -242,14 +251,16 @@ void Core::on_said(const Said& s, Bytes bytes) {
       close_requests();
       if (on_destroyed) std::exchange(on_destroyed, {})(s.code);
       return;
-    case Said::What::complete: return on_complete(s.token, s.code, bytes);
+    case Said::What::complete:
+      return on_complete(s.token, s.code, bytes);
     case Said::What::overflow:
       if (Slot* slot = find(s.token); slot && !slot->abandoned) {
         fault("answers method " + std::to_string(slot->method) + " faster than the kernel reads; the stream is cut");
         give_up(*slot, fail(Code::resource_exhausted, id + " sent more than can wait"));
       }
       return;
-    case Said::What::request: return on_request(s, bytes);
+    case Said::What::request:
+      return on_request(s, bytes);
     case Said::What::request_cancel: {
       const auto it = ids_.find(s.token);
       if (it == ids_.end()) return;  // answered meanwhile
@@ -263,15 +274,16 @@ void Core::on_said(const Said& s, Bytes bytes) {
         const std::lock_guard lock(timers_mutex_);
         if (!timers_.count(s.token)) return;  // cancelled before it was armed
       }
-      armed_[s.token] = setup.loop->at(base::Instant(static_cast<std::int64_t>(s.at)), [weak = weak_from_this(), timer = s.token] {
-        const auto self = weak.lock();
-        if (!self) return;
-        self->armed_.erase(timer);
-        Entry e;
-        e.what = Entry::What::timer;
-        e.token = timer;
-        self->strand->post(e);
-      });
+      armed_[s.token] =
+          setup.loop->at(base::Instant(static_cast<std::int64_t>(s.at)), [weak = weak_from_this(), timer = s.token] {
+            const auto self = weak.lock();
+            if (!self) return;
+            self->armed_.erase(timer);
+            Entry e;
+            e.what = Entry::What::timer;
+            e.token = timer;
+            self->strand->post(e);
+          });
       return;
     }
     case Said::What::timer_cancel:
@@ -280,11 +292,14 @@ void Core::on_said(const Said& s, Bytes bytes) {
         armed_.erase(it);
       }
       return;
-    case Said::What::idle: return check_quiet();
+    case Said::What::idle:
+      return check_quiet();
     case Said::What::threw:
-      fault("threw an exception out of a call: " + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+      fault("threw an exception out of a call: " +
+            std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
       if (Slot* slot = find(s.token)) {
-        const Buffer b = pack_error(fail(Code::internal, id + " threw an exception out of method " + std::to_string(slot->method)));
+        const Buffer b =
+            pack_error(fail(Code::internal, id + " threw an exception out of method " + std::to_string(slot->method)));
         on_complete(s.token, GANTRY_INTERNAL, b);
       }
       return;
@@ -306,12 +321,16 @@ void Core::on_request(const Said& s, Bytes body) {
   const std::string name = service_name(s.service);
   const auto it = setup.services->find(static_cast<fb::host::Service>(s.service));
   if (name.empty() || it == setup.services->end() || !it->second)
-    return refuse_request(fail(Code::unimplemented, "this kernel offers no host service " + (name.empty() ? std::to_string(s.service) : name)));
+    return refuse_request(fail(Code::unimplemented, "this kernel offers no host service " +
+                                                        (name.empty() ? std::to_string(s.service) : name)));
   if (!setup.allowed.count(name))
-    return refuse_request(fail(Code::permission_denied, id + " asks for the host service " + name + ", which its manifest does not list; add \"" + name + "\" to `services`"));
-  it->second->request({instance, s.method, body, request}, [weak = weak_from_this(), request](gantry_code code, Bytes bytes) {
-    if (const auto self = weak.lock()) self->on_reply(request, code, bytes);
-  });
+    return refuse_request(fail(Code::permission_denied, id + " asks for the host service " + name +
+                                                            ", which its manifest does not list; add \"" + name +
+                                                            "\" to `services`"));
+  it->second->request({instance, s.method, body, request},
+                      [weak = weak_from_this(), request](gantry_code code, Bytes bytes) {
+                        if (const auto self = weak.lock()) self->on_reply(request, code, bytes);
+                      });
 }
 
 void Core::on_reply(std::uint64_t request, gantry_code code, Bytes bytes) {

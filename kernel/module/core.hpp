@@ -19,7 +19,18 @@ namespace gantry::module {
 
 // What a module said, on its way to the loop.
 struct Said {
-  enum class What : std::uint8_t { created, destroyed, complete, overflow, request, request_cancel, timer, timer_cancel, idle, threw };
+  enum class What : std::uint8_t {
+    created,
+    destroyed,
+    complete,
+    overflow,
+    request,
+    request_cancel,
+    timer,
+    timer_cancel,
+    idle,
+    threw
+  };
   What what;
   gantry_code code = 0;
   std::uint32_t service = 0, method = 0;
@@ -40,7 +51,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void cancel(std::uint64_t token);
   void refuse(OnReply on_reply, Error error);  // answers later, on the loop
   void cancel_all();                           // every open call, every open request
-  void abandon();                              // callers that still wait get UNAVAILABLE; the calls stay open for the module
+  void abandon();  // callers that still wait get UNAVAILABLE; the calls stay open for the module
   [[nodiscard]] std::size_t open_calls() const { return open_calls_; }
   [[nodiscard]] bool quiet() const { return open_calls_ == 0 && offloads_.load() == 0; }
   [[nodiscard]] Counters counters() const;
@@ -52,10 +63,10 @@ class Core : public std::enable_shared_from_this<Core> {
   const std::string id;
   StrandPtr strand;
   State state = State::configured;
-  std::string message;                      // why degraded or failed
+  std::string message;  // why degraded or failed
   Function<void(gantry_code)> on_created, on_destroyed;
-  Function<void()> on_quiet;                // set while somebody waits for quiet()
-  Instance* instance = nullptr;             // null once the owner has gone
+  Function<void()> on_quiet;     // set while somebody waits for quiet()
+  Instance* instance = nullptr;  // null once the owner has gone
   bool created = false;
 
  private:
@@ -63,10 +74,10 @@ class Core : public std::enable_shared_from_this<Core> {
     std::uint32_t generation = 1;
     std::uint32_t method = 0;
     bool open = false, abandoned = false, cancelled = false;
-    std::atomic<bool> entered{false};       // written by the strand
+    std::atomic<bool> entered{false};  // written by the strand
     std::uint64_t token = 0;
     std::uint64_t deadline_ns = 0;
-    Buffer body;                            // until the final completion, as are fds
+    Buffer body;  // until the final completion, as are fds
     std::vector<base::Fd> fds;
     std::vector<std::int32_t> raw_fds;
     OnReply on_reply;
@@ -110,11 +121,11 @@ class Core : public std::enable_shared_from_this<Core> {
   void close_requests();
 
   gantry_host host_{};
-  void* self_ = nullptr;                    // strand only
+  void* self_ = nullptr;  // strand only
   Mailbox<Said> said_;
-  Mailbox<Said>::Batch batch_;              // only inside drain()
+  Mailbox<Said>::Batch batch_;  // only inside drain()
   std::atomic<std::uint32_t> offloads_{0};
-  std::atomic<std::uint64_t> lost_{0};      // records dropped because the module floods the loop
+  std::atomic<std::uint64_t> lost_{0};  // records dropped because the module floods the loop
 
   std::mutex timers_mutex_;
   std::unordered_map<std::uint64_t, Timer> timers_;
@@ -126,10 +137,10 @@ class Core : public std::enable_shared_from_this<Core> {
   base::Instant log_filled_{0};
   std::uint64_t log_suppressed_ = 0;
 
-  std::deque<Slot> slots_;                  // never moved: the strand holds pointers
+  std::deque<Slot> slots_;  // never moved: the strand holds pointers
   std::vector<std::uint32_t> free_;
   std::size_t open_calls_ = 0;
-  std::unordered_map<std::uint64_t, Open> open_;         // requests of the module, by our id
+  std::unordered_map<std::uint64_t, Open> open_;          // requests of the module, by our id
   std::unordered_map<std::uint64_t, std::uint64_t> ids_;  // its token -> our id
   Counters counters_;
   base::Metrics::Id calls_metric_ = 0, faults_metric_ = 0;

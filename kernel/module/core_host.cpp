@@ -8,7 +8,8 @@
 
 namespace gantry::module {
 
-static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t), "modules read the threshold as a plain word");
+static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t),
+              "modules read the threshold as a plain word");
 
 void Core::fill(gantry_host& h) {
   h.size = sizeof(gantry_host);
@@ -33,7 +34,8 @@ void Core::fill(gantry_host& h) {
     }
     core.say(s, from_abi(b));
   };
-  h.request = [](void* c, std::uint32_t service, std::uint32_t method, gantry_bytes b, std::uint64_t token) -> gantry_code {
+  h.request = [](void* c, std::uint32_t service, std::uint32_t method, gantry_bytes b,
+                 std::uint64_t token) -> gantry_code {
     Core& core = of(c);
     if (core.said_.bytes() + b.len > core.setup.queue_bytes) return GANTRY_RESOURCE_EXHAUSTED;
     Said s{Said::What::request};
@@ -76,7 +78,8 @@ bool Core::may_log() {
     const std::lock_guard lock(log_mutex_);
     const base::Instant now = setup.loop->now();
     if (log_filled_.count() != 0)
-      log_budget_ = std::min(setup.log_burst, log_budget_ + setup.log_rate * std::chrono::duration<double>(now - log_filled_).count());
+      log_budget_ = std::min(setup.log_burst,
+                             log_budget_ + setup.log_rate * std::chrono::duration<double>(now - log_filled_).count());
     log_filled_ = now;
     if (log_budget_ < 1) {
       ++log_suppressed_;
@@ -85,7 +88,8 @@ bool Core::may_log() {
     --log_budget_;
     suppressed = std::exchange(log_suppressed_, 0);
   }
-  if (suppressed) base::log_warning(id, "logs too much; records were dropped", {{"dropped", std::to_string(suppressed)}});
+  if (suppressed)
+    base::log_warning(id, "logs too much; records were dropped", {{"dropped", std::to_string(suppressed)}});
   return true;
 }
 
@@ -107,7 +111,8 @@ std::uint32_t Core::metric(Bytes bytes) {
   const auto* d = view<fb::MetricDesc>(bytes);
   if (!d || text(d->name()).empty()) return 0;
   // Names are the instance's own: two modules may count "requests" without knowing of each other.
-  return setup.metrics->id(id + "/" + std::string(text(d->name())), static_cast<base::MetricKind>(std::clamp<int>(static_cast<int>(d->kind()), 0, 2)),
+  return setup.metrics->id(id + "/" + std::string(text(d->name())),
+                           static_cast<base::MetricKind>(std::clamp<int>(static_cast<int>(d->kind()), 0, 2)),
                            text(d->unit()), text(d->help()));
 }
 
@@ -173,7 +178,8 @@ void Core::enter_module(const Entry& e, Bytes bytes) {
       if (void* self = std::exchange(self_, nullptr)) p.destroy(self);
       say({Said::What::destroyed, GANTRY_OK});
       return;
-    default: break;
+    default:
+      break;
   }
   if (!self_) return;  // something came after destroy
   switch (e.what) {
@@ -196,7 +202,8 @@ void Core::enter_module(const Entry& e, Bytes bytes) {
     case Entry::What::cancel:
       if (p.cancel) p.cancel(self_, e.token);
       return;
-    case Entry::What::post: return e.fn(e.arg);
+    case Entry::What::post:
+      return e.fn(e.arg);
     case Entry::What::timer: {
       Timer t{};
       {
@@ -208,7 +215,8 @@ void Core::enter_module(const Entry& e, Bytes bytes) {
       }
       return t.fn(t.arg);
     }
-    default: return;
+    default:
+      return;
   }
 }
 

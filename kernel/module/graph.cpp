@@ -9,7 +9,7 @@ namespace {
 struct Walk {
   const std::vector<Node>& nodes;
   Order out;
-  std::vector<int> seen;             // 0 not yet, 1 on the path, 2 done
+  std::vector<int> seen;  // 0 not yet, 1 on the path, 2 done
   std::vector<std::size_t> path;
 
   std::string id(std::size_t i) const { return nodes[i].kind + "." + nodes[i].name; }
@@ -19,7 +19,8 @@ struct Walk {
     if (seen[i] == 1) {
       std::string text;
       for (auto it = std::find(path.begin(), path.end(), i); it != path.end(); ++it) text += id(*it) + " -> ";
-      out.problems.push_back("modules need each other in a circle: " + text + id(i) + "; remove one of these from `needs` of its module, or one of the modules");
+      out.problems.push_back("modules need each other in a circle: " + text + id(i) +
+                             "; remove one of these from `needs` of its module, or one of the modules");
       return;
     }
     seen[i] = 1;
@@ -33,7 +34,9 @@ struct Walk {
         visit(j);
       }
       if (!any)
-        out.problems.push_back(id(i) + " needs " + (dot == std::string::npos ? "a module of kind " + need : "module " + need) + ", and none is configured for this role; add a [" + need +
+        out.problems.push_back(id(i) + " needs " +
+                               (dot == std::string::npos ? "a module of kind " + need : "module " + need) +
+                               ", and none is configured for this role; add a [" + need +
                                (dot == std::string::npos ? ".<name>" : "") + "] table or remove [" + id(i) + "]");
     }
     path.pop_back();

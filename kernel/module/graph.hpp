@@ -13,8 +13,8 @@ struct Node {
 };
 
 struct Order {
-  std::vector<std::size_t> nodes;      // what is needed before what needs it; else as given
-  std::vector<std::string> problems;   // one sentence each: missing needs, one for each cycle found
+  std::vector<std::size_t> nodes;     // what is needed before what needs it; else as given
+  std::vector<std::string> problems;  // one sentence each: missing needs, one for each cycle found
 };
 
 // `nodes` is usable only if there are no problems.

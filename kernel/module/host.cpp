@@ -27,7 +27,9 @@ Result<std::unique_ptr<LocalInstance>> ModuleHost::make_instance(Item& item) {
   const config::ModuleConfig& c = item.config;
   // Another host - a process of its own - is another Instance, chosen here and nowhere else.
   if (c.host != "kernel")
-    return fail(Code::unimplemented, "module " + c.id() + " asks for host = \"" + c.host + "\", this kernel runs modules only with host = \"kernel\"; set that, or leave `host` out");
+    return fail(Code::unimplemented,
+                "module " + c.id() + " asks for host = \"" + c.host +
+                    "\", this kernel runs modules only with host = \"kernel\"; set that, or leave `host` out");
   Loaded loaded;
   if (const auto it = provided_.find(c.id()); it != provided_.end()) {
     GANTRY_TRY(loaded, bind_provider(it->second, c.manifest, c.kind, c.name, c.id(), setup_.kinds));
@@ -60,12 +62,15 @@ std::vector<config::Problem> ModuleHost::load(const std::vector<config::ModuleCo
     item->config = c;
     if (item->config.roles.empty()) item->config.roles = setup_.roles;
     if (!ids.insert(c.id()).second) {
-      problems.push_back({config::Severity::error, c.where, "module " + c.id() + " is configured twice, this kernel runs one instance of a name; remove one table"});
+      problems.push_back(
+          {config::Severity::error, c.where,
+           "module " + c.id() + " is configured twice, this kernel runs one instance of a name; remove one table"});
       continue;
     }
     // A manifest that could not be read yet (a path given by a test) has no roles; the loader will see.
     const auto& roles = c.manifest.roles;
-    const bool mine = roles.empty() || std::any_of(setup_.roles.begin(), setup_.roles.end(), [&](const std::string& r) { return c.manifest.for_role(r); });
+    const bool mine = roles.empty() || std::any_of(setup_.roles.begin(), setup_.roles.end(),
+                                                   [&](const std::string& r) { return c.manifest.for_role(r); });
     if (mine) {
       if (item->config.manifest.kind.empty() && !provided_.count(c.id())) {
         auto manifest = config::read_manifest(c.path);
@@ -79,7 +84,8 @@ std::vector<config::Problem> ModuleHost::load(const std::vector<config::ModuleCo
       if (!instance) {
         problems.push_back({config::Severity::error, c.where, instance.error().message});
         refused.insert(item.get());
-      } else item->instance = std::move(*instance);
+      } else
+        item->instance = std::move(*instance);
     }
     items.push_back(std::move(item));
   }
@@ -110,7 +116,8 @@ Task<Status> ModuleHost::step(Item& item, std::uint32_t method, Buffer body, std
   std::string message = "module " + item.config.id() + " failed to " + std::string(what) + ": " + error.message;
   if (!error.key_path.empty()) {
     const auto at = item.config.where_of.find(error.key_path);
-    message = (at == item.config.where_of.end() || at->second.file.empty() ? "" : at->second.text() + ": ") + message + " (setting " + error.key_path + ")";
+    message = (at == item.config.where_of.end() || at->second.file.empty() ? "" : at->second.text() + ": ") + message +
+              " (setting " + error.key_path + ")";
   }
   error.message = std::move(message);
   item.instance->set_state(State::failed, error.message);
@@ -122,7 +129,9 @@ Task<Status> ModuleHost::start_one(Item& item, const BeforeStart& before) {
   if (!item.config.work_dir.empty()) {
     std::error_code ec;
     std::filesystem::create_directories(item.config.work_dir, ec);
-    if (ec) co_return fail(Code::unavailable, "cannot create " + item.config.work_dir + ", the work directory of module " + item.config.id() + ": " + ec.message());
+    if (ec)
+      co_return fail(Code::unavailable, "cannot create " + item.config.work_dir + ", the work directory of module " +
+                                            item.config.id() + ": " + ec.message());
   }
   started_.push_back(&item);
   Status s = co_await instance.create();
@@ -177,7 +186,8 @@ Task<Status> ModuleHost::start(Which which, BeforeStart before) {
 void ModuleHost::ask_health() {
   for (Item* item : started_) {
     LocalInstance* instance = item->instance.get();
-    if (!item->started || item->asking || (instance->state() != State::running && instance->state() != State::degraded)) continue;
+    if (!item->started || item->asking || (instance->state() != State::running && instance->state() != State::degraded))
+      continue;
     item->asking = true;
     CallOptions options;
     options.deadline = setup_.loop.now() + setup_.health_interval / 2;
@@ -202,8 +212,10 @@ void ModuleHost::ask_health() {
             }
           }
           if (state != i.state() || message != i.message()) {
-            if (state == State::degraded) base::log_warning(i.id(), "is degraded", {{"reason", message}});
-            else base::log_info(i.id(), "is well again");
+            if (state == State::degraded)
+              base::log_warning(i.id(), "is degraded", {{"reason", message}});
+            else
+              base::log_info(i.id(), "is well again");
           }
           i.set_state(state, std::move(message));
         },
@@ -223,14 +235,16 @@ Task<void> ModuleHost::stop() {
   }
 }
 
-Task<std::vector<config::Problem>> ModuleHost::reload(const std::vector<config::ModuleConfig>& modules, std::vector<std::string> ids) {
+Task<std::vector<config::Problem>> ModuleHost::reload(const std::vector<config::ModuleConfig>& modules,
+                                                      std::vector<std::string> ids) {
   // Copied: the caller's configuration may go while modules answer.
   std::vector<config::ModuleConfig> next;
   for (const auto& m : modules)
     if (std::find(ids.begin(), ids.end(), m.id()) != ids.end()) next.push_back(m);
   std::vector<config::Problem> problems;
   for (config::ModuleConfig& c : next) {
-    const auto it = std::find_if(items_.begin(), items_.end(), [&](const auto& i) { return i->config.id() == c.id() && i->instance; });
+    const auto it = std::find_if(items_.begin(), items_.end(),
+                                 [&](const auto& i) { return i->config.id() == c.id() && i->instance; });
     if (it == items_.end()) continue;
     Item& item = **it;
     fb::ConfigureT configure = c.configure(true);
@@ -247,14 +261,16 @@ Task<std::vector<config::Problem>> ModuleHost::reload(const std::vector<config::
     }
     const Error& e = reply.error();
     const auto at = c.where_of.find(e.key_path);
-    problems.push_back({config::Severity::warning, at == c.where_of.end() ? c.where : at->second, "module " + c.id() + " refused its new settings and keeps the old ones: " + e.message});
+    problems.push_back({config::Severity::warning, at == c.where_of.end() ? c.where : at->second,
+                        "module " + c.id() + " refused its new settings and keeps the old ones: " + e.message});
   }
   co_return problems;
 }
 
 Instance* ModuleHost::find(std::string_view kind, std::string_view name) const {
   for (const auto& item : items_)
-    if (item->instance && item->config.kind == kind && (name.empty() || item->config.name == name)) return item->instance.get();
+    if (item->instance && item->config.kind == kind && (name.empty() || item->config.name == name))
+      return item->instance.get();
   return nullptr;
 }
 

@@ -23,13 +23,13 @@ struct HostSetup {
   base::Loop& loop;
   Strands& strands;
   base::Metrics& metrics;
-  std::vector<std::string> roles;      // of this kernel
-  Services services;                   // what modules may ask; the manifest decides which module may
-  base::Nanos start_timeout = std::chrono::seconds(30);   // of each CONFIGURE and START
-  base::Nanos stop_timeout = std::chrono::seconds(10);    // of each STOP
-  base::Nanos stop_grace = std::chrono::seconds(2);       // after the cancels, before an instance is left behind
-  base::Nanos health_interval = std::chrono::seconds(10); // 0: health is never asked
-  std::size_t queue_bytes = std::size_t{64} << 20;        // of each instance, each way
+  std::vector<std::string> roles;                        // of this kernel
+  Services services;                                     // what modules may ask; the manifest decides which module may
+  base::Nanos start_timeout = std::chrono::seconds(30);  // of each CONFIGURE and START
+  base::Nanos stop_timeout = std::chrono::seconds(10);   // of each STOP
+  base::Nanos stop_grace = std::chrono::seconds(2);      // after the cancels, before an instance is left behind
+  base::Nanos health_interval = std::chrono::seconds(10);  // 0: health is never asked
+  std::size_t queue_bytes = std::size_t{64} << 20;         // of each instance, each way
   std::span<const Kind> kinds = module::kinds;
 };
 
@@ -65,7 +65,8 @@ class ModuleHost {
   Task<void> stop();
 
   // Sends CONFIGURE{reload} to `ids` with their new settings. Warnings for those that refuse; they keep the old ones.
-  Task<std::vector<config::Problem>> reload(const std::vector<config::ModuleConfig>& modules, std::vector<std::string> ids);
+  Task<std::vector<config::Problem>> reload(const std::vector<config::ModuleConfig>& modules,
+                                            std::vector<std::string> ids);
 
   // Null if there is none for this role. An empty name finds the first of the kind.
   [[nodiscard]] Instance* find(std::string_view kind, std::string_view name = {}) const;
@@ -91,9 +92,9 @@ class ModuleHost {
 
   HostSetup setup_;
   std::map<std::string, const gantry_module*> provided_;
-  std::vector<std::unique_ptr<Item>> items_;   // order of configuration
-  std::vector<Item*> order_;                   // order of need
-  std::vector<Item*> started_;                 // order of start
+  std::vector<std::unique_ptr<Item>> items_;  // order of configuration
+  std::vector<Item*> order_;                  // order of need
+  std::vector<Item*> started_;                // order of start
   base::TimerId health_timer_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -9,14 +9,22 @@ namespace gantry::module {
 
 std::string_view to_string(State s) {
   switch (s) {
-    case State::configured: return "configured";
-    case State::starting: return "starting";
-    case State::running: return "running";
-    case State::degraded: return "degraded";
-    case State::stopping: return "stopping";
-    case State::stopped: return "stopped";
-    case State::failed: return "failed";
-    case State::not_for_role: return "not for this role";
+    case State::configured:
+      return "configured";
+    case State::starting:
+      return "starting";
+    case State::running:
+      return "running";
+    case State::degraded:
+      return "degraded";
+    case State::stopping:
+      return "stopping";
+    case State::stopped:
+      return "stopped";
+    case State::failed:
+      return "failed";
+    case State::not_for_role:
+      return "not for this role";
   }
   return "unknown";
 }
@@ -24,7 +32,8 @@ std::string_view to_string(State s) {
 std::string service_name(std::uint32_t service) {
   if (service == 0 || service > static_cast<std::uint32_t>(fb::host::Service::MAX)) return {};
   std::string name = fb::host::EnumNameService(static_cast<fb::host::Service>(service));
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
   return name;
 }
 
@@ -34,8 +43,10 @@ Task<Result<Buffer>> Instance::ask(std::uint32_t method, Buffer body, CallOption
       method, std::move(body),
       [answer](gantry_code code, Bytes bytes) {
         if (code == GANTRY_MORE) return;  // asked for one answer: chunks are not it
-        if (code < 0) answer.set(unpack_error(code, bytes));
-        else answer.set(Buffer(bytes));
+        if (code < 0)
+          answer.set(unpack_error(code, bytes));
+        else
+          answer.set(Buffer(bytes));
       },
       std::move(options));
   co_return co_await answer.get();
@@ -83,8 +94,11 @@ Task<Status> LocalInstance::create() {
   const gantry_code code = co_await created.get();
   if (code == GANTRY_OK) co_return ok;
   set_state(State::failed, "create failed");
-  if (code == GANTRY_INTERNAL) co_return fail(Code::internal, id() + ": create() threw an exception; report it to the module's author");
-  co_return fail(Code::resource_exhausted, id() + ": create() returned NULL, which means out of memory; free memory or report it to the module's author");
+  if (code == GANTRY_INTERNAL)
+    co_return fail(Code::internal, id() + ": create() threw an exception; report it to the module's author");
+  co_return fail(
+      Code::resource_exhausted,
+      id() + ": create() returned NULL, which means out of memory; free memory or report it to the module's author");
 }
 
 Task<Status> LocalInstance::stop(bool drain, base::Nanos timeout, base::Nanos grace) {
@@ -125,10 +139,12 @@ Task<Status> LocalInstance::stop(bool drain, base::Nanos timeout, base::Nanos gr
     core->abandon();
     core->leave_behind();
     core->created = false;  // it exists, but is nobody's any more
-    const std::string why = core->open_calls() ? std::to_string(core->open_calls()) + " calls were never completed" : "blocking work never ended";
+    const std::string why = core->open_calls() ? std::to_string(core->open_calls()) + " calls were never completed"
+                                               : "blocking work never ended";
     core->state = State::failed;
     core->message = why;
-    co_return fail(Code::deadline_exceeded, core->id + " could not be stopped: " + why + "; it is left behind until the daemon ends");
+    co_return fail(Code::deadline_exceeded,
+                   core->id + " could not be stopped: " + why + "; it is left behind until the daemon ends");
   }
   Promise<gantry_code> destroyed;
   core->on_destroyed = [destroyed](gantry_code code) { destroyed.set(code); };
@@ -144,7 +160,9 @@ Task<Status> LocalInstance::stop(bool drain, base::Nanos timeout, base::Nanos gr
     core->created = false;
     core->state = State::failed;
     core->message = "destroy never returned";
-    co_return fail(Code::deadline_exceeded, core->id + " could not be stopped: destroy() did not return; it is left behind until the daemon ends");
+    co_return fail(
+        Code::deadline_exceeded,
+        core->id + " could not be stopped: destroy() did not return; it is left behind until the daemon ends");
   }
   core->state = State::stopped;
   co_return outcome;

@@ -32,7 +32,7 @@ struct InstanceSetup {
   const Services* services = nullptr;  // what this kernel offers; may grow until the instance is started
   std::set<std::string> allowed;       // what the manifest lists; others are refused with PERMISSION_DENIED
   std::string kind, name;
-  gantry_provider provider{};          // completed to this kernel's size
+  gantry_provider provider{};  // completed to this kernel's size
   // Bytes that may wait in either direction. A module that reads streams too slowly loses them with
   // RESOURCE_EXHAUSTED; one that floods the loop loses chunks and requests the same way.
   std::size_t queue_bytes = std::size_t{64} << 20;

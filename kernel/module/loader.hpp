@@ -13,9 +13,9 @@ namespace gantry::module {
 
 // A provider fit to be created.
 struct Loaded {
-  gantry_provider provider{};    // this kernel's size; members the module's own lacks are null
-  std::uint16_t revision = 0;    // the highest both sides speak
-  std::string build;             // the module's stamp, for people
+  gantry_provider provider{};  // this kernel's size; members the module's own lacks are null
+  std::uint16_t revision = 0;  // the highest both sides speak
+  std::string build;           // the module's stamp, for people
 };
 
 // Who may own a module's file and its directory, besides root. Defaults to the user running the daemon.
@@ -26,12 +26,14 @@ struct Trust {
 
 // The file rules: an existing regular file, owned by root or trust.owner, not writable by group or others; the same for
 // its directory. With `sha256` (64 hex digits) its content must have that digest.
-[[nodiscard]] Status check_file(const std::string& path, const std::string& sha256, const Trust& trust = Trust::current());
+[[nodiscard]] Status check_file(const std::string& path, const std::string& sha256,
+                                const Trust& trust = Trust::current());
 
 // Everything about a descriptor that can be said without entering the module: magic, ABI, sizes, provider, kind,
 // revisions, and that manifest and descriptor agree. `source` names the module in refusals: its path.
-[[nodiscard]] Result<Loaded> bind_provider(const gantry_module* descriptor, const config::Manifest& manifest, const std::string& kind,
-                                  const std::string& name, const std::string& source, std::span<const Kind> served = kinds);
+[[nodiscard]] Result<Loaded> bind_provider(const gantry_module* descriptor, const config::Manifest& manifest,
+                                           const std::string& kind, const std::string& name, const std::string& source,
+                                           std::span<const Kind> served = kinds);
 
 // Checks and maps the library of `module`, and binds its provider. A mapped library is never unmapped. Uses
 // module.manifest if the configuration has read it, else reads the note.

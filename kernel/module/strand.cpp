@@ -16,13 +16,20 @@ std::int64_t steady_ns() {
 
 std::string_view to_string(Entry::What what) {
   switch (what) {
-    case Entry::What::create: return "create";
-    case Entry::What::call: return "call";
-    case Entry::What::reply: return "reply";
-    case Entry::What::cancel: return "cancel";
-    case Entry::What::post: return "post";
-    case Entry::What::timer: return "timer";
-    case Entry::What::destroy: return "destroy";
+    case Entry::What::create:
+      return "create";
+    case Entry::What::call:
+      return "call";
+    case Entry::What::reply:
+      return "reply";
+    case Entry::What::cancel:
+      return "cancel";
+    case Entry::What::post:
+      return "post";
+    case Entry::What::timer:
+      return "timer";
+    case Entry::What::destroy:
+      return "destroy";
   }
   return "entry";
 }
@@ -88,7 +95,8 @@ void Strand::post(const Entry& entry, Bytes bytes) {
 }
 
 void Strand::schedule() {
-  if (pool_) pool_->add(shared_from_this());
+  if (pool_)
+    pool_->add(shared_from_this());
   else
     loop_->post([self = shared_from_this()] {
       if (self->drain()) self->schedule();
@@ -119,13 +127,17 @@ struct Strands::Wake {
 };
 
 Strands::Strands(Limits limits, OnStall on_stall)
-    : limits_(limits), on_stall_(std::move(on_stall)), shared_(std::make_shared<Pool>()), wake_(std::make_unique<Wake>()) {
+    : limits_(limits),
+      on_stall_(std::move(on_stall)),
+      shared_(std::make_shared<Pool>()),
+      wake_(std::make_unique<Wake>()) {
   if (!on_stall_)
     on_stall_ = [](const Stall& s) {
-      base::log_warning(s.strand, "holds its strand; blocking work belongs in offload",
-                        {{"entry", std::string(to_string(s.what))},
-                         {"method", std::to_string(s.method)},
-                         {"ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(s.lasted).count())}});
+      base::log_warning(
+          s.strand, "holds its strand; blocking work belongs in offload",
+          {{"entry", std::string(to_string(s.what))},
+           {"method", std::to_string(s.method)},
+           {"ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(s.lasted).count())}});
     };
   Pool::start(shared_, limits_.threads ? limits_.threads : 1);
   watchdog_ = std::thread([this] { watch(); });
@@ -156,9 +168,9 @@ StrandPtr Strands::make(std::string name, bool own_thread, Strand::Runner runner
   if (own_thread) {
     s->pool_ = own_.emplace_back(std::make_shared<Pool>());
     Pool::start(s->pool_, 1);
-  } else {
-    s->pool_ = shared_;
+    return s;  // it may block: the watchdog has nothing to say about it
   }
+  s->pool_ = shared_;
   std::erase_if(strands_, [](const auto& w) { return w.expired(); });
   strands_.push_back(s);
   return s;
@@ -181,7 +193,8 @@ void Strands::watch() {
       s->reported_ = sequence;
       s->stalls_.fetch_add(1, std::memory_order_relaxed);
       const std::uint64_t e = s->entry_.load(std::memory_order_relaxed);
-      on_stall_({s->name_, static_cast<Entry::What>(e >> 32), static_cast<std::uint32_t>(e), base::Nanos(now - entered)});
+      on_stall_(
+          {s->name_, static_cast<Entry::What>(e >> 32), static_cast<std::uint32_t>(e), base::Nanos(now - entered)});
     }
   }
 }

@@ -52,7 +52,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   const std::string name_;
   const Runner runner_;
   Mailbox<Entry> box_;
-  Mailbox<Entry>::Batch batch_;  // only inside drain()
+  Mailbox<Entry>::Batch batch_;        // only inside drain()
   std::shared_ptr<struct Pool> pool_;  // null: inline on loop_
   base::Loop* loop_ = nullptr;
   std::int64_t slow_ns_ = 0;
@@ -60,7 +60,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   std::atomic<std::int64_t> entered_{0};
   std::atomic<std::uint64_t> entry_{0};  // What << 32 | method
   std::atomic<std::uint64_t> sequence_{0};
-  std::uint64_t reported_ = 0;           // the watchdog's own: sequence_ it has named
+  std::uint64_t reported_ = 0;  // the watchdog's own: sequence_ it has named
   std::atomic<std::uint64_t> slow_{0}, stalls_{0};
 };
 using StrandPtr = std::shared_ptr<Strand>;
@@ -69,10 +69,10 @@ using StrandPtr = std::shared_ptr<Strand>;
 class Strands {
  public:
   struct Limits {
-    unsigned threads = 2;                              // module_threads
-    base::Nanos slow = std::chrono::milliseconds(10);  // counted
+    unsigned threads = 2;                                // module_threads
+    base::Nanos slow = std::chrono::milliseconds(10);    // counted
     base::Nanos stall = std::chrono::milliseconds(100);  // named, once per stall
-    base::Nanos poll = std::chrono::milliseconds(50);  // of the watchdog
+    base::Nanos poll = std::chrono::milliseconds(50);    // of the watchdog
   };
   struct Stall {
     const std::string& strand;

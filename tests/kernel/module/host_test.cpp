@@ -51,11 +51,13 @@ template <int N>
 const gantry_module* descriptor() {
   static constexpr const char* names[] = {"zero", "one", "two"};
   static const gantry_provider providers[] = {provider<Recorder<N>>(names[N])};
-  static const gantry_module m = {GANTRY_MAGIC, 1, 0, sizeof(gantry_module), 1, sizeof(gantry_provider), providers, "linked in"};
+  static const gantry_module m = {GANTRY_MAGIC, 1,          0, sizeof(gantry_module), 1, sizeof(gantry_provider),
+                                  providers,    "linked in"};
   return &m;
 }
 
-config::ModuleConfig linked(const std::string& name, std::vector<std::string> needs = {}, const std::string& value = "v") {
+config::ModuleConfig linked(const std::string& name, std::vector<std::string> needs = {},
+                            const std::string& value = "v") {
   config::ModuleConfig c = configured("fetcher", name, "");
   c.manifest.kind = "fetcher";
   c.manifest.name = name;
@@ -130,15 +132,17 @@ TEST_F(Host, ReportsAllRefusalsAndStartsNothing) {
   auto cyclic = linked("one", {"fetcher.zero"});
   auto process = linked("two");
   process.host = "process";
-  const auto problems = h->load({configured("fetcher", "good", bad("other_major")), linked("zero", {"fetcher.one", "store"}), cyclic, process,
-                                 configured("fetcher", "none", bad("no_manifest")), linked("zero")});
+  const auto problems =
+      h->load({configured("fetcher", "good", bad("other_major")), linked("zero", {"fetcher.one", "store"}), cyclic,
+               process, configured("fetcher", "none", bad("no_manifest")), linked("zero")});
   std::vector<std::string> texts;
   for (const auto& p : problems) texts.push_back(p.text());
   EXPECT_EQ(texts.size(), 6u) << testing::PrintToString(texts);
   EXPECT_THAT(texts, Contains(AllOf(HasSubstr("test.toml:3:1: error: "), HasSubstr("was built for ABI 2.0"))));
   EXPECT_THAT(texts, Contains(HasSubstr("fetcher.zero -> fetcher.one -> fetcher.zero")));
   EXPECT_THAT(texts, Contains(HasSubstr("fetcher.zero needs a module of kind store")));
-  EXPECT_THAT(texts, Contains(AllOf(HasSubstr("fetcher.two asks for host = \"process\""), HasSubstr("set that, or leave `host` out"))));
+  EXPECT_THAT(texts, Contains(AllOf(HasSubstr("fetcher.two asks for host = \"process\""),
+                                    HasSubstr("set that, or leave `host` out"))));
   EXPECT_THAT(texts, Contains(HasSubstr("no_manifest.so")));
   EXPECT_THAT(texts, Contains(HasSubstr("fetcher.zero is configured twice")));
   EXPECT_TRUE(h->list().empty());
@@ -161,7 +165,9 @@ TEST_F(Host, AModuleForTheOtherRoleIsListedButNotLoaded) {
 TEST_F(Host, ARefusedSettingStopsTheStartAndNamesItsPlace) {
   auto h = make();
   ASSERT_TRUE(h->load({linked("zero"), linked("one", {}, "bad"), linked("two")}).empty());
-  EXPECT_EQ(start(*h), "test.toml:7:2: module fetcher.one failed to accept its settings: bad is not a value; use good (setting value)");
+  EXPECT_EQ(
+      start(*h),
+      "test.toml:7:2: module fetcher.one failed to accept its settings: bad is not a value; use good (setting value)");
   EXPECT_EQ(state(*h, "one"), "failed");
   EXPECT_EQ(state(*h, "two"), "configured");
   seen.clear();
@@ -179,12 +185,13 @@ TEST_F(Host, CreateReturningNullIsSaid) {
 TEST_F(Host, RunsTheHookBetweenConfigureAndStart) {
   auto h = make();
   ASSERT_TRUE(h->load({linked("zero")}).empty());
-  spawn(h->start({}, [](Instance& i) -> Task<Status> {
-          note("recover " + i.id());
-          Result<Buffer> r = co_await i.ask(GANTRY_METHOD_RECOVER, Buffer());
-          note(r.has_value() ? "recovered" : std::string(to_string(r.error().code)));
-          co_return ok;
-        }),
+  spawn(h->start({},
+                 [](Instance& i) -> Task<Status> {
+                   note("recover " + i.id());
+                   Result<Buffer> r = co_await i.ask(GANTRY_METHOD_RECOVER, Buffer());
+                   note(r.has_value() ? "recovered" : std::string(to_string(r.error().code)));
+                   co_return ok;
+                 }),
         [](Status) {});
   loop.run();
   EXPECT_THAT(seen, ElementsAre("0 configure v", "recover fetcher.zero", "UNIMPLEMENTED", "0 start"));
@@ -209,11 +216,14 @@ TEST_F(Host, ReloadsWhatChanged) {
   start(*h);
   seen.clear();
   std::vector<config::Problem> problems;
-  spawn(h->reload({linked("zero", {}, "new"), linked("one", {}, "bad")}, {"fetcher.zero", "fetcher.one"}), [&](std::vector<config::Problem> p) { problems = std::move(p); });
+  spawn(h->reload({linked("zero", {}, "new"), linked("one", {}, "bad")}, {"fetcher.zero", "fetcher.one"}),
+        [&](std::vector<config::Problem> p) { problems = std::move(p); });
   loop.run();
   EXPECT_THAT(seen, ElementsAre("0 reload new", "1 reload bad"));
   ASSERT_EQ(problems.size(), 1u);
-  EXPECT_EQ(problems[0].text(), "test.toml:7:2: warning: module fetcher.one refused its new settings and keeps the old ones: bad is not a value; use good");
+  EXPECT_EQ(problems[0].text(),
+            "test.toml:7:2: warning: module fetcher.one refused its new settings and keeps the old ones: bad is not a "
+            "value; use good");
   EXPECT_EQ(state(*h, "one"), "running");
   stop(*h);
 }
@@ -237,7 +247,10 @@ TEST_F(Host, AStartThatNeverAnswersTimesOut) {
   auto h = std::make_unique<ModuleHost>(HostSetup{loop, strands, metrics, {"agent"}, {}});
   static const gantry_provider hung = [] {
     gantry_provider p = *descriptor<0>()->providers;
-    p.create = [](const gantry_host*) -> void* { static int self; return &self; };
+    p.create = [](const gantry_host*) -> void* {
+      static int self;
+      return &self;
+    };
     p.call = [](void*, const gantry_call*) {};
     p.cancel = [](void*, std::uint64_t) {};
     p.destroy = [](void*) {};
@@ -249,7 +262,9 @@ TEST_F(Host, AStartThatNeverAnswersTimesOut) {
   std::string out;
   spawn(h->start(), [&](Status s) { out = s.has_value() ? "started" : s.error().message; });
   loop.advance(31s);
-  EXPECT_THAT(out, HasSubstr("module fetcher.zero failed to accept its settings: fetcher.zero did not answer method 0 in time"));
+  EXPECT_THAT(
+      out,
+      HasSubstr("module fetcher.zero failed to accept its settings: fetcher.zero did not answer method 0 in time"));
   stop(*h);
   EXPECT_EQ(log.count("left behind"), 1u);
 }

@@ -222,7 +222,8 @@ TEST_F(Misbehaving, HostServicesAnswerWithChunksAndOneEnd) {
 TEST_F(Misbehaving, AServiceTheManifestDoesNotListIsDenied) {
   auto o = call(29);
   EXPECT_EQ(o->code, GANTRY_PERMISSION_DENIED);
-  EXPECT_THAT(o->error(), HasSubstr("asks for the host service store, which its manifest does not list; add \"store\""));
+  EXPECT_THAT(o->error(),
+              HasSubstr("asks for the host service store, which its manifest does not list; add \"store\""));
   EXPECT_EQ(store.id, 0u);
 }
 TEST_F(Misbehaving, AServiceThisKernelDoesNotOfferIsSaid) {

@@ -27,9 +27,12 @@ TEST(Loader, LoadsAGoodOne) {
 }
 
 TEST(Loader, RefusesAnotherMajor) {
-  EXPECT_THAT(refusal("other_major"), AllOf(HasSubstr("was built for ABI 2.0"), HasSubstr("this kernel speaks 1.0"), HasSubstr("rebuild it")));
+  EXPECT_THAT(refusal("other_major"),
+              AllOf(HasSubstr("was built for ABI 2.0"), HasSubstr("this kernel speaks 1.0"), HasSubstr("rebuild it")));
 }
-TEST(Loader, RefusesAWrongMagic) { EXPECT_THAT(refusal("wrong_magic"), AllOf(HasSubstr("without the mark GANTRYM"), HasSubstr("GANTRY_MODULE"))); }
+TEST(Loader, RefusesAWrongMagic) {
+  EXPECT_THAT(refusal("wrong_magic"), AllOf(HasSubstr("without the mark GANTRYM"), HasSubstr("GANTRY_MODULE")));
+}
 TEST(Loader, RefusesAMissingSymbol) { EXPECT_THAT(refusal("no_symbol"), HasSubstr("gantry_module_v1")); }
 TEST(Loader, RefusesAMissingSymbolAlsoWhenTheManifestIsKnown) {
   auto c = configured("fetcher", "good", bad("no_symbol"));
@@ -39,31 +42,43 @@ TEST(Loader, RefusesAMissingSymbolAlsoWhenTheManifestIsKnown) {
   ASSERT_FALSE(r.has_value());
   EXPECT_THAT(r.error().message, AllOf(HasSubstr("does not export gantry_module_v1"), HasSubstr("gantry_add_module")));
 }
-TEST(Loader, RefusesAMissingManifest) { EXPECT_THAT(refusal("no_manifest"), AllOf(HasSubstr("no_manifest.so"), HasSubstr("manifest"))); }
-TEST(Loader, RefusesABrokenManifest) { EXPECT_THAT(load_library(configured("fetcher", "good", bad("broken_manifest"))).error().message, HasSubstr("broken_manifest.so")); }
+TEST(Loader, RefusesAMissingManifest) {
+  EXPECT_THAT(refusal("no_manifest"), AllOf(HasSubstr("no_manifest.so"), HasSubstr("manifest")));
+}
+TEST(Loader, RefusesABrokenManifest) {
+  EXPECT_THAT(load_library(configured("fetcher", "good", bad("broken_manifest"))).error().message,
+              HasSubstr("broken_manifest.so"));
+}
 TEST(Loader, RefusesAManifestOfAnother) {
-  EXPECT_THAT(refusal("other_name"), AllOf(HasSubstr("manifest of fetcher.other"), HasSubstr("asks it for fetcher.good"), HasSubstr("correct the table's name")));
+  EXPECT_THAT(refusal("other_name"),
+              AllOf(HasSubstr("manifest of fetcher.other"), HasSubstr("asks it for fetcher.good"),
+                    HasSubstr("correct the table's name")));
 }
 TEST(Loader, RefusesADescriptorOfAnother) {
   auto c = configured("fetcher", "other", bad("other_name"));
   auto r = load_library(c);
   ASSERT_FALSE(r.has_value());
-  EXPECT_THAT(r.error().message, AllOf(HasSubstr("manifest that it is fetcher.other"), HasSubstr("offers fetcher.good"), HasSubstr("one module.toml")));
+  EXPECT_THAT(r.error().message, AllOf(HasSubstr("manifest that it is fetcher.other"), HasSubstr("offers fetcher.good"),
+                                       HasSubstr("one module.toml")));
 }
 TEST(Loader, RefusesDifferentRevisionsInManifestAndDescriptor) {
-  EXPECT_THAT(refusal("other_revision"), AllOf(HasSubstr("speaks revision 3 of fetcher"), HasSubstr("descriptor says 1"), HasSubstr("build both")));
+  EXPECT_THAT(refusal("other_revision"), AllOf(HasSubstr("speaks revision 3 of fetcher"),
+                                               HasSubstr("descriptor says 1"), HasSubstr("build both")));
 }
 TEST(Loader, RefusesAnUnknownKind) {
-  EXPECT_THAT(refusal("unknown_kind", "teleporter"), AllOf(HasSubstr("kind \"teleporter\""), HasSubstr("serves allocator, "), HasSubstr("upgrade gantryd")));
+  EXPECT_THAT(refusal("unknown_kind", "teleporter"),
+              AllOf(HasSubstr("kind \"teleporter\""), HasSubstr("serves allocator, "), HasSubstr("upgrade gantryd")));
 }
 TEST(Loader, RefusesARevisionOfTheFuture) {
-  EXPECT_THAT(refusal("new_revision"), AllOf(HasSubstr("revision 7 of kind fetcher"), HasSubstr("this kernel serves 1;"), HasSubstr("upgrade gantryd")));
+  EXPECT_THAT(refusal("new_revision"), AllOf(HasSubstr("revision 7 of kind fetcher"),
+                                             HasSubstr("this kernel serves 1;"), HasSubstr("upgrade gantryd")));
 }
 TEST(Loader, RefusesARevisionNoLongerServed) {
   const Kind served[] = {{"fetcher", 4, 3}};
   auto r = load_library(configured("fetcher", "good", bad("good")), served);
   ASSERT_FALSE(r.has_value());
-  EXPECT_THAT(r.error().message, AllOf(HasSubstr("speaks revision 1 of kind fetcher"), HasSubstr("serves 3 to 4"), HasSubstr("newer build")));
+  EXPECT_THAT(r.error().message, AllOf(HasSubstr("speaks revision 1 of kind fetcher"), HasSubstr("serves 3 to 4"),
+                                       HasSubstr("newer build")));
 }
 TEST(Loader, TakesThePreviousRevision) {
   const Kind served[] = {{"fetcher", 2, 1}};
@@ -72,7 +87,8 @@ TEST(Loader, TakesThePreviousRevision) {
   EXPECT_EQ(r->revision, 1);
 }
 TEST(Loader, RefusesUnstableUnlessAllowed) {
-  EXPECT_THAT(refusal("unstable"), AllOf(HasSubstr("marks itself unstable"), HasSubstr("allow_unstable = true in [fetcher.good]")));
+  EXPECT_THAT(refusal("unstable"),
+              AllOf(HasSubstr("marks itself unstable"), HasSubstr("allow_unstable = true in [fetcher.good]")));
   auto c = configured("fetcher", "good", bad("unstable"));
   c.allow_unstable = true;
   EXPECT_TRUE(load_library(c).has_value());
@@ -87,14 +103,26 @@ TEST(Loader, WalksRecordsLongerAndShorterThanItsOwn) {
   EXPECT_EQ(shorter->provider.extension, nullptr);
   EXPECT_NE(shorter->provider.destroy, nullptr);
 }
-TEST(Loader, RefusesRecordsTooShortToBeCalled) { EXPECT_THAT(refusal("tiny_provider"), AllOf(HasSubstr("16 bytes apart"), HasSubstr("provider_stride = sizeof"))); }
-TEST(Loader, RefusesEmptyFunctions) { EXPECT_THAT(refusal("null_function"), AllOf(HasSubstr("leaves a function of its provider fetcher.good empty"), HasSubstr("fill them in"))); }
-TEST(Loader, RefusesNoProviders) { EXPECT_THAT(refusal("no_providers"), AllOf(HasSubstr("has 0 providers"), HasSubstr("export one"))); }
-TEST(Loader, RefusesWhatMustRunInAProcess) { EXPECT_THAT(refusal("needs_process"), AllOf(HasSubstr("process of its own"), HasSubstr("only in its own process"))); }
-TEST(Loader, RefusesWhatTheDynamicLinkerRefuses) {
-  EXPECT_THAT(refusal("unresolved"), AllOf(HasSubstr("cannot be mapped"), HasSubstr("gantry_test_symbol_that_nobody_has"), HasSubstr("rebuild it")));
+TEST(Loader, RefusesRecordsTooShortToBeCalled) {
+  EXPECT_THAT(refusal("tiny_provider"), AllOf(HasSubstr("16 bytes apart"), HasSubstr("provider_stride = sizeof")));
 }
-TEST(Loader, RefusesAMissingFile) { EXPECT_THAT(refusal("nothing_here"), AllOf(HasSubstr("nothing_here.so"), HasSubstr("kernel.module_dirs"))); }
+TEST(Loader, RefusesEmptyFunctions) {
+  EXPECT_THAT(refusal("null_function"),
+              AllOf(HasSubstr("leaves a function of its provider fetcher.good empty"), HasSubstr("fill them in")));
+}
+TEST(Loader, RefusesNoProviders) {
+  EXPECT_THAT(refusal("no_providers"), AllOf(HasSubstr("has 0 providers"), HasSubstr("export one")));
+}
+TEST(Loader, RefusesWhatMustRunInAProcess) {
+  EXPECT_THAT(refusal("needs_process"), AllOf(HasSubstr("process of its own"), HasSubstr("only in its own process")));
+}
+TEST(Loader, RefusesWhatTheDynamicLinkerRefuses) {
+  EXPECT_THAT(refusal("unresolved"), AllOf(HasSubstr("cannot be mapped"),
+                                           HasSubstr("gantry_test_symbol_that_nobody_has"), HasSubstr("rebuild it")));
+}
+TEST(Loader, RefusesAMissingFile) {
+  EXPECT_THAT(refusal("nothing_here"), AllOf(HasSubstr("nothing_here.so"), HasSubstr("kernel.module_dirs")));
+}
 
 class FileRules : public testing::Test {
  protected:
@@ -117,7 +145,8 @@ class FileRules : public testing::Test {
 TEST_F(FileRules, AcceptsAPlainFile) { EXPECT_EQ(why(), "fine"); }
 TEST_F(FileRules, RefusesAFileOthersCanWrite) {
   ::chmod(file.c_str(), 0757);
-  EXPECT_THAT(why(), AllOf(HasSubstr(file), HasSubstr("writable by others (mode 0757)"), HasSubstr("run chmod go-w " + file)));
+  EXPECT_THAT(why(),
+              AllOf(HasSubstr(file), HasSubstr("writable by others (mode 0757)"), HasSubstr("run chmod go-w " + file)));
   auto r = load_library(configured("fetcher", "good", file));
   ASSERT_FALSE(r.has_value());
   EXPECT_EQ(r.error().code, Code::permission_denied);
@@ -133,7 +162,8 @@ TEST_F(FileRules, RefusesADirectoryOthersCanWrite) {
 TEST_F(FileRules, RefusesAnotherOwner) {
   if (::geteuid() != 0) GTEST_SKIP() << "changing a file's owner needs root";
   ASSERT_EQ(::chown(file.c_str(), 4711, 0), 0);
-  EXPECT_THAT(why({}, {0}), AllOf(HasSubstr("owned by user 4711"), HasSubstr("runs as root"), HasSubstr("chown root " + file)));
+  EXPECT_THAT(why({}, {0}),
+              AllOf(HasSubstr("owned by user 4711"), HasSubstr("runs as root"), HasSubstr("chown root " + file)));
   EXPECT_EQ(why({}, {4711}), "fine");
 }
 TEST_F(FileRules, RefusesWhatIsNoRegularFile) {
@@ -149,7 +179,8 @@ TEST_F(FileRules, FollowsALinkToTheFileItMeans) {
 TEST_F(FileRules, ComparesThePin) {
   std::ofstream(file, std::ios::trunc) << "abc";
   EXPECT_EQ(why("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"), "fine");
-  EXPECT_THAT(why(std::string(64, '0')), AllOf(HasSubstr("ba7816bf"), HasSubstr("pins 0000"), HasSubstr("change `sha256`")));
+  EXPECT_THAT(why(std::string(64, '0')),
+              AllOf(HasSubstr("ba7816bf"), HasSubstr("pins 0000"), HasSubstr("change `sha256`")));
 }
 
 }  // namespace

@@ -50,11 +50,11 @@ TEST(Strand, PostsFromInsideRunLater) {
 TEST(Strands, NeverOverlapAndLoseNothingWithManyPosters) {
   Strands::Limits limits;
   limits.threads = 2;
-  Strands strands(limits);
   std::atomic<int> inside{0};
   std::vector<std::uint64_t> last(4);
   std::atomic<std::uint64_t> total{0};
   std::promise<void> all;
+  Strands strands(limits);  // after what its entries use, so that its threads end first
   StrandPtr s = strands.make("t", false, [&](const Entry& e, Bytes b) {
     EXPECT_EQ(inside.fetch_add(1), 0);
     EXPECT_EQ(e.token, ++last[e.method]) << "FIFO per poster";
@@ -84,12 +84,13 @@ TEST(Strands, TheWatchdogNamesAStallOnce) {
   limits.poll = std::chrono::milliseconds(1);
   std::promise<std::string> named;
   std::atomic<int> times{0};
+  std::promise<void> done, after;
+  auto said = named.get_future().share();
   Strands strands(limits, [&](const Strands::Stall& s) {
-    if (times.fetch_add(1) == 0) named.set_value(s.strand + " " + std::string(to_string(s.what)) + " " + std::to_string(s.method));
+    if (times.fetch_add(1) == 0)
+      named.set_value(s.strand + " " + std::string(to_string(s.what)) + " " + std::to_string(s.method));
   });
   // The entry ends only once the watchdog has spoken: no time is guessed.
-  auto said = named.get_future().share();
-  std::promise<void> done;
   StrandPtr s = strands.make("isolator.slow", false, [&](const Entry&, Bytes) {
     said.wait();
     std::this_thread::yield();
@@ -100,7 +101,6 @@ TEST(Strands, TheWatchdogNamesAStallOnce) {
   s->post(e);
   EXPECT_EQ(said.get(), "isolator.slow call 16");
   done.get_future().wait();
-  std::promise<void> after;
   StrandPtr second = strands.make("t", false, [&](const Entry&, Bytes) { after.set_value(); });
   second->post(number(1));  // one thread: runs when the first has been accounted for
   after.get_future().wait();
@@ -112,9 +112,9 @@ TEST(Strands, TheWatchdogNamesAStallOnce) {
 TEST(Strands, ABlockingProviderDoesNotHoldUpOthers) {
   Strands::Limits limits;
   limits.threads = 1;
-  Strands strands(limits);
   std::promise<void> release, ran;
   auto released = release.get_future();
+  Strands strands(limits);
   StrandPtr blocking = strands.make("blocking", true, [&](const Entry&, Bytes) { released.wait(); });
   StrandPtr other = strands.make("other", false, [&](const Entry&, Bytes) { ran.set_value(); });
   blocking->post(number(1));

@@ -71,7 +71,9 @@ class ThreadLoop final : public base::Loop {
       post(std::move(then));
     });
   }
-  [[nodiscard]] base::Instant now() const override { return std::chrono::duration_cast<base::Nanos>(std::chrono::steady_clock::now().time_since_epoch()); }
+  [[nodiscard]] base::Instant now() const override {
+    return std::chrono::duration_cast<base::Nanos>(std::chrono::steady_clock::now().time_since_epoch());
+  }
   [[nodiscard]] base::Wall wall() const override { return 1'700'000'000'000'000'000; }
   base::TimerId at(base::Instant at, Function<void()> fn) override {
     timers_[++last_] = {at, std::move(fn)};

@@ -13,9 +13,7 @@ class Threads : public testing::Test {
     limits.slow = 1ms;
     limits.stall = 2ms;
     limits.poll = 1ms;
-    strands = std::make_unique<Strands>(limits, [this](const Strands::Stall& s) {
-      stalled = s.method;
-    });
+    strands = std::make_unique<Strands>(limits, [this](const Strands::Stall& s) { stalled = s.method; });
     auto loaded = load_library(configured("fetcher", "misbehaves", bad("misbehaves")));
     ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
     InstanceSetup s;
@@ -57,7 +55,9 @@ class Threads : public testing::Test {
 TEST_F(Threads, CallsAreAnsweredInOrder) {
   std::vector<std::string> answers;
   for (int i = 0; i < 2000; ++i)
-    instance->call(16, Buffer(as_bytes(std::to_string(i))), [&](gantry_code, Bytes b) { answers.emplace_back(reinterpret_cast<const char*>(b.data()), b.size()); });
+    instance->call(16, Buffer(as_bytes(std::to_string(i))), [&](gantry_code, Bytes b) {
+      answers.emplace_back(reinterpret_cast<const char*>(b.data()), b.size());
+    });
   ASSERT_TRUE(loop.run_until([&] { return answers.size() == 2000; }));
   for (int i = 0; i < 2000; ++i) EXPECT_EQ(answers[static_cast<std::size_t>(i)], std::to_string(i));
 }

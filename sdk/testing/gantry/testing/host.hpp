@@ -6,10 +6,8 @@
 //   ASSERT_TRUE(m.start());
 //   auto prepared = m.call<fb::isolator::Prepared>(fb::isolator::Method::PREPARE, prepare);   // Result<PreparedT>
 //   ASSERT_TRUE(m.call(fb::isolator::Method::CLEANUP, cleanup));                              // Status
-//   auto stream = m.open(fb::isolator::Method::WATCH, watch);                                 // Pending: chunks, cancel
-//   host.advance(5s);
-//   ASSERT_TRUE(m.stop());
-//   EXPECT_EQ(host.faults(), std::vector<std::string>{});
+//   auto stream = m.open(fb::isolator::Method::WATCH, watch);                                 // Pending: chunks,
+//   cancel host.advance(5s); ASSERT_TRUE(m.stop()); EXPECT_EQ(host.faults(), std::vector<std::string>{});
 //
 // Host services are answered by handlers (host.serve). Breaches of the ABI - double, late or unknown completions, calls
 // left open at destroy, a malformed record - are collected in faults(), one sentence each.
@@ -47,8 +45,8 @@ class Value {
   Value(std::string_view v) : v_(std::string(v)) {}
   Value(bool v) : v_(v) {}
   template <class I>
-    requires(std::is_integral_v<I> && !std::is_same_v<I, bool>)
-  Value(I v) : v_(static_cast<std::int64_t>(v)) {}  // also sizes, in bytes
+  requires(std::is_integral_v<I> && !std::is_same_v<I, bool>) Value(I v)
+      : v_(static_cast<std::int64_t>(v)) {}  // also sizes, in bytes
   Value(double v) : v_(v) {}
   template <class R, class P>
   Value(std::chrono::duration<R, P> v) : v_(std::chrono::duration_cast<Nanos>(v)) {}
@@ -73,7 +71,9 @@ class Value {
  private:
   static void fill(fb::SettingT& s, const std::string& v) { s.type = fb::SettingType::STRING, s.text = v; }
   static void fill(fb::SettingT& s, bool v) { s.type = fb::SettingType::BOOL, s.flag = v; }
-  static void fill(fb::SettingT& s, std::int64_t v) { s.type = fb::SettingType::INT, s.number = v, s.real = static_cast<double>(v); }
+  static void fill(fb::SettingT& s, std::int64_t v) {
+    s.type = fb::SettingType::INT, s.number = v, s.real = static_cast<double>(v);
+  }
   static void fill(fb::SettingT& s, double v) { s.type = fb::SettingType::FLOAT, s.real = v; }
   static void fill(fb::SettingT& s, Nanos v) { s.type = fb::SettingType::DURATION, s.number = v.count(); }
   static void fill(fb::SettingT& s, const std::vector<std::string>& v) { s.type = fb::SettingType::LIST, s.items = v; }
@@ -136,7 +136,8 @@ class Pending {
 
  private:
   friend class Instance;
-  Pending(Instance* instance, std::shared_ptr<detail::CallState> state) : instance_(instance), state_(std::move(state)) {}
+  Pending(Instance* instance, std::shared_ptr<detail::CallState> state)
+      : instance_(instance), state_(std::move(state)) {}
   Instance* instance_;
   std::shared_ptr<detail::CallState> state_;
 };
@@ -209,7 +210,8 @@ class Host {
       run();
       if (pred()) return true;
       std::unique_lock lock(mutex_);
-      if (!work_.wait_until(lock, std::min(end, std::chrono::steady_clock::now() + 20ms), [&] { return !queue_.empty() || poked_; }) &&
+      if (!work_.wait_until(lock, std::min(end, std::chrono::steady_clock::now() + 20ms),
+                            [&] { return !queue_.empty() || poked_; }) &&
           std::chrono::steady_clock::now() >= end)
         return false;
       poked_ = false;
@@ -229,7 +231,8 @@ class Host {
   }
   [[nodiscard]] bool logged(std::string_view part) const {
     const std::lock_guard lock(mutex_);
-    return std::any_of(logs_.begin(), logs_.end(), [&](const Log& l) { return l.message.find(part) != std::string::npos; });
+    return std::any_of(logs_.begin(), logs_.end(),
+                       [&](const Log& l) { return l.message.find(part) != std::string::npos; });
   }
   // Sum of what was added to a metric; 0 if it was never registered.
   [[nodiscard]] double metric(std::string_view name) const {
@@ -320,8 +323,12 @@ class Instance {
     raw_.ctx = this;
     raw_.log_threshold = &host_.threshold_;
     raw_.log = [](void* c, std::uint32_t level, gantry_bytes b) { of(c).log(level, from_abi(b)); };
-    raw_.complete = [](void* c, std::uint64_t t, gantry_code code, gantry_bytes b) { of(c).complete(t, code, from_abi(b)); };
-    raw_.request = [](void* c, std::uint32_t s, std::uint32_t m, gantry_bytes b, std::uint64_t t) { return of(c).request(s, m, from_abi(b), t); };
+    raw_.complete = [](void* c, std::uint64_t t, gantry_code code, gantry_bytes b) {
+      of(c).complete(t, code, from_abi(b));
+    };
+    raw_.request = [](void* c, std::uint32_t s, std::uint32_t m, gantry_bytes b, std::uint64_t t) {
+      return of(c).request(s, m, from_abi(b), t);
+    };
     raw_.post = [](void* c, void (*fn)(void*), void* arg) { of(c).host_.push(&of(c), [fn, arg] { fn(arg); }); };
     raw_.offload = raw_.post;  // runs inline, in its turn
     raw_.timer = [](void* c, std::uint64_t at, void (*fn)(void*), void* arg) {
@@ -344,11 +351,15 @@ class Instance {
     raw_.metric_add = [](void* c, std::uint32_t id, double v) {
       Host& h = of(c).host_;
       const std::lock_guard lock(h.mutex_);
-      if (id == 0 || id > h.metrics_.size()) h.fault("metric_add with unknown id " + std::to_string(id));
-      else h.metrics_[id - 1].second += v;
+      if (id == 0 || id > h.metrics_.size())
+        h.fault("metric_add with unknown id " + std::to_string(id));
+      else
+        h.metrics_[id - 1].second += v;
     };
     raw_.now = [](void* c) { return of(c).host_.now_.load(); };
-    raw_.wall = [](void* c) { return of(c).host_.now_.load() + static_cast<std::uint64_t>(of(c).host_.wall_offset_.load()); };
+    raw_.wall = [](void* c) {
+      return of(c).host_.now_.load() + static_cast<std::uint64_t>(of(c).host_.wall_offset_.load());
+    };
     raw_.request_cancel = [](void* c, std::uint64_t t) { of(c).request_cancel(t); };
     raw_.extension = [](void*, const char*) -> const void* { return nullptr; };
     self_ = provider_.create(&raw_);
@@ -399,8 +410,10 @@ class Instance {
   Pending enqueue(Method method, const Body& body, CallOptions options = {}) {
     auto s = std::make_shared<detail::CallState>();
     s->method = static_cast<std::uint32_t>(method);
-    if constexpr (std::is_convertible_v<const Body&, Bytes>) s->body = Buffer(Bytes(body));
-    else s->body = pack(body);
+    if constexpr (std::is_convertible_v<const Body&, Bytes>)
+      s->body = Buffer(Bytes(body));
+    else
+      s->body = pack(body);
     s->fds = std::move(options.fds);
     s->deadline_ns = static_cast<std::uint64_t>(options.deadline.count());
     {
@@ -429,7 +442,9 @@ class Instance {
     {
       const std::lock_guard lock(host_.mutex_);
       for (const auto& [token, s] : calls_)
-        if (!s->done) host_.fault("call of method " + std::to_string(s->method) + " (token " + std::to_string(token) + ") still open at destroy");
+        if (!s->done)
+          host_.fault("call of method " + std::to_string(s->method) + " (token " + std::to_string(token) +
+                      ") still open at destroy");
     }
     void* self = self_;
     provider_.destroy(self);
@@ -479,7 +494,8 @@ class Instance {
     detail::CallState& s = *it->second;
     const std::string what = "method " + std::to_string(s.method) + " (token " + std::to_string(token) + ")";
     if (s.done) return host_.fault((code == GANTRY_MORE ? "chunk after the end of " : "second completion of ") + what);
-    if (code > GANTRY_MORE || code < GANTRY_UNAUTHENTICATED) host_.fault("completion of " + what + " with code " + std::to_string(code) + " outside the catalogue");
+    if (code > GANTRY_MORE || code < GANTRY_UNAUTHENTICATED)
+      host_.fault("completion of " + what + " with code " + std::to_string(code) + " outside the catalogue");
     if (code < 0 && !bytes.empty() && !view<fb::Error>(bytes)) host_.fault("malformed Error from " + what);
     if (code == GANTRY_MORE) {
       s.chunks.emplace_back(bytes);
@@ -522,7 +538,9 @@ class Instance {
       if (!requests_.count(token)) return;
       if (code != GANTRY_MORE) requests_.erase(token);
     }
-    host_.push(this, [this, token, code, b = std::make_shared<Buffer>(bytes)] { provider_.reply(self_, token, code, to_abi(*b)); });
+    host_.push(this, [this, token, code, b = std::make_shared<Buffer>(bytes)] {
+      provider_.reply(self_, token, code, to_abi(*b));
+    });
   }
 
   Host& host_;
@@ -561,11 +579,15 @@ inline void Pending::cancel() const {
 template <class T>
 Outcome<T> Pending::result() const {
   if (!done())
-    return v1::fail(Code::unavailable, "method " + std::to_string(state_->method) + " has not completed; use open() and advance() or run_until()");
+    return v1::fail(Code::unavailable, "method " + std::to_string(state_->method) +
+                                           " has not completed; use open() and advance() or run_until()");
   if (state_->code != GANTRY_OK) return unpack_error(state_->code, state_->reply);
-  if constexpr (std::is_void_v<T>) return v1::ok;
-  else if constexpr (std::is_same_v<T, Buffer>) return Buffer(Bytes(state_->reply));
-  else return unpack<T>(Bytes(state_->reply));
+  if constexpr (std::is_void_v<T>)
+    return v1::ok;
+  else if constexpr (std::is_same_v<T, Buffer>)
+    return Buffer(Bytes(state_->reply));
+  else
+    return unpack<T>(Bytes(state_->reply));
 }
 inline void Asked::reply(gantry_code code, Bytes bytes) const {
   if (const auto i = instance_.lock(); i && *i) (*i)->deliver(token, code, bytes);

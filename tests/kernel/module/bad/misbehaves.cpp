@@ -13,13 +13,15 @@ using gantry::Bytes;
 
 struct Self {
   const gantry_host* host;
-  std::uint64_t held = 0;       // token of a call that is kept open
+  std::uint64_t held = 0;  // token of a call that is kept open
   int held_fd = -1;
   std::thread thread;
   std::uint64_t timer = 0;
 };
 
-void complete(const Self* s, std::uint64_t token, gantry_code code, Bytes b = {}) { s->host->complete(s->host->ctx, token, code, gantry::to_abi(b)); }
+void complete(const Self* s, std::uint64_t token, gantry_code code, Bytes b = {}) {
+  s->host->complete(s->host->ctx, token, code, gantry::to_abi(b));
+}
 
 void log(const Self* s, const char* text) {
   gantry::fb::LogRecordT r;
@@ -32,12 +34,16 @@ void call(void* self, const gantry_call* c) {
   auto* s = static_cast<Self*>(self);
   const std::uint64_t token = c->token;
   switch (c->method) {
-    case 16: return complete(s, token, GANTRY_OK, gantry::from_abi(c->body));  // echo
-    case 17:                                                                   // twice
+    case 16:
+      return complete(s, token, GANTRY_OK, gantry::from_abi(c->body));  // echo
+    case 17:                                                            // twice
       complete(s, token, GANTRY_OK);
       return complete(s, token, GANTRY_OK);
-    case 18: s->held = token; return;  // never, not even when cancelled
-    case 19: throw std::runtime_error("thrown over the line");
+    case 18:
+      s->held = token;
+      return;  // never, not even when cancelled
+    case 19:
+      throw std::runtime_error("thrown over the line");
     case 20: {  // blocks its strand until somebody writes to the descriptor
       char byte = 0;
       const auto n = ::read(c->fds[0], &byte, 1);
@@ -61,8 +67,10 @@ void call(void* self, const gantry_call* c) {
       complete(s, token ^ (1ull << 40), GANTRY_OK);
       complete(s, ~0ull, GANTRY_OK);
       return complete(s, token, GANTRY_OK);
-    case 25: return complete(s, token, -99);
-    case 26: return complete(s, token, GANTRY_NOT_FOUND, gantry::as_bytes("this is no flatbuffer"));
+    case 25:
+      return complete(s, token, -99);
+    case 26:
+      return complete(s, token, GANTRY_NOT_FOUND, gantry::as_bytes("this is no flatbuffer"));
     case 27: {  // a stream without end
       static const std::uint8_t chunk[4096] = {};
       for (int i = 0; i < 1'000; ++i) complete(s, token, GANTRY_MORE, chunk);
@@ -77,8 +85,15 @@ void call(void* self, const gantry_call* c) {
     case 30: {  // a timer that is cancelled when due, and one that is not
       s->held = token;
       const std::uint64_t at = s->host->now(s->host->ctx) + 1'000'000'000;
-      s->timer = s->host->timer(s->host->ctx, at, [](void* p) { complete(static_cast<Self*>(p), static_cast<Self*>(p)->held, GANTRY_INTERNAL); }, s);
-      s->host->timer(s->host->ctx, at, [](void* p) { complete(static_cast<Self*>(p), static_cast<Self*>(p)->held, GANTRY_OK, gantry::as_bytes("timer")); }, s);
+      s->timer = s->host->timer(
+          s->host->ctx, at,
+          [](void* p) { complete(static_cast<Self*>(p), static_cast<Self*>(p)->held, GANTRY_INTERNAL); }, s);
+      s->host->timer(
+          s->host->ctx, at,
+          [](void* p) {
+            complete(static_cast<Self*>(p), static_cast<Self*>(p)->held, GANTRY_OK, gantry::as_bytes("timer"));
+          },
+          s);
       s->host->timer_cancel(s->host->ctx, s->timer);
       return;
     }
@@ -88,7 +103,12 @@ void call(void* self, const gantry_call* c) {
           s->host->ctx,
           [](void* p) {
             auto* o = static_cast<Self*>(p);
-            o->host->post(o->host->ctx, [](void* q) { complete(static_cast<Self*>(q), static_cast<Self*>(q)->held, GANTRY_OK, gantry::as_bytes("posted")); }, p);
+            o->host->post(
+                o->host->ctx,
+                [](void* q) {
+                  complete(static_cast<Self*>(q), static_cast<Self*>(q)->held, GANTRY_OK, gantry::as_bytes("posted"));
+                },
+                p);
           },
           s);
       return;
@@ -101,14 +121,18 @@ void call(void* self, const gantry_call* c) {
     }
     case GANTRY_METHOD_CONFIGURE:
     case GANTRY_METHOD_START:
-    case GANTRY_METHOD_STOP: return complete(s, token, GANTRY_OK);
-    default: return complete(s, token, GANTRY_UNIMPLEMENTED);
+    case GANTRY_METHOD_STOP:
+      return complete(s, token, GANTRY_OK);
+    default:
+      return complete(s, token, GANTRY_UNIMPLEMENTED);
   }
 }
 
 void* create(const gantry_host* host) { return new Self{host, 0, -1, {}, 0}; }
 
-void reply(void* self, std::uint64_t token, gantry_code code, gantry_bytes body) { complete(static_cast<Self*>(self), token, code, gantry::from_abi(body)); }
+void reply(void* self, std::uint64_t token, gantry_code code, gantry_bytes body) {
+  complete(static_cast<Self*>(self), token, code, gantry::from_abi(body));
+}
 
 void cancel(void* self, std::uint64_t token) {
   auto* s = static_cast<Self*>(self);
@@ -134,5 +158,6 @@ constexpr gantry_provider providers[] = {
 
 extern "C" {
 extern const gantry_module gantry_module_v1 __attribute__((visibility("default")));
-const gantry_module gantry_module_v1 = {GANTRY_MAGIC, 1, 0, sizeof(gantry_module), 1, sizeof(gantry_provider), providers, "test build"};
+const gantry_module gantry_module_v1 = {GANTRY_MAGIC, 1,           0, sizeof(gantry_module), 1, sizeof(gantry_provider),
+                                        providers,    "test build"};
 }

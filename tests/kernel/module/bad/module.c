@@ -51,11 +51,14 @@ static void call(void* me, const gantry_call* c) {
 #else
 #define call 0
 #endif
-static void reply(void* me, uint64_t token, gantry_code code, gantry_bytes body) { (void)me, (void)token, (void)code, (void)body; }
+static void reply(void* me, uint64_t token, gantry_code code, gantry_bytes body) {
+  (void)me, (void)token, (void)code, (void)body;
+}
 static void cancel(void* me, uint64_t token) { (void)me, (void)token; }
 static void destroy(void* me) { (void)me; }
 
-#define PROVIDER(bytes) {bytes, BAD_FLAGS, BAD_KIND, "good", BAD_REVISION, BAD_REVISION, 0, create, call, reply, cancel, destroy, 0}
+#define PROVIDER(bytes) \
+  { bytes, BAD_FLAGS, BAD_KIND, "good", BAD_REVISION, BAD_REVISION, 0, create, call, reply, cancel, destroy, 0 }
 
 #if defined(BAD_BIGGER)
 /* What a module of a later minor looks like: records longer than this kernel knows. */
@@ -63,8 +66,9 @@ struct longer {
   gantry_provider p;
   uint64_t appended[3];
 };
-static const struct longer providers[2] = {{{sizeof(struct longer), 0, "store", "other", 1, 1, 0, create, call, reply, cancel, destroy, 0}, {1, 2, 3}},
-                                           {PROVIDER(sizeof(struct longer)), {4, 5, 6}}};
+static const struct longer providers[2] = {
+    {{sizeof(struct longer), 0, "store", "other", 1, 1, 0, create, call, reply, cancel, destroy, 0}, {1, 2, 3}},
+    {PROVIDER(sizeof(struct longer)), {4, 5, 6}}};
 #define STRIDE sizeof(struct longer)
 #define COUNT 2
 #elif defined(BAD_SMALLER)
@@ -80,7 +84,8 @@ struct shorter {
   void (*cancel)(void*, uint64_t);
   void (*destroy)(void*);
 };
-static const struct shorter providers[1] = {{sizeof(struct shorter), 0, BAD_KIND, "good", 1, 1, 0, create, call, reply, cancel, destroy}};
+static const struct shorter providers[1] = {
+    {sizeof(struct shorter), 0, BAD_KIND, "good", 1, 1, 0, create, call, reply, cancel, destroy}};
 #define STRIDE sizeof(struct shorter)
 #define COUNT 1
 #else
@@ -94,4 +99,5 @@ static const gantry_provider providers[1] = {PROVIDER(sizeof(gantry_provider))};
 #endif
 
 extern const gantry_module BAD_SYMBOL __attribute__((visibility("default")));
-const gantry_module BAD_SYMBOL = {BAD_MAGIC, BAD_MAJOR, 0, sizeof(gantry_module), COUNT, STRIDE, (const gantry_provider*)providers, "test build"};
+const gantry_module BAD_SYMBOL = {
+    BAD_MAGIC, BAD_MAJOR, 0, sizeof(gantry_module), COUNT, STRIDE, (const gantry_provider*)providers, "test build"};
