@@ -2,7 +2,7 @@
 //
 // Both sides keep the same `available` of each agent (allocator.fbs, "who counts what"). So while a round is under way
 // nothing is added to it: what comes back waits in returns_. If the books of an agent must change otherwise (it returned,
-// left, a grant was refused), shadow_ keeps what the allocator still believes, to know exactly what to take back.
+// left, a grant of it was dropped), it is stale: further grants of it in this round are dropped, then it is sent in full.
 #include "kernel/master/core.hpp"
 
 #include <algorithm>
@@ -34,7 +34,19 @@ void Core::note_held(Handle framework, RoleId role, const Resources& r, int sign
   note_role(role);
   for (const auto& q : r) {
     note_name(q.name());
-    held_.emplace_back(framework, static_cast<std::uint32_t>(role), static_cast<std::uint32_t>(q.name()), 0, sign * q.value().amount());
+    const auto role_id = static_cast<std::uint32_t>(role), name = static_cast<std::uint32_t>(q.name());
+    const std::int64_t amount = sign * q.value().amount();
+    const std::uint64_t hash = mix((std::uint64_t{framework} << 32 | role_id) ^ (std::uint64_t{name} << 48));
+    const Handle at = held_index_.find(hash, [&](Handle h) {
+      const auto& x = held_[h - 1];
+      return x.framework() == framework && x.role() == role_id && x.name() == name;
+    });
+    if (at) {
+      held_[at - 1] = fb::allocator::Held(framework, role_id, name, 0, held_[at - 1].amount() + amount);
+    } else {
+      held_.emplace_back(framework, role_id, name, 0, amount);
+      held_index_.insert(hash, static_cast<Handle>(held_.size()));
+    }
   }
 }
 
@@ -53,7 +65,7 @@ void Core::give_back(Handle agent, Handle framework, RoleId role, const Resource
 
 void Core::replace_available(Handle h, Resources now_available) {
   Agent& a = agents_[h];
-  if (in_flight_ && a.told) shadow_.try_emplace(h, std::move(a.available));
+  if (in_flight_ && a.told) stale_.insert(h);
   returns_.erase(h);
   a.available = std::move(now_available);
 }
@@ -86,7 +98,7 @@ void Core::framework_gone(Handle h) {
 
 void Core::flush_allocator() {
   if (in_flight_ || now_ < allocator_retry_) return;
-  if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && held_.empty() && filters_.empty() && unfilters_.empty()) return;
+  if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && filters_.empty() && unfilters_.empty()) return;
   out_->emplace_back(Allocate{build_deltas()});
   in_flight_ = true;
   poke_ = false;
@@ -97,6 +109,7 @@ void Core::flush_allocator() {
 Buffer Core::build_deltas() {
   if (reset_) {
     held_.clear();
+    held_index_ = Index();
     filters_.clear();
     unfilters_.clear();
     new_names_.clear();
@@ -237,6 +250,7 @@ Buffer Core::build_deltas() {
   if (!unfilters_.empty()) d.add_unfilters(unfilters_at);
   b.Finish(d.Finish());
   held_.clear();
+  held_index_ = Index();
   unfilters_.clear();
   reset_ = false;
   return Buffer(b.Release());
@@ -268,9 +282,7 @@ void Core::on_round(const RoundDone& e) {
       continue;
     }
     Agent& a = agents_[h];
-    const auto known = shadow_.find(h);
-    const Resources& base = known != shadow_.end() ? known->second : a.available;
-    Resources bundle = base.allocatable_to(role);
+    Resources bundle = a.available.allocatable_to(role);
     bool exceeds = false;
     if (g.part_count()) {
       wanted.clear();
@@ -284,29 +296,25 @@ void Core::on_round(const RoundDone& e) {
     }
     const bool sound = !exceeds && !bundle.empty() && frameworks_.contains(fh) && !frameworks_[fh].tell_gone &&
                        std::find(frameworks_[fh].roles.begin(), frameworks_[fh].roles.end(), role) != frameworks_[fh].roles.end();
-    const bool current = sound && known == shadow_.end() && a.state == AgentState::registered && a.active && frameworks_[fh].connected() &&
+    const bool fresh = !stale_.contains(h);
+    const bool current = sound && fresh && a.state == AgentState::registered && a.active && frameworks_[fh].connected() &&
                          !frameworks_[fh].removing;
     if (current) {
       a.available -= bundle;
+      note_held(fh, role, bundle, +1);
       made.emplace_back(fh, add_offer(h, fh, role, std::move(bundle)));
       ++counters_.grants;
       continue;
     }
-    // The allocator believes it has given this away: say that it has not.
-    if (exceeds) {
-      for (const auto& q : wanted)
-        held_.emplace_back(fh, g.role(), static_cast<std::uint32_t>(q.name), 0, -q.milli);
-    } else {
-      note_held(fh, role, bundle, -1);
-    }
-    auto& rest = known != shadow_.end() ? known->second : shadow_.emplace(h, a.available).first->second;
-    rest = rest.without(bundle);
-    if (sound || (frameworks_.contains(fh) && frameworks_[fh].dirty)) ++counters_.stale_grants;
+    stale_.insert(h);
+    const bool excused = !fresh || (frameworks_.contains(fh) && (frameworks_[fh].dirty || frameworks_[fh].tell_gone)) || a.tell_gone || a.dirty;
+    if (sound || excused) ++counters_.stale_grants;
     else ++bad;
   }
   if (bad) {
     counters_.bad_grants += bad;
     log(Level::warning, "the allocator granted what is not there; dropped", {{"grants", std::to_string(bad)}});
+    allocator_retry_ = now_ + options_.retry;  // it will be told again, but must not spin
   }
   if (round->wake_ns()) wake_ = Instant(static_cast<std::int64_t>(std::min<std::uint64_t>(round->wake_ns(), INT64_MAX)));
   end_round();
@@ -321,9 +329,9 @@ void Core::end_round() {
     touch_agent(h);
   }
   returns_.clear();
-  for (const auto& [h, r] : shadow_)
+  for (const Handle h : stale_)
     if (agents_.contains(h)) touch_total(h);
-  shadow_.clear();
+  stale_.clear();
 }
 
 }  // namespace gantry::master

@@ -271,7 +271,8 @@ class Core {
   bool reset_ = true;
   Instant allocator_retry_{0};
   std::vector<Handle> dirty_agents_, dirty_frameworks_;
-  std::vector<fb::allocator::Held> held_;
+  std::vector<fb::allocator::Held> held_;  // one entry per framework, role and name
+  Index held_index_;                       // position in held_, plus one
   struct RefusedBundle {
     Handle framework, agent;
     RoleId role;
@@ -285,7 +286,7 @@ class Core {
   std::vector<bool> known_names_, known_roles_;
   bool poke_ = false;              // time has passed that the allocator waited for
   std::unordered_map<Handle, Resources> returns_;  // came back while a round was under way
-  std::unordered_map<Handle, Resources> shadow_;   // what the allocator still believes of agents that changed meanwhile
+  std::unordered_set<Handle> stale_;               // agents the allocator sees otherwise than the books do
 
   CoreCounters counters_;
 };
