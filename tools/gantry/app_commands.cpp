@@ -140,6 +140,9 @@ Status conclude(Context& c, const std::string& id, const std::string& verb, cons
   GANTRY_TRY(const auto path, path_of(id));
   GANTRY_TRY(const auto answer, ask(c, "GET", path + "?embed=app.tasks&embed=app.counts", "show " + id));
   GANTRY_TRY(const App app, parse_app(answer.body));
+  if (app.good() < app.instances)
+    return fail(Code::aborted, "the deployment has ended, but " + std::to_string(app.good()) + " of " + plural(app.instances, "instance") + " of " + id +
+                                   (app.checked ? " are healthy" : " run") + "; look with: gantry app show " + id + ", gantry task list --all");
   *c.out << app.id << " " << verb << ": " << app.good() << " of " << plural(app.instances, "instance") << (app.checked ? " healthy" : " running") << "\n";
   if (const std::string where = endpoints(app); !where.empty()) *c.out << "  at " << where << "\n";
   return ok;
