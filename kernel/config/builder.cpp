@@ -25,8 +25,15 @@ const std::vector<std::string> known_kinds{"allocator", "authenticator", "electi
 // Keys of a module's table that are ours; a setting of the same name goes into the `config` table.
 const std::vector<std::string> reserved{"host", "path", "sha256", "sandbox", "allow_unstable", "disabled", "config"};
 
-// Names of the modules of a kind (or of all kinds: "kind.name") whose libraries lie in the directories.
-std::vector<std::string> available(const std::vector<std::string>& dirs, const std::string& kind) {
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& w : words) out += (out.empty() ? "" : ", ") + w;
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> available_modules(const std::vector<std::string>& dirs, const std::string& kind) {
   std::set<std::string> names;
   const std::string prefix = "gantry-" + kind + "-";
   for (const std::string& dir : dirs) {
@@ -39,14 +46,6 @@ std::vector<std::string> available(const std::vector<std::string>& dirs, const s
   }
   return {names.begin(), names.end()};
 }
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& w : words) out += (out.empty() ? "" : ", ") + w;
-  return out;
-}
-
-}  // namespace
 
 const Manifest& kernel_manifest() {
   static const Manifest manifest = [] {
@@ -152,7 +151,7 @@ std::string Builder::find_library(const std::string& kind, const std::string& na
     const fs::path candidate = fs::path(dir) / file;
     if (fs::exists(candidate, ec)) return candidate.string();
   }
-  const auto names = available(dirs, kind);
+  const auto names = available_modules(dirs, kind);
   std::string hint = did_you_mean(name, names);
   if (hint.empty()) hint = names.empty() ? "; set path, or kernel.module_dirs" : "; there are " + joined(names);
   error(table.key_where, "there is no module " + title + ": no " + file + " in " + joined(dirs) + hint);

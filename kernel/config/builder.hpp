@@ -5,6 +5,9 @@
 
 namespace gantry::config {
 
+// Names of the modules of a kind whose libraries lie in the directories, sorted.
+[[nodiscard]] std::vector<std::string> available_modules(const std::vector<std::string>& dirs, const std::string& kind);
+
 class Builder {
  public:
   explicit Builder(const Options& options) : options_(options) {}

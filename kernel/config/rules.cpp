@@ -71,14 +71,18 @@ void Builder::rules(const Node* kernel_table) {
   const bool master = config_->master(), agent = config_->agent();
   struct Need {
     const char* kind;
-    const char* usual;
     bool wanted;
   };
-  for (const Need& need : {Need{"allocator", "allocator.drf", master}, Need{"store", "store.lmdb", master},
-                           Need{"election", "election.standalone", master || agent}}) {
+  // "[kind.name]" of a module that lies ready, or how to write it.
+  const auto table = [&](const std::string& kind) {
+    const auto names = available_modules(k.list("module_dirs"), kind);
+    return "[" + kind + "." + (names.empty() ? "NAME" : names.front()) + "]";
+  };
+  for (const Need& need : {Need{"allocator", master}, Need{"store", master},
+                           Need{"election", master || agent}}) {
     if (count(need.kind) == 0 && need.wanted && !broken_)
-      error(kernel_where, std::string(need.kind[0] == 'a' && !master ? "an agent" : master ? "a master" : "an agent") + " needs one " + need.kind +
-                              " module and there is none; add [" + need.usual + "]");
+      error(kernel_where, std::string(master ? "a master" : "an agent") + " needs one " + need.kind +
+                              " module and there is none; add " + table(need.kind));
     bool first = true;
     for (const auto& [id, where] : mentioned_) {
       if (kind_of(id) != need.kind) continue;
@@ -87,9 +91,9 @@ void Builder::rules(const Node* kernel_table) {
     }
   }
   if (agent && count("isolator") == 0 && !broken_)
-    warning(kernel_where, "no isolator is configured: tasks of this agent run without limits; add [isolator.cgroups]");
+    warning(kernel_where, "no isolator is configured: tasks of this agent run without limits; add " + table("isolator"));
   if (master && k.flag("authenticate") && count("authenticator") == 0 && !broken_)
-    error(at("authenticate"), "kernel.authenticate needs an authenticator module and there is none; add [authenticator.basic]");
+    error(at("authenticate"), "kernel.authenticate needs an authenticator module and there is none; add " + table("authenticator"));
 
   for (const ModuleConfig& m : config_->modules_) {
     const bool serves = std::any_of(m.roles.begin(), m.roles.end(), [&](const std::string& r) { return m.manifest.for_role(r); });
