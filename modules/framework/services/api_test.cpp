@@ -33,7 +33,7 @@ TEST_F(ApiTest, CreateShowsDefaultsLocationAndDeployment) {
   EXPECT_EQ(print_json(r["networks"]), R"([{"mode":"host"}])");
   EXPECT_EQ(print_json(r["labels"]), "{}");
   EXPECT_EQ(print_json(r["upgradeStrategy"]), R"({"maximumOverCapacity":1,"minimumHealthCapacity":1})");
-  EXPECT_EQ(print_json(r["unreachableStrategy"]), R"({"inactiveAfterSeconds":0,"expungeAfterSeconds":0})");
+  EXPECT_EQ(print_json(r["unreachableStrategy"]), R"({"expungeAfterSeconds":0,"inactiveAfterSeconds":0})");
   EXPECT_EQ(str(r["killSelection"]), "YOUNGEST_FIRST");
   EXPECT_EQ(print_json(r["tasksStaged"]), "0");
   EXPECT_EQ(print_json(r["portDefinitions"].at(0).at("port")), "10000");
@@ -117,6 +117,19 @@ TEST_F(ApiTest, MergeKeepsOtherFieldsReplaceDropsThem) {
   EXPECT_FALSE(app.contains("env"));
   EXPECT_EQ(print_json(app["labels"]), "{}");
   EXPECT_EQ(print_json(app["instances"]), "1");
+}
+
+TEST_F(ApiTest, TheSameInOtherWordsIsNoChange) {
+  w.post("/v2/apps", R"({"id":"a","cmd":"sleep 1000","cpus":1,"ports":[0]})");
+  const auto before = w.alive();
+  const std::string version = str(w.app("/a").at("version"));
+  w.advance(1s);
+  const auto r = w.put("/v2/apps/a", R"({"mem":128.0,"cpus":1.0,"cmd":"sleep 1000","ports":[0],"uris":[],"constraints":[]})");
+  EXPECT_EQ(r.status, 200);
+  EXPECT_TRUE(r.object().contains("deploymentId"));
+  w.advance(5s);
+  EXPECT_EQ(w.alive(), before);
+  EXPECT_EQ(str(w.app("/a").at("version")), version);
 }
 
 TEST_F(ApiTest, ScaleIsOneScaleStep) {

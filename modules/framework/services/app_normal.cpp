@@ -1,6 +1,7 @@
 // Legacy fields to modern ones, merging, defaults, service ports: from any accepted body to the canonical form.
 #include "app.hpp"
 
+#include <cmath>
 #include <set>
 
 namespace gantry::framework_services {
@@ -20,6 +21,27 @@ void default_to(Object& o, const char* key, Json value) {
 void drop_empty(Object& o, const char* key) {
   const Json* v = o.if_contains(key);
   if (v && (v->is_null() || (v->is_array() && v->get_array().empty()) || (v->is_object() && v->get_object().empty()))) o.erase(key);
+}
+
+// One order of keys and one form of numbers for all, so that equal definitions compare and print equally.
+void canonicalise(Json& v) {
+  if (v.is_object()) {
+    std::map<std::string, Json> sorted;
+    for (auto& m : v.get_object()) {
+      canonicalise(m.value());
+      sorted.emplace(std::string(m.key()), std::move(m.value()));
+    }
+    Object out;
+    for (auto& [k, m] : sorted) out[k] = std::move(m);
+    v = std::move(out);
+  } else if (v.is_array()) {
+    for (auto& m : v.get_array()) canonicalise(m);
+  } else if (v.is_double()) {
+    const double d = v.get_double();
+    if (std::floor(d) == d && std::abs(d) < 9e15) v = static_cast<std::int64_t>(d);
+  } else if (v.is_uint64() && v.get_uint64() <= INT64_MAX) {
+    v = static_cast<std::int64_t>(v.get_uint64());
+  }
 }
 
 enum class Mode { host, bridge, container };
@@ -130,16 +152,19 @@ void modernise(Object& app, const std::string& path, Details& errors) {
       Object& docker = d->get_object();
       legacy_network = text_of(docker, "network");
       docker.erase("network");
-      if (Json* mappings = docker.if_contains("portMappings")) {
-        if (mappings->is_array()) {
-          if (find(container, "portMappings")) conflict("/container/portMappings", "cannot specify both container.portMappings and container.docker.portMappings");
-          else container["portMappings"] = *mappings;
-        }
+      if (Json* found = docker.if_contains("portMappings")) {
+        Json mappings = std::move(*found);
         docker.erase("portMappings");
+        if (!mappings.is_null() && find(container, "portMappings")) {
+          conflict("/container/portMappings", "cannot specify both container.portMappings and container.docker.portMappings");
+        } else if (!mappings.is_null()) {
+          container["portMappings"] = std::move(mappings);  // from here on `docker` may have moved
+        }
       }
     }
   }
-  const Object* ip = find_object(app, "ipAddress");
+  std::optional<Object> ip;  // a copy: members move when others are added
+  if (const Object* found = find_object(app, "ipAddress")) ip = *found;
   const std::string ip_name = ip ? text_of(*ip, "networkName") : std::string();
   const Object* ip_labels = ip ? find_object(*ip, "labels") : nullptr;
   if ((ip || !legacy_network.empty()) && find(app, "networks")) {
@@ -298,15 +323,12 @@ void complete(Object& in, const std::string& base_group) {
   }
   for (const char* k : {"constraints", "dependencies", "env", "fetch", "healthChecks", "readinessChecks", "args", "secrets"}) drop_empty(in, k);
 
-  // One order for all, so that equal definitions print equally.
-  std::map<std::string, Json> sorted;
-  for (auto& m : in) {
-    if (!m.value().is_null()) sorted.emplace(std::string(m.key()), std::move(m.value()));
-  }
+  Json whole(std::move(in));
+  canonicalise(whole);
   Object out;
-  out["id"] = sorted["id"];
-  for (auto& [k, v] : sorted) {
-    if (k != "id") out[k] = std::move(v);
+  out["id"] = whole.get_object()["id"];
+  for (auto& m : whole.get_object()) {
+    if (m.key() != "id" && !m.value().is_null()) out[m.key()] = std::move(m.value());
   }
   in = std::move(out);
 }

@@ -96,7 +96,7 @@ class Rules {
       if (roles->empty()) bad("/acceptedResourceRoles", "must not be empty");
       for (const auto& r : *roles) {
         if (to_text(r) != "*" && to_text(r) != role) {
-          bad("/acceptedResourceRoles", "acceptedResourceRoles can only contain * and " + role);
+          bad("/acceptedResourceRoles", "acceptedResourceRoles can only contain *" + (role == "*" ? std::string() : " and " + role));
           break;
         }
       }

@@ -483,7 +483,7 @@ TEST_F(LifecycleTest, RestartOfTheModuleChangesNothingThatRuns) {
   const auto app = print_json(w.app("/g/a"));
   const auto launched = w.tasks.size();
   ASSERT_EQ(before.size(), 2u);
-  w.web = [](const std::string&) { return -1; };  // must not matter: health is not reset
+  w.web = [](const std::string&) { return 0; };  // what is known of health must come from the store
   w.hold_commits = true;
   w.reboot();
   w.hold_commits = false;
@@ -630,7 +630,7 @@ TEST_F(LifecycleTest, AClientThatDoesNotReadIsCutOff) {
   w.reads = [&](std::uint64_t id) { return id != s; };
   deploy(R"({"id":"a","cmd":"sleep 1000"})");
   const std::string id = w.alive()[0];
-  for (int i = 0; i < 600; ++i) {
+  for (int i = 0; i < 1200; ++i) {
     w.update(id, i % 2 ? S::TASK_RUNNING : S::TASK_STARTING);
     w.host().run();
   }

@@ -201,7 +201,7 @@ class World {
   bool store_fails = false;
   bool hold_commits = false;
   std::vector<testing::Asked> held;
-  // status of a fetched URL; negative: connection refused
+  // status of a fetched URL; negative: connection refused; 0: no answer, ever
   std::function<int(const std::string& url)> web = [](const std::string&) { return 200; };
   std::map<std::uint64_t, Response> responses;
   std::vector<std::string> journal;  // "commit", "ack", "accept", "respond", in the order seen
@@ -362,6 +362,7 @@ class World {
       }
       case M::FETCH: {
         const int status = web(a.as<fb::host::Fetch>().value().url);
+        if (status == 0) return;
         if (status < 0) return a.fail(fail(Code::unavailable, "Connection refused"));
         fb::host::FetchedT f;
         f.status = static_cast<std::uint16_t>(status);
