@@ -21,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // Kinds this release serves. The module host knows their revisions.
-const std::vector<std::string> known_kinds{"allocator", "authenticator", "election", "fetcher", "framework", "isolator", "store"};
+const std::vector<std::string> known_kinds{"allocator", "authenticator", "election", "fetcher",
+                                           "framework", "isolator",      "store"};
 // Keys of a module's table that are ours; a setting of the same name goes into the `config` table.
 const std::vector<std::string> reserved{"host", "path", "sha256", "sandbox", "allow_unstable", "disabled", "config"};
 
@@ -81,9 +82,12 @@ Loaded Builder::build() {
   for (const auto& [name, node] : sources.root.members) {
     if (name == "kernel") continue;
     if (std::find(known_kinds.begin(), known_kinds.end(), name) == known_kinds.end()) {
-      error(node.key_where, node.table() ? "there is no module kind \"" + name + "\"" +
-                                               (nearest(name, tables).empty() ? "; the kinds are " + joined(known_kinds) : did_you_mean(name, tables))
-                                         : "the key \"" + name + "\" stands outside of a table; settings of the daemon go below [kernel]");
+      error(node.key_where,
+            node.table()
+                ? "there is no module kind \"" + name + "\"" +
+                      (nearest(name, tables).empty() ? "; the kinds are " + joined(known_kinds)
+                                                     : did_you_mean(name, tables))
+                : "the key \"" + name + "\" stands outside of a table; settings of the daemon go below [kernel]");
       continue;
     }
     kind(name, node);
@@ -97,7 +101,8 @@ Loaded Builder::build() {
     return it == order.end() ? order.size() : it->second;
   };
   std::stable_sort(problems_.begin(), problems_.end(), [&](const Problem& a, const Problem& b) {
-    return std::tuple(rank(a.where), a.where.line, a.where.column) < std::tuple(rank(b.where), b.where.line, b.where.column);
+    return std::tuple(rank(a.where), a.where.line, a.where.column) <
+           std::tuple(rank(b.where), b.where.line, b.where.column);
   });
   Loaded loaded;
   loaded.problems = std::move(problems_);
@@ -118,21 +123,25 @@ void Builder::kernel(const Node* table) {
   fb::SettingT* control = config_->kernel_.find("control");
   if (control && control->text.empty()) control->text = config_->kernel_.text("work_dir") + "/gantry.sock";
   fb::SettingT* dirs = config_->kernel_.find("module_dirs");
-  if (dirs && dirs->items.empty()) dirs->items = options_.module_dirs.empty() ? default_module_dirs() : options_.module_dirs;
+  if (dirs && dirs->items.empty())
+    dirs->items = options_.module_dirs.empty() ? default_module_dirs() : options_.module_dirs;
 }
 
 void Builder::kind(const std::string& kind, const Node& table) {
-  if (!table.table()) return error(table.key_where, kind + ": expected tables such as [" + kind + ".NAME], got " + table.describe());
+  if (!table.table())
+    return error(table.key_where, kind + ": expected tables such as [" + kind + ".NAME], got " + table.describe());
   for (const auto& [name, node] : table.members) {
     if (node.table()) {
       module(kind, name, node);
     } else {
-      error(node.key_where, kind + "." + name + ": expected a table [" + kind + "." + name + "], got " + node.describe());
+      error(node.key_where,
+            kind + "." + name + ": expected a table [" + kind + "." + name + "], got " + node.describe());
     }
   }
 }
 
-std::string Builder::find_library(const std::string& kind, const std::string& name, const Node& table, const Node* path) {
+std::string Builder::find_library(const std::string& kind, const std::string& name, const Node& table,
+                                  const Node* path) {
   const std::string title = kind + "." + name;
   std::error_code ec;
   if (path) {
@@ -162,7 +171,8 @@ void Builder::module(const std::string& kind, const std::string& name, const Nod
   const std::string title = kind + "." + name;
   const auto flag = [&](const char* key) {
     const Node* n = table.find(key);
-    if (n && n->kind != Node::Kind::boolean) error(n->where, title + "." + key + ": expected true or false, got " + n->describe());
+    if (n && n->kind != Node::Kind::boolean)
+      error(n->where, title + "." + key + ": expected true or false, got " + n->describe());
     return n && n->flag;
   };
   if (flag("disabled")) return;
@@ -176,17 +186,23 @@ void Builder::module(const std::string& kind, const std::string& name, const Nod
   if (const Node* host = table.find("host")) {
     static const std::vector<std::string> hosts{"kernel", "process"};
     if (host->kind == Node::Kind::string && host->text == "process") {
-      error(host->where, title + ".host: hosting in a process of its own is not available in this release; write host = \"kernel\" or leave it out");
+      error(host->where, title +
+                             ".host: hosting in a process of its own is not available in this release; write host = "
+                             "\"kernel\" or leave it out");
     } else if (host->kind != Node::Kind::string || host->text != "kernel") {
-      error(host->where, title + ".host: expected \"kernel\" or \"process\", got " + host->describe() + did_you_mean(host->text, hosts));
+      error(host->where, title + ".host: expected \"kernel\" or \"process\", got " + host->describe() +
+                             did_you_mean(host->text, hosts));
     }
   }
   if (const Node* sandbox = table.find("sandbox"))
-    error(sandbox->key_where, title + ".sandbox: is for host = \"process\", which is not available in this release; leave it out");
+    error(sandbox->key_where,
+          title + ".sandbox: is for host = \"process\", which is not available in this release; leave it out");
   if (const Node* sha = table.find("sha256")) {
     m.sha256 = sha->text;
-    std::transform(m.sha256.begin(), m.sha256.end(), m.sha256.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
-    if (sha->kind != Node::Kind::string || m.sha256.size() != 64 || m.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)
+    std::transform(m.sha256.begin(), m.sha256.end(), m.sha256.begin(),
+                   [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
+    if (sha->kind != Node::Kind::string || m.sha256.size() != 64 ||
+        m.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)
       error(sha->where, title + ".sha256: expected 64 hexadecimal digits, got " + sha->describe());
   }
   m.path = find_library(kind, name, table, table.find("path"));
@@ -195,13 +211,16 @@ void Builder::module(const std::string& kind, const std::string& name, const Nod
   if (!manifest) return error(table.key_where, title + ": " + manifest.error().message);
   m.manifest = std::move(*manifest);
   if (m.manifest.kind != kind || m.manifest.name != name)
-    return error(table.key_where, title + ": " + m.path + " says it is " + m.manifest.id() + "; name the table [" + m.manifest.id() + "]");
+    return error(table.key_where, title + ": " + m.path + " says it is " + m.manifest.id() + "; name the table [" +
+                                      m.manifest.id() + "]");
   if (m.manifest.unstable && !m.allow_unstable)
-    error(table.key_where, title + ": the module calls itself unstable; write allow_unstable = true to use it nevertheless");
+    error(table.key_where,
+          title + ": the module calls itself unstable; write allow_unstable = true to use it nevertheless");
 
   // Settings stand in the table itself or in its `config`; our own keys are taken out first.
   Node own = table;
-  std::erase_if(own.members, [](const auto& e) { return std::find(reserved.begin(), reserved.end(), e.key) != reserved.end(); });
+  std::erase_if(own.members,
+                [](const auto& e) { return std::find(reserved.begin(), reserved.end(), e.key) != reserved.end(); });
   std::vector<const Node*> tables{&own};
   if (const Node* config = table.find("config")) {
     if (config->table()) {
@@ -226,7 +245,8 @@ struct Given {
 // Walks a table down to declared settings; what is not declared is an error.
 class Flatten {
  public:
-  Flatten(const Manifest& m, const std::string& title, std::vector<Problem>& problems) : manifest_(m), title_(title), problems_(problems) {
+  Flatten(const Manifest& m, const std::string& title, std::vector<Problem>& problems)
+      : manifest_(m), title_(title), problems_(problems) {
     for (const Field& f : m.fields) keys_.push_back(f.key);
     if (m.kind != "kernel") keys_.insert(keys_.end(), reserved.begin(), reserved.end());
   }
@@ -236,7 +256,8 @@ class Flatten {
       if (const Field* f = manifest_.field(key)) {
         const auto twice = std::find_if(out.begin(), out.end(), [&](const Given& g) { return g.field == f; });
         if (twice != out.end()) {
-          problems_.push_back({Severity::error, child.key_where, title_ + "." + key + " is given twice, here and at " + twice->node->key_where.text()});
+          problems_.push_back({Severity::error, child.key_where,
+                               title_ + "." + key + " is given twice, here and at " + twice->node->key_where.text()});
         } else {
           out.push_back({f, &child});
         }
@@ -244,7 +265,8 @@ class Flatten {
         walk(child, key, out);
       } else {
         std::string hint = did_you_mean(key, keys_);
-        if (hint.empty() && manifest_.kind != "kernel") hint = "; `gantry config fields " + title_ + "` lists its settings";
+        if (hint.empty() && manifest_.kind != "kernel")
+          hint = "; `gantry config fields " + title_ + "` lists its settings";
         problems_.push_back({Severity::error, child.key_where, "there is no setting " + title_ + "." + key + hint});
       }
     }
@@ -252,7 +274,8 @@ class Flatten {
 
  private:
   [[nodiscard]] bool group(const std::string& prefix) const {
-    return std::any_of(manifest_.fields.begin(), manifest_.fields.end(), [&](const Field& f) { return f.key.starts_with(prefix); });
+    return std::any_of(manifest_.fields.begin(), manifest_.fields.end(),
+                       [&](const Field& f) { return f.key.starts_with(prefix); });
   }
   const Manifest& manifest_;
   const std::string& title_;
@@ -262,8 +285,8 @@ class Flatten {
 
 }  // namespace
 
-Values Builder::settings(const Manifest& manifest, const std::vector<const Node*>& tables, const std::string& title, const Where& where,
-                         std::map<std::string, Where>& where_of) {
+Values Builder::settings(const Manifest& manifest, const std::vector<const Node*>& tables, const std::string& title,
+                         const Where& where, std::map<std::string, Where>& where_of) {
   std::vector<Given> given;
   Flatten flatten(manifest, title, problems_);
   for (const Node* t : tables) flatten.walk(*t, "", given);
@@ -271,7 +294,8 @@ Values Builder::settings(const Manifest& manifest, const std::vector<const Node*
   for (const Field& f : manifest.fields) {
     const auto it = std::find_if(given.begin(), given.end(), [&](const Given& g) { return g.field == &f; });
     if (it == given.end()) {
-      if (f.required) error(where, title + "." + f.key + " must be given (" + std::string(to_string(f.type)) + "): " + f.doc);
+      if (f.required)
+        error(where, title + "." + f.key + " must be given (" + std::string(to_string(f.type)) + "): " + f.doc);
       values.push_back(f.fallback);
       continue;
     }
@@ -283,7 +307,8 @@ Values Builder::settings(const Manifest& manifest, const std::vector<const Node*
       continue;
     }
     if (f.exists && options_.check_files && !value->text.empty() && ::access(value->text.c_str(), R_OK) != 0)
-      error(it->node->where, title + "." + f.key + ": cannot read " + value->text + ": it must exist and be readable for this user");
+      error(it->node->where,
+            title + "." + f.key + ": cannot read " + value->text + ": it must exist and be readable for this user");
     values.push_back(std::move(*value));
   }
   return Values(std::move(values));

@@ -19,13 +19,17 @@ class Builder {
   void kind(const std::string& kind, const Node& table);
   void module(const std::string& kind, const std::string& name, const Node& table);
   std::string find_library(const std::string& kind, const std::string& name, const Node& table, const Node* path);
-  Values settings(const Manifest& manifest, const std::vector<const Node*>& tables, const std::string& title, const Where& where,
-                  std::map<std::string, Where>& where_of);
+  Values settings(const Manifest& manifest, const std::vector<const Node*>& tables, const std::string& title,
+                  const Where& where, std::map<std::string, Where>& where_of);
   void rules(const Node* kernel_table);
   void address_rules(const Manifest& manifest, const Values& values, const std::map<std::string, Where>& where_of,
                      const std::string& title, const Where& where);
-  void error(const Where& where, std::string message) { problems_.push_back({Severity::error, where, std::move(message)}); }
-  void warning(const Where& where, std::string message) { problems_.push_back({Severity::warning, where, std::move(message)}); }
+  void error(const Where& where, std::string message) {
+    problems_.push_back({Severity::error, where, std::move(message)});
+  }
+  void warning(const Where& where, std::string message) {
+    problems_.push_back({Severity::warning, where, std::move(message)});
+  }
 
   const Options& options_;
   std::shared_ptr<Config> config_ = std::make_shared<Config>();

@@ -8,7 +8,8 @@ namespace gantry::config {
 namespace {
 
 // "old -> new (place)", secrets hidden.
-std::string change_text(const std::string& title, const Field& f, const fb::SettingT& before, const fb::SettingT& after, const Where& where) {
+std::string change_text(const std::string& title, const Field& f, const fb::SettingT& before, const fb::SettingT& after,
+                        const Where& where) {
   std::string out = title + "." + f.key;
   if (!f.secret) out += ": " + to_toml(f, before) + " -> " + to_toml(f, after);
   const std::string at = where.text();
@@ -16,8 +17,8 @@ std::string change_text(const std::string& title, const Field& f, const fb::Sett
 }
 
 // Copies reloadable differences into `now`; others become notes. True when something was copied.
-bool apply(const Manifest& manifest, const std::string& title, Values& now, std::map<std::string, Where>& now_where, const Values& next,
-           const std::map<std::string, Where>& next_where, const Where& table, Change& out) {
+bool apply(const Manifest& manifest, const std::string& title, Values& now, std::map<std::string, Where>& now_where,
+           const Values& next, const std::map<std::string, Where>& next_where, const Where& table, Change& out) {
   bool any = false;
   for (const Field& f : manifest.fields) {
     fb::SettingT* before = now.find(f.key);
@@ -27,7 +28,8 @@ bool apply(const Manifest& manifest, const std::string& title, Values& now, std:
     const Where where = it == next_where.end() ? table : it->second;
     const std::string text = change_text(title, f, *before, *after, where);
     if (!f.reloadable) {
-      out.restart.push_back({Severity::warning, where, "restart needed: " + change_text(title, f, *before, *after, {})});
+      out.restart.push_back(
+          {Severity::warning, where, "restart needed: " + change_text(title, f, *before, *after, {})});
       continue;
     }
     out.changed.push_back(text);
@@ -62,7 +64,9 @@ fb::ConfigureT ModuleConfig::configure(bool reload) const {
 
 const ModuleConfig* Config::module(std::string_view id) const {
   for (const ModuleConfig& m : modules_) {
-    if (m.kind.size() + 1 + m.name.size() == id.size() && id.starts_with(m.kind) && id[m.kind.size()] == '.' && id.ends_with(m.name)) return &m;
+    if (m.kind.size() + 1 + m.name.size() == id.size() && id.starts_with(m.kind) && id[m.kind.size()] == '.' &&
+        id.ends_with(m.name))
+      return &m;
   }
   return nullptr;
 }
@@ -100,22 +104,28 @@ Change diff(const Config& now, const Config& next) {
   Change out;
   auto applied = std::make_shared<Config>(now);
   applied->files_ = next.files_;
-  out.kernel = apply(kernel_manifest(), "kernel", applied->kernel_, applied->kernel_where_, next.kernel_, next.kernel_where_, {}, out);
+  out.kernel = apply(kernel_manifest(), "kernel", applied->kernel_, applied->kernel_where_, next.kernel_,
+                     next.kernel_where_, {}, out);
   for (const ModuleConfig& m : next.modules_) {
-    const auto it = std::find_if(applied->modules_.begin(), applied->modules_.end(), [&](const ModuleConfig& o) { return o.id() == m.id(); });
+    const auto it = std::find_if(applied->modules_.begin(), applied->modules_.end(),
+                                 [&](const ModuleConfig& o) { return o.id() == m.id(); });
     if (it == applied->modules_.end()) {
       out.restart.push_back({Severity::warning, m.where, "restart needed: module " + m.id() + " is new"});
       continue;
     }
-    if (it->path != m.path || it->sha256 != m.sha256 || it->manifest.text != m.manifest.text || it->allow_unstable != m.allow_unstable) {
-      out.restart.push_back({Severity::warning, m.where, "restart needed: the library of module " + m.id() + " is another one"});
+    if (it->path != m.path || it->sha256 != m.sha256 || it->manifest.text != m.manifest.text ||
+        it->allow_unstable != m.allow_unstable) {
+      out.restart.push_back(
+          {Severity::warning, m.where, "restart needed: the library of module " + m.id() + " is another one"});
       continue;  // its declarations may differ: nothing of it is applied
     }
-    if (apply(m.manifest, m.id(), it->settings, it->where_of, m.settings, m.where_of, m.where, out)) out.modules.push_back(m.id());
+    if (apply(m.manifest, m.id(), it->settings, it->where_of, m.settings, m.where_of, m.where, out))
+      out.modules.push_back(m.id());
     it->where = m.where;
   }
   for (const ModuleConfig& m : now.modules_) {
-    if (!next.module(m.id())) out.restart.push_back({Severity::warning, m.where, "restart needed: module " + m.id() + " is gone"});
+    if (!next.module(m.id()))
+      out.restart.push_back({Severity::warning, m.where, "restart needed: module " + m.id() + " is gone"});
   }
   out.applied = std::move(applied);
   return out;

@@ -1,4 +1,5 @@
-// Configuration: TOML files + conf.d + overrides + manifests -> one immutable, validated Config, or every mistake at once.
+// Configuration: TOML files + conf.d + overrides + manifests -> one immutable, validated Config, or every mistake at
+// once.
 #pragma once
 
 #include "kernel/config/manifest.hpp"
@@ -13,16 +14,16 @@ namespace gantry::config {
 // One configured module; disabled ones are left out of the Config.
 struct ModuleConfig {
   std::string kind, name;
-  std::string path;                   // of the .so, absolute
-  std::string host = "kernel";        // "process" is refused when loading, in this release
-  std::string sha256;                 // pin, lower case hex; empty: none
+  std::string path;             // of the .so, absolute
+  std::string host = "kernel";  // "process" is refused when loading, in this release
+  std::string sha256;           // pin, lower case hex; empty: none
   bool allow_unstable = false;
   Manifest manifest;
-  Values settings;                    // complete and sorted by key
-  Where where;                        // of its table
+  Values settings;                        // complete and sorted by key
+  Where where;                            // of its table
   std::map<std::string, Where> where_of;  // of each given key
-  std::string work_dir;               // <kernel.work_dir>/modules/<kind>.<name>; the module host creates it
-  std::vector<std::string> roles;     // of this kernel
+  std::string work_dir;                   // <kernel.work_dir>/modules/<kind>.<name>; the module host creates it
+  std::vector<std::string> roles;         // of this kernel
   [[nodiscard]] std::string id() const { return kind + "." + name; }
   // The body of CONFIGURE. The revision is filled in by the module host, which knows what both sides speak.
   [[nodiscard]] fb::ConfigureT configure(bool reload = false) const;
@@ -55,11 +56,11 @@ class Config {
 using ConfigPtr = std::shared_ptr<const Config>;
 
 struct Options {
-  std::string file;                        // the main file; conf.d/*.toml beside it is read too, in order of name
-  std::vector<std::string> set;            // "a.b.c=value" overrides, later wins
-  std::vector<std::string> module_dirs;    // where modules are sought when kernel.module_dirs is not given
-  bool check_files = true;                 // paths must exist and be readable
-  std::optional<std::string> text;         // used instead of the file's content; then no conf.d is read
+  std::string file;                      // the main file; conf.d/*.toml beside it is read too, in order of name
+  std::vector<std::string> set;          // "a.b.c=value" overrides, later wins
+  std::vector<std::string> module_dirs;  // where modules are sought when kernel.module_dirs is not given
+  bool check_files = true;               // paths must exist and be readable
+  std::optional<std::string> text;       // used instead of the file's content; then no conf.d is read
 };
 
 struct Loaded {
@@ -80,11 +81,11 @@ struct Loaded {
 
 // What a reload would do.
 struct Change {
-  ConfigPtr applied;                        // the old configuration with the reloadable differences: the new truth
-  bool kernel = false;                      // a reloadable kernel setting differs
-  std::vector<std::string> modules;         // ids with reloadable differences, to be sent CONFIGURE{reload}
-  std::vector<std::string> changed;         // "kernel.log_level: info -> debug (file:line:column)"
-  std::vector<Problem> restart;             // warnings: "restart needed: ..."; these keep their old values
+  ConfigPtr applied;                 // the old configuration with the reloadable differences: the new truth
+  bool kernel = false;               // a reloadable kernel setting differs
+  std::vector<std::string> modules;  // ids with reloadable differences, to be sent CONFIGURE{reload}
+  std::vector<std::string> changed;  // "kernel.log_level: info -> debug (file:line:column)"
+  std::vector<Problem> restart;      // warnings: "restart needed: ..."; these keep their old values
 };
 [[nodiscard]] Change diff(const Config& now, const Config& next);
 

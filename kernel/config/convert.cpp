@@ -34,7 +34,8 @@ Status check_bounds(const Field& f, double v, std::string_view shown) {
 
 Status check_choice(const Field& f, const std::string& v) {
   if (f.choices.empty() || std::find(f.choices.begin(), f.choices.end(), v) != f.choices.end()) return ok;
-  return fail(Code::invalid_argument, "expected " + one_of(f.choices) + ", got \"" + v + "\"" + did_you_mean(v, f.choices));
+  return fail(Code::invalid_argument,
+              "expected " + one_of(f.choices) + ", got \"" + v + "\"" + did_you_mean(v, f.choices));
 }
 
 Error expected(std::string_view what, const Node& n) {
@@ -44,16 +45,20 @@ Error expected(std::string_view what, const Node& n) {
 // Scalars inside lists and maps, as text.
 Result<std::string> scalar_text(const Node& n) {
   switch (n.kind) {
-    case Node::Kind::string: return n.text;
-    case Node::Kind::integer: return std::to_string(n.number);
-    case Node::Kind::boolean: return std::string(n.flag ? "true" : "false");
+    case Node::Kind::string:
+      return n.text;
+    case Node::Kind::integer:
+      return std::to_string(n.number);
+    case Node::Kind::boolean:
+      return std::string(n.flag ? "true" : "false");
     case Node::Kind::real: {
       std::ostringstream s;
       s.precision(15);
       s << n.real;
       return s.str();
     }
-    default: return expected("a string or number inside", n);
+    default:
+      return expected("a string or number inside", n);
   }
 }
 
@@ -74,8 +79,10 @@ bool parse_v4(std::string_view host, unsigned (&parts)[4]) {
 Status check_address(std::string_view text) {
   const std::string got = ", got \"" + std::string(text) + "\"";
   if (text.starts_with("unix:")) {
-    if (text.size() < 7 || text[5] != '/') return fail(Code::invalid_argument, "expected unix: and an absolute path" + got);
-    if (text.size() - 5 > 107) return fail(Code::invalid_argument, "a unix socket's path has at most 107 characters" + got);
+    if (text.size() < 7 || text[5] != '/')
+      return fail(Code::invalid_argument, "expected unix: and an absolute path" + got);
+    if (text.size() - 5 > 107)
+      return fail(Code::invalid_argument, "a unix socket's path has at most 107 characters" + got);
     return ok;
   }
   const auto colon = text.rfind(':');
@@ -88,8 +95,10 @@ Status check_address(std::string_view text) {
     return fail(Code::invalid_argument, "expected a port from 0 to 65535" + got);
   if (host.starts_with('[') != host.ends_with(']')) return fail(Code::invalid_argument, form + got);
   if (!host.starts_with('[') && host.find(':') != std::string_view::npos)
-    return fail(Code::invalid_argument, "expected brackets around an IPv6 address, \"[" + std::string(host) + "]:" + std::string(port) + "\"" + got);
-  if (host.empty()) return fail(Code::invalid_argument, "expected a host before the port (0.0.0.0 for all addresses)" + got);
+    return fail(Code::invalid_argument, "expected brackets around an IPv6 address, \"[" + std::string(host) +
+                                            "]:" + std::string(port) + "\"" + got);
+  if (host.empty())
+    return fail(Code::invalid_argument, "expected a host before the port (0.0.0.0 for all addresses)" + got);
   for (const char c : host) {
     if (static_cast<unsigned char>(c) <= ' ' || c == '/' || c == '"') return fail(Code::invalid_argument, form + got);
   }
@@ -147,11 +156,13 @@ Result<fb::SettingT> to_setting(const Field& f, const Node& n) {
     case Type::size: {
       const bool duration = f.type == Type::duration;
       if (n.kind == Node::Kind::integer) {
-        return fail(Code::invalid_argument, std::string("expected a ") + (duration ? "duration such as \"" : "size such as \"") +
-                                                std::to_string(n.number) + (duration ? "s\"" : "MiB\"") + ", got the integer " +
-                                                std::to_string(n.number) + " without a unit");
+        return fail(Code::invalid_argument, std::string("expected a ") +
+                                                (duration ? "duration such as \"" : "size such as \"") +
+                                                std::to_string(n.number) + (duration ? "s\"" : "MiB\"") +
+                                                ", got the integer " + std::to_string(n.number) + " without a unit");
       }
-      if (n.kind != Node::Kind::string) return expected(duration ? "a duration such as \"5s\"" : "a size such as \"20GiB\"", n);
+      if (n.kind != Node::Kind::string)
+        return expected(duration ? "a duration such as \"5s\"" : "a size such as \"20GiB\"", n);
       GANTRY_TRY(s.number, duration ? parse_duration(n.text) : parse_size(n.text));
       GANTRY_CHECK(check_bounds(f, static_cast<double>(s.number), n.describe()));
       return s;
@@ -169,7 +180,8 @@ Result<fb::SettingT> to_setting(const Field& f, const Node& n) {
       if (!n.table()) return expected("a table", n);
       for (const auto& [key, value] : n.members) {
         GANTRY_TRY(std::string text, scalar_text(value));
-        if (key.find('=') != std::string::npos) return fail(Code::invalid_argument, "a key cannot contain \"=\", got \"" + key + "\"");
+        if (key.find('=') != std::string::npos)
+          return fail(Code::invalid_argument, "a key cannot contain \"=\", got \"" + key + "\"");
         s.items.push_back(key + "=" + text);
       }
       std::sort(s.items.begin(), s.items.end());
@@ -206,16 +218,21 @@ std::string to_toml(const Field& f, const fb::SettingT& v) {
   switch (f.type) {
     case Type::string:
     case Type::path:
-    case Type::address: return toml_string(v.text);
-    case Type::integer: return std::to_string(v.number);
+    case Type::address:
+      return toml_string(v.text);
+    case Type::integer:
+      return std::to_string(v.number);
     case Type::real: {
       std::string s = number_text(f, v.real);
       if (s.find_first_of(".e") == std::string::npos) s += ".0";
       return s;
     }
-    case Type::boolean: return v.flag ? "true" : "false";
-    case Type::duration: return toml_string(format_duration(v.number));
-    case Type::size: return toml_string(format_size(v.number));
+    case Type::boolean:
+      return v.flag ? "true" : "false";
+    case Type::duration:
+      return toml_string(format_duration(v.number));
+    case Type::size:
+      return toml_string(format_size(v.number));
     case Type::list: {
       std::string out = "[";
       for (std::size_t i = 0; i < v.items.size(); ++i) out += (i ? ", " : "") + toml_string(v.items[i]);
@@ -225,7 +242,8 @@ std::string to_toml(const Field& f, const fb::SettingT& v) {
       std::string out = "{";
       for (std::size_t i = 0; i < v.items.size(); ++i) {
         const auto eq = v.items[i].find('=');
-        out += (i ? ", " : " ") + toml_string(v.items[i].substr(0, eq)) + " = " + toml_string(v.items[i].substr(eq + 1));
+        out +=
+            (i ? ", " : " ") + toml_string(v.items[i].substr(0, eq)) + " = " + toml_string(v.items[i].substr(eq + 1));
       }
       return out + (v.items.empty() ? "}" : " }");
     }

@@ -66,7 +66,8 @@ Status read_notes(std::string_view section, std::string& manifest) {
 Result<LibraryInfo> inspect_library(std::string_view bytes) {
   const Image image(bytes);
   Elf64_Ehdr head;
-  if (!image.read(0, head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) return fail(Code::data_loss, "it is not an ELF file");
+  if (!image.read(0, head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
+    return fail(Code::data_loss, "it is not an ELF file");
   if (head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_ident[EI_DATA] != ELFDATA2LSB)
     return fail(Code::data_loss, "it is not a 64-bit little-endian ELF file");
   if (head.e_type != ET_DYN) return fail(Code::data_loss, "it is an ELF file but not a shared library");
@@ -109,7 +110,9 @@ Result<LibraryInfo> inspect_library(std::string_view bytes) {
 
 Result<LibraryInfo> inspect_library_file(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return fail(errno == ENOENT ? Code::not_found : Code::permission_denied, std::string("cannot read it: ") + std::strerror(errno));
+  if (fd < 0)
+    return fail(errno == ENOENT ? Code::not_found : Code::permission_denied,
+                std::string("cannot read it: ") + std::strerror(errno));
   struct stat st {};
   std::string bytes;
   std::string problem;
@@ -137,11 +140,13 @@ Result<Manifest> read_manifest(const std::string& path) {
   auto info = inspect_library_file(path);
   if (!info) return std::move(info).error().because(path + " is not a Gantry module");
   if (info->manifest.empty())
-    return fail(Code::invalid_argument, path + " is not a Gantry module: it has no manifest (section " GANTRY_NOTE_SECTION
-                                               "); build it with gantry_add_module()");
+    return fail(Code::invalid_argument, path +
+                                            " is not a Gantry module: it has no manifest (section " GANTRY_NOTE_SECTION
+                                            "); build it with gantry_add_module()");
   if (std::find(info->symbols.begin(), info->symbols.end(), GANTRY_MODULE_SYMBOL) == info->symbols.end())
     return fail(Code::invalid_argument,
-                path + " does not export " GANTRY_MODULE_SYMBOL ", which this gantryd (ABI major " + std::to_string(GANTRY_ABI_MAJOR) +
+                path + " does not export " GANTRY_MODULE_SYMBOL ", which this gantryd (ABI major " +
+                    std::to_string(GANTRY_ABI_MAJOR) +
                     ") needs; rebuild it against the SDK of this major, with GANTRY_MODULE in one file");
   return parse_manifest(info->manifest, path);
 }

@@ -22,32 +22,49 @@ class Reader {
   explicit Reader(std::vector<Problem>& problems) : problems_(problems) {}
 
   Manifest read(const Node& root) {
-    static const std::vector<std::string> keys{"kind",  "name",     "version",      "revision", "revision_min", "license", "summary",
-                                               "roles", "needs",    "services",     "capabilities", "unstable", "config"};
+    static const std::vector<std::string> keys{"kind",         "name",     "version", "revision", "revision_min",
+                                               "license",      "summary",  "roles",   "needs",    "services",
+                                               "capabilities", "unstable", "config"};
     Manifest m;
     for (const auto& [key, node] : root.members) {
-      if (key == "kind") m.kind = text(key, node);
-      else if (key == "name") m.name = text(key, node);
-      else if (key == "version") m.version = text(key, node);
-      else if (key == "license") m.license = text(key, node);
-      else if (key == "summary") m.summary = text(key, node);
-      else if (key == "revision") m.revision_max = revision(key, node);
-      else if (key == "revision_min") m.revision_min = revision(key, node);
-      else if (key == "roles") m.roles = list(key, node);
-      else if (key == "needs") m.needs = list(key, node);
-      else if (key == "services") m.services = list(key, node);
-      else if (key == "capabilities") m.capabilities = list(key, node);
-      else if (key == "unstable") m.unstable = flag(key, node);
-      else if (key == "config") fields(m, node, "");
-      else add(node.key_where, "there is no key \"" + key + "\" in a manifest" + did_you_mean(key, keys));
+      if (key == "kind")
+        m.kind = text(key, node);
+      else if (key == "name")
+        m.name = text(key, node);
+      else if (key == "version")
+        m.version = text(key, node);
+      else if (key == "license")
+        m.license = text(key, node);
+      else if (key == "summary")
+        m.summary = text(key, node);
+      else if (key == "revision")
+        m.revision_max = revision(key, node);
+      else if (key == "revision_min")
+        m.revision_min = revision(key, node);
+      else if (key == "roles")
+        m.roles = list(key, node);
+      else if (key == "needs")
+        m.needs = list(key, node);
+      else if (key == "services")
+        m.services = list(key, node);
+      else if (key == "capabilities")
+        m.capabilities = list(key, node);
+      else if (key == "unstable")
+        m.unstable = flag(key, node);
+      else if (key == "config")
+        fields(m, node, "");
+      else
+        add(node.key_where, "there is no key \"" + key + "\" in a manifest" + did_you_mean(key, keys));
     }
     if (!root.find("revision_min")) m.revision_min = m.revision_max;
     if (m.revision_min > m.revision_max) add(root.find("revision_min")->where, "revision_min is above revision");
     for (const char* key : {"kind", "name", "version", "roles"}) {
       if (!root.find(key)) add(root.where, std::string("the manifest lacks ") + key);
     }
-    if (root.find("kind") && !word(m.kind, "-")) add(root.find("kind")->where, "kind has only lower-case letters, digits and \"-\"");
-    if (root.find("name") && !word(m.name, "-")) add(root.find("name")->where, "name has only lower-case letters, digits and \"-\"");
+    if (root.find("kind") && !word(m.kind, "-"))
+      add(root.find("kind")->where, "kind has only lower-case letters, digits and \"-\"");
+    if (root.find("name") && !word(m.name, "-"))
+      add(root.find("name")->where, "name has only lower-case letters, digits and \"-\"");
     static const std::vector<std::string> roles{"master", "agent"};
     for (const std::string& r : m.roles) {
       if (r != "master" && r != "agent")
@@ -56,7 +73,8 @@ class Reader {
     static const std::vector<std::string> services{"cluster", "store", "http", "query", "auth"};
     for (const std::string& s : m.services) {
       if (std::find(services.begin(), services.end(), s) == services.end())
-        add(root.find("services")->where, "services: expected " + one_of(services) + ", got \"" + s + "\"" + did_you_mean(s, services));
+        add(root.find("services")->where,
+            "services: expected " + one_of(services) + ", got \"" + s + "\"" + did_you_mean(s, services));
     }
     std::sort(m.fields.begin(), m.fields.end(), [](const Field& a, const Field& b) { return a.key < b.key; });
     for (std::size_t i = 1; i < m.fields.size(); ++i) {
@@ -66,7 +84,9 @@ class Reader {
   }
 
  private:
-  void add(const Where& where, std::string message) { problems_.push_back({Severity::error, where, std::move(message)}); }
+  void add(const Where& where, std::string message) {
+    problems_.push_back({Severity::error, where, std::move(message)});
+  }
 
   std::string text(const std::string& key, const Node& n) {
     if (n.kind != Node::Kind::string) add(n.where, key + ": expected a string, got " + n.describe());
@@ -77,7 +97,8 @@ class Reader {
     return n.flag;
   }
   std::uint16_t revision(const std::string& key, const Node& n) {
-    if (n.kind == Node::Kind::integer && n.number >= 1 && n.number <= 65535) return static_cast<std::uint16_t>(n.number);
+    if (n.kind == Node::Kind::integer && n.number >= 1 && n.number <= 65535)
+      return static_cast<std::uint16_t>(n.number);
     add(n.where, key + ": expected an integer from 1 to 65535, got " + n.describe());
     return 1;
   }
@@ -105,7 +126,8 @@ class Reader {
         if (word(key, "_-.")) {
           field(m, key, child);
         } else {
-          add(child.key_where, "config." + key + ": a setting's name has only lower-case letters, digits, \"_\", \"-\" and \".\"");
+          add(child.key_where,
+              "config." + key + ": a setting's name has only lower-case letters, digits, \"_\", \"-\" and \".\"");
         }
       } else if (child.members.empty()) {
         add(child.key_where, "config." + key + " lacks a type");
@@ -122,35 +144,50 @@ class Reader {
       const auto v = f.type == Type::duration ? parse_duration(n.text) : parse_size(n.text);
       if (v) return static_cast<double>(*v);
     }
-    add(n.where, "config." + f.key + "." + key + ": expected a number or, for durations and sizes, a text with a unit, got " + n.describe());
+    add(n.where, "config." + f.key + "." + key +
+                     ": expected a number or, for durations and sizes, a text with a unit, got " + n.describe());
     return std::nullopt;
   }
 
   void field(Manifest& m, const std::string& key, const Node& n) {
-    static const std::vector<std::string> types{"string", "int", "float", "bool", "duration", "size", "path", "address", "list", "map"};
-    static const std::vector<std::string> keys{"type", "default", "doc", "min", "max", "choices", "reloadable", "secret", "required", "exists"};
+    static const std::vector<std::string> types{"string", "int",  "float",   "bool", "duration",
+                                                "size",   "path", "address", "list", "map"};
+    static const std::vector<std::string> keys{"type",    "default",    "doc",    "min",      "max",
+                                               "choices", "reloadable", "secret", "required", "exists"};
     const std::string at = "config." + key;
     Field f;
     f.key = key;
     const Node& type = *n.find("type");
     const auto known = std::find(types.begin(), types.end(), type.text);
     if (type.kind != Node::Kind::string || known == types.end())
-      return add(type.where, at + ".type: expected " + one_of(types) + ", got " + type.describe() + did_you_mean(type.text, types));
+      return add(type.where,
+                 at + ".type: expected " + one_of(types) + ", got " + type.describe() + did_you_mean(type.text, types));
     f.type = static_cast<Type>(known - types.begin());
     const Node* fallback = nullptr;
     for (const auto& [name, child] : n.members) {
       const std::string full = at + "." + name;
       if (name == "type") continue;
-      if (name == "default") fallback = &child;
-      else if (name == "doc") f.doc = text(full, child);
-      else if (name == "min") f.min = bound(f, name, child);
-      else if (name == "max") f.max = bound(f, name, child);
-      else if (name == "choices") f.choices = list(full, child);
-      else if (name == "reloadable") f.reloadable = flag(full, child);
-      else if (name == "secret") f.secret = flag(full, child);
-      else if (name == "required") f.required = flag(full, child);
-      else if (name == "exists") f.exists = flag(full, child);
-      else add(child.key_where, at + ": there is no key \"" + name + "\" in a setting's declaration" + did_you_mean(name, keys));
+      if (name == "default")
+        fallback = &child;
+      else if (name == "doc")
+        f.doc = text(full, child);
+      else if (name == "min")
+        f.min = bound(f, name, child);
+      else if (name == "max")
+        f.max = bound(f, name, child);
+      else if (name == "choices")
+        f.choices = list(full, child);
+      else if (name == "reloadable")
+        f.reloadable = flag(full, child);
+      else if (name == "secret")
+        f.secret = flag(full, child);
+      else if (name == "required")
+        f.required = flag(full, child);
+      else if (name == "exists")
+        f.exists = flag(full, child);
+      else
+        add(child.key_where,
+            at + ": there is no key \"" + name + "\" in a setting's declaration" + did_you_mean(name, keys));
     }
     f.fallback.key = key;
     f.fallback.type = wire_type(f.type);
@@ -175,10 +212,13 @@ class Reader {
 
 }  // namespace
 
-bool Manifest::for_role(std::string_view role) const { return std::find(roles.begin(), roles.end(), role) != roles.end(); }
+bool Manifest::for_role(std::string_view role) const {
+  return std::find(roles.begin(), roles.end(), role) != roles.end();
+}
 
 const Field* Manifest::field(std::string_view key) const {
-  const auto it = std::lower_bound(fields.begin(), fields.end(), key, [](const Field& f, std::string_view k) { return f.key < k; });
+  const auto it =
+      std::lower_bound(fields.begin(), fields.end(), key, [](const Field& f, std::string_view k) { return f.key < k; });
   return it != fields.end() && it->key == key ? &*it : nullptr;
 }
 

@@ -20,7 +20,8 @@ Result<std::string> read_file(const std::string& path) {
   const auto status = fs::status(path, ec);
   if (!fs::exists(status)) return fail(Code::not_found, "there is no such file");
   if (fs::is_directory(status)) return fail(Code::invalid_argument, "it is a directory");
-  if (fs::is_regular_file(status) && fs::file_size(path, ec) > max_file) return fail(Code::invalid_argument, "it is larger than 16 MiB");
+  if (fs::is_regular_file(status) && fs::file_size(path, ec) > max_file)
+    return fail(Code::invalid_argument, "it is larger than 16 MiB");
   std::ifstream in(path, std::ios::binary);
   if (!in) return fail(Code::permission_denied, std::string("cannot read it: ") + std::strerror(errno));
   std::ostringstream text;
@@ -53,7 +54,8 @@ void add_override(Sources& out, const std::string& setting) {
   const Where where{"--set " + setting.substr(0, setting.find('=')), 0, 0};
   const auto eq = setting.find('=');
   if (eq == std::string::npos || eq == 0) {
-    out.problems.push_back({Severity::error, {"--set " + setting, 0, 0}, "expected KEY=VALUE, for example kernel.log_level=debug"});
+    out.problems.push_back(
+        {Severity::error, {"--set " + setting, 0, 0}, "expected KEY=VALUE, for example kernel.log_level=debug"});
     return;
   }
   const std::string key = setting.substr(0, eq), value = setting.substr(eq + 1);

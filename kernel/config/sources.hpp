@@ -10,7 +10,7 @@ struct Sources {
   Node root;
   std::vector<std::string> files;  // read, in order
   std::vector<Problem> problems;
-  bool broken = false;             // a file is missing or is no TOML: what it would have said is unknown
+  bool broken = false;  // a file is missing or is no TOML: what it would have said is unknown
 };
 [[nodiscard]] Sources read_sources(const Options&);
 

@@ -60,17 +60,23 @@ Node* Node::find(std::string_view key) { return const_cast<Node*>(std::as_const(
 
 std::string Node::describe() const {
   switch (kind) {
-    case Kind::string: return "\"" + (text.size() > 100 ? text.substr(0, 100) + "..." : text) + "\"";
-    case Kind::integer: return "the integer " + std::to_string(number);
+    case Kind::string:
+      return "\"" + (text.size() > 100 ? text.substr(0, 100) + "..." : text) + "\"";
+    case Kind::integer:
+      return "the integer " + std::to_string(number);
     case Kind::real: {
       std::ostringstream s;
       s << real;
       return "the number " + s.str();
     }
-    case Kind::boolean: return flag ? "true" : "false";
-    case Kind::date: return "a date or time";
-    case Kind::array: return "a list";
-    case Kind::table: return "a table";
+    case Kind::boolean:
+      return flag ? "true" : "false";
+    case Kind::date:
+      return "a date or time";
+    case Kind::array:
+      return "a list";
+    case Kind::table:
+      return "a table";
   }
   return "?";
 }
@@ -81,7 +87,8 @@ Parsed parse_toml(std::string_view text, const std::string& file) {
     const toml::table t = toml::parse(text, file);
     out.root = convert(t, file);
   } catch (const toml::parse_error& e) {
-    out.problems.push_back({Severity::error, place(e.source(), file), "not valid TOML: " + std::string(e.description())});
+    out.problems.push_back(
+        {Severity::error, place(e.source(), file), "not valid TOML: " + std::string(e.description())});
   } catch (const std::exception& e) {
     out.problems.push_back({Severity::error, {file, 0, 0}, std::string("not valid TOML: ") + e.what()});
   }

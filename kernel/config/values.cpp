@@ -24,11 +24,24 @@ constexpr std::array<Unit, 8> duration_units{{{"d", 86'400'000'000'000},
                                               {"ns", 1},
                                               {"min", 60'000'000'000}}};  // last: format_duration writes "m"
 // Binary units first: format_size picks from them.
-constexpr std::array<Unit, 18> size_units{{{"PiB", 1LL << 50}, {"TiB", 1LL << 40}, {"GiB", 1LL << 30}, {"MiB", 1LL << 20},
-                                           {"KiB", 1LL << 10}, {"B", 1},           {"P", 1LL << 50},   {"T", 1LL << 40},
-                                           {"G", 1LL << 30},   {"M", 1LL << 20},   {"K", 1LL << 10},   {"k", 1LL << 10},
-                                           {"PB", 1'000'000'000'000'000}, {"TB", 1'000'000'000'000}, {"GB", 1'000'000'000},
-                                           {"MB", 1'000'000},  {"kB", 1'000},      {"KB", 1'000}}};
+constexpr std::array<Unit, 18> size_units{{{"PiB", 1LL << 50},
+                                           {"TiB", 1LL << 40},
+                                           {"GiB", 1LL << 30},
+                                           {"MiB", 1LL << 20},
+                                           {"KiB", 1LL << 10},
+                                           {"B", 1},
+                                           {"P", 1LL << 50},
+                                           {"T", 1LL << 40},
+                                           {"G", 1LL << 30},
+                                           {"M", 1LL << 20},
+                                           {"K", 1LL << 10},
+                                           {"k", 1LL << 10},
+                                           {"PB", 1'000'000'000'000'000},
+                                           {"TB", 1'000'000'000'000},
+                                           {"GB", 1'000'000'000},
+                                           {"MB", 1'000'000},
+                                           {"kB", 1'000},
+                                           {"KB", 1'000}}};
 
 bool digit(char c) { return c >= '0' && c <= '9'; }
 bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -37,7 +50,8 @@ std::string quoted(std::string_view s) { return "\"" + std::string(s) + "\""; }
 
 // One or more "number unit" pairs without spaces in between; at most three decimals matter to anyone.
 template <std::size_t N>
-Result<std::int64_t> parse_units(std::string_view text, const std::array<Unit, N>& units, std::string_view what, bool compound) {
+Result<std::int64_t> parse_units(std::string_view text, const std::array<Unit, N>& units, std::string_view what,
+                                 bool compound) {
   const std::string expected = "expected a " + std::string(what);
   std::size_t pos = 0;
   std::int64_t total = 0;
@@ -75,8 +89,8 @@ Result<std::int64_t> parse_units(std::string_view text, const std::array<Unit, N
       if (it == units.end()) {
         std::vector<std::string> names;
         for (const Unit& u : units) names.emplace_back(u.name);
-        return fail(Code::invalid_argument,
-                    expected + ", got " + quoted(text) + "; there is no unit " + quoted(unit) + did_you_mean_unit(unit, names));
+        return fail(Code::invalid_argument, expected + ", got " + quoted(text) + "; there is no unit " + quoted(unit) +
+                                                did_you_mean_unit(unit, names));
       }
       // factor * fraction / scale, without leaving 64 bits: both factors of the second product are below 1e9.
       const std::int64_t part = it->factor / scale * fraction + it->factor % scale * fraction / scale;
@@ -108,16 +122,26 @@ std::string Problem::text() const {
 
 std::string_view to_string(Type t) {
   switch (t) {
-    case Type::string: return "string";
-    case Type::integer: return "int";
-    case Type::real: return "float";
-    case Type::boolean: return "bool";
-    case Type::duration: return "duration";
-    case Type::size: return "size";
-    case Type::path: return "path";
-    case Type::address: return "address";
-    case Type::list: return "list";
-    case Type::map: return "map";
+    case Type::string:
+      return "string";
+    case Type::integer:
+      return "int";
+    case Type::real:
+      return "float";
+    case Type::boolean:
+      return "bool";
+    case Type::duration:
+      return "duration";
+    case Type::size:
+      return "size";
+    case Type::path:
+      return "path";
+    case Type::address:
+      return "address";
+    case Type::list:
+      return "list";
+    case Type::map:
+      return "map";
   }
   return "string";
 }
@@ -126,14 +150,22 @@ fb::SettingType wire_type(Type t) {
   switch (t) {
     case Type::string:
     case Type::path:
-    case Type::address: return fb::SettingType::STRING;
-    case Type::integer: return fb::SettingType::INT;
-    case Type::real: return fb::SettingType::FLOAT;
-    case Type::boolean: return fb::SettingType::BOOL;
-    case Type::duration: return fb::SettingType::DURATION;
-    case Type::size: return fb::SettingType::SIZE;
-    case Type::list: return fb::SettingType::LIST;
-    case Type::map: return fb::SettingType::MAP;
+    case Type::address:
+      return fb::SettingType::STRING;
+    case Type::integer:
+      return fb::SettingType::INT;
+    case Type::real:
+      return fb::SettingType::FLOAT;
+    case Type::boolean:
+      return fb::SettingType::BOOL;
+    case Type::duration:
+      return fb::SettingType::DURATION;
+    case Type::size:
+      return fb::SettingType::SIZE;
+    case Type::list:
+      return fb::SettingType::LIST;
+    case Type::map:
+      return fb::SettingType::MAP;
   }
   return fb::SettingType::STRING;
 }
@@ -180,7 +212,8 @@ const fb::SettingT& Values::at(std::string_view key) const {
 }
 
 bool same_value(const fb::SettingT& a, const fb::SettingT& b) {
-  return a.type == b.type && a.text == b.text && a.number == b.number && a.real == b.real && a.flag == b.flag && a.items == b.items;
+  return a.type == b.type && a.text == b.text && a.number == b.number && a.real == b.real && a.flag == b.flag &&
+         a.items == b.items;
 }
 
 }  // namespace gantry::config

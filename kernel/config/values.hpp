@@ -39,9 +39,11 @@ enum class Type { string, integer, real, boolean, duration, size, path, address,
 [[nodiscard]] std::string_view to_string(Type);
 [[nodiscard]] fb::SettingType wire_type(Type);
 
-// "250ms", "1h30m", "0s" -> nanoseconds. Units ns us ms s m (or min) h d; a number without one is an error that says so.
+// "250ms", "1h30m", "0s" -> nanoseconds. Units ns us ms s m (or min) h d; a number without one is an error that says
+// so.
 [[nodiscard]] Result<std::int64_t> parse_duration(std::string_view text);
-// "20GiB", "512MB", "10k" -> bytes. k M G T P are powers of 1024 with "i" or alone ("10k", "10KiB"), of 1000 with B ("10kB").
+// "20GiB", "512MB", "10k" -> bytes. k M G T P are powers of 1024 with "i" or alone ("10k", "10KiB"), of 1000 with B
+// ("10kB").
 [[nodiscard]] Result<std::int64_t> parse_size(std::string_view text);
 // The shortest exact text of a value: 5400000000000 -> "1h30m", 1073741824 -> "1GiB".
 [[nodiscard]] std::string format_duration(std::int64_t ns);
@@ -62,7 +64,9 @@ class Values {
   [[nodiscard]] std::int64_t number(std::string_view key) const { return at(key).number; }
   [[nodiscard]] double real(std::string_view key) const { return at(key).real; }
   [[nodiscard]] bool flag(std::string_view key) const { return at(key).flag; }
-  [[nodiscard]] std::chrono::nanoseconds duration(std::string_view key) const { return std::chrono::nanoseconds(at(key).number); }
+  [[nodiscard]] std::chrono::nanoseconds duration(std::string_view key) const {
+    return std::chrono::nanoseconds(at(key).number);
+  }
   [[nodiscard]] const std::vector<std::string>& list(std::string_view key) const { return at(key).items; }
 
  private:

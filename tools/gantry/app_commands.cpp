@@ -18,7 +18,8 @@ std::string force(const DeployOptions& o) { return o.force ? "?force=true" : "";
 bool good(const HttpAnswer& a) { return a.status >= 200 && a.status < 300; }
 
 // One request whose answer must be a success.
-Result<HttpAnswer> ask(const Context& c, const std::string& method, const std::string& path, const std::string& doing, const std::string& body = {}) {
+Result<HttpAnswer> ask(const Context& c, const std::string& method, const std::string& path, const std::string& doing,
+                       const std::string& body = {}) {
   GANTRY_TRY(auto answer, http(c, method, path, body));
   if (!good(answer)) return http_error(answer, doing);
   return answer;
@@ -26,14 +27,16 @@ Result<HttpAnswer> ask(const Context& c, const std::string& method, const std::s
 
 Result<std::string> path_of(const std::string& id) {
   std::string path = app_path(id);
-  if (path.empty()) return fail(Code::invalid_argument, "\"" + id + "\" is not an application's id, for example web or /team/web");
+  if (path.empty())
+    return fail(Code::invalid_argument, "\"" + id + "\" is not an application's id, for example web or /team/web");
   return "/v2/apps" + path;
 }
 
 // Shows how a deployment goes on until it has ended.
 class Progress {
  public:
-  Progress(Context& c, std::string id, std::string deployment) : c_(c), id_(std::move(id)), deployment_(std::move(deployment)) {}
+  Progress(Context& c, std::string id, std::string deployment)
+      : c_(c), id_(std::move(id)), deployment_(std::move(deployment)) {}
 
   Status wait() {
     const auto begin = std::chrono::steady_clock::now();
@@ -74,7 +77,8 @@ class Progress {
     GANTRY_TRY(const auto list, ask(c_, "GET", "/v2/deployments", "look at the deployments"));
     GANTRY_TRY(const auto deployment, parse_deployment(list.body, deployment_));
     GANTRY_TRY(const auto path, path_of(id_));
-    GANTRY_TRY(const auto answer, http(c_, "GET", path + "?embed=app.lastTaskFailure&embed=app.counts&embed=app.deployments"));
+    GANTRY_TRY(const auto answer,
+               http(c_, "GET", path + "?embed=app.lastTaskFailure&embed=app.counts&embed=app.deployments"));
     if (good(answer)) {
       GANTRY_TRY(const App app, parse_app(answer.body));
       show(app, deployment);
@@ -94,8 +98,8 @@ class Progress {
       failed_ = app.last_failure_task;
     }
     seen_ = true;
-    std::string line = bar(app.good(), app.instances) + " " + std::to_string(app.good()) + " of " + plural(app.instances, "instance") +
-                       (app.checked ? " healthy" : " running");
+    std::string line = bar(app.good(), app.instances) + " " + std::to_string(app.good()) + " of " +
+                       plural(app.instances, "instance") + (app.checked ? " healthy" : " running");
     if (app.checked && app.running > app.healthy) line += ", " + std::to_string(app.running - app.healthy) + " not yet";
     if (app.staged) line += ", " + std::to_string(app.staged) + " starting";
     if (!deployment.step.empty()) line += " (" + deployment.step + ")";
@@ -126,7 +130,8 @@ std::string endpoints(const App& app) {
 }
 
 // What stands at the end of a change: the app as it is now.
-Status conclude(Context& c, const std::string& id, const std::string& verb, const std::string& deployment, bool waited) {
+Status conclude(Context& c, const std::string& id, const std::string& verb, const std::string& deployment,
+                bool waited) {
   if (c.json) {
     JsonWriter w;
     w.open('{').field("id", id).field("deployment", deployment).field("finished", waited).close();
@@ -141,15 +146,19 @@ Status conclude(Context& c, const std::string& id, const std::string& verb, cons
   GANTRY_TRY(const auto answer, ask(c, "GET", path + "?embed=app.tasks&embed=app.counts", "show " + id));
   GANTRY_TRY(const App app, parse_app(answer.body));
   if (app.good() < app.instances)
-    return fail(Code::aborted, "the deployment has ended, but " + std::to_string(app.good()) + " of " + plural(app.instances, "instance") + " of " + id +
-                                   (app.checked ? " are healthy" : " run") + "; look with: gantry app show " + id + ", gantry task list --all");
-  *c.out << app.id << " " << verb << ": " << app.good() << " of " << plural(app.instances, "instance") << (app.checked ? " healthy" : " running") << "\n";
+    return fail(Code::aborted, "the deployment has ended, but " + std::to_string(app.good()) + " of " +
+                                   plural(app.instances, "instance") + " of " + id +
+                                   (app.checked ? " are healthy" : " run") + "; look with: gantry app show " + id +
+                                   ", gantry task list --all");
+  *c.out << app.id << " " << verb << ": " << app.good() << " of " << plural(app.instances, "instance")
+         << (app.checked ? " healthy" : " running") << "\n";
   if (const std::string where = endpoints(app); !where.empty()) *c.out << "  at " << where << "\n";
   return ok;
 }
 
 // Waits for the deployment in a write's answer.
-Status finish(Context& c, const std::string& id, const std::string& verb, const HttpAnswer& answer, const DeployOptions& o) {
+Status finish(Context& c, const std::string& id, const std::string& verb, const HttpAnswer& answer,
+              const DeployOptions& o) {
   const std::string deployment = deployment_id(answer.body);
   const bool wait = o.wait && !deployment.empty();
   if (wait) GANTRY_CHECK(Progress(c, id, deployment).wait());
@@ -162,7 +171,8 @@ Result<std::string> read_input(const std::string& file) {
     text << std::cin.rdbuf();
   } else {
     std::ifstream in(file, std::ios::binary);
-    if (!in) return fail(Code::invalid_argument, "cannot read " + file + ": there is no such file, or it is not readable");
+    if (!in)
+      return fail(Code::invalid_argument, "cannot read " + file + ": there is no such file, or it is not readable");
     text << in.rdbuf();
   }
   return std::move(text).str();
@@ -176,7 +186,9 @@ Status deploy(Context& c, const std::string& file, const DeployOptions& o) {
   if (!apps->list) {
     GANTRY_TRY(path, path_of(apps->ids[0]));
   }
-  GANTRY_TRY(const auto answer, ask(c, "PUT", path + force(o), "deploy " + (apps->list ? plural(apps->ids.size(), "application") : apps->ids[0]), body));
+  GANTRY_TRY(const auto answer,
+             ask(c, "PUT", path + force(o),
+                 "deploy " + (apps->list ? plural(apps->ids.size(), "application") : apps->ids[0]), body));
   const std::string deployment = deployment_id(answer.body);
   for (std::size_t i = 0; i < apps->ids.size(); ++i) {
     const bool wait = o.wait && !deployment.empty();
@@ -200,7 +212,8 @@ std::string state_of(const App& a) {
 }
 
 Status list(Context& c) {
-  GANTRY_TRY(const auto answer, ask(c, "GET", "/v2/apps?embed=apps.counts&embed=apps.deployments", "list the applications"));
+  GANTRY_TRY(const auto answer,
+             ask(c, "GET", "/v2/apps?embed=apps.counts&embed=apps.deployments", "list the applications"));
   if (c.json) {
     *c.out << answer.body << "\n";
     return ok;
@@ -214,8 +227,8 @@ Status list(Context& c) {
   for (const App& a : apps) {
     std::string cmd = a.cmd;
     if (cmd.size() > 40) cmd = cmd.substr(0, 37) + "...";
-    t.add({a.id, state_of(a), std::to_string(a.running) + "/" + std::to_string(a.instances), a.checked ? std::to_string(a.healthy) : "", amount(a.cpus),
-           mebibytes(a.mem), cmd});
+    t.add({a.id, state_of(a), std::to_string(a.running) + "/" + std::to_string(a.instances),
+           a.checked ? std::to_string(a.healthy) : "", amount(a.cpus), mebibytes(a.mem), cmd});
   }
   *c.out << t.text(c.terminal);
   return ok;
@@ -223,7 +236,9 @@ Status list(Context& c) {
 
 Status show(Context& c, const std::string& id) {
   GANTRY_TRY(const auto path, path_of(id));
-  GANTRY_TRY(const auto answer, ask(c, "GET", path + "?embed=app.tasks&embed=app.counts&embed=app.deployments&embed=app.lastTaskFailure", "show " + id));
+  GANTRY_TRY(const auto answer,
+             ask(c, "GET", path + "?embed=app.tasks&embed=app.counts&embed=app.deployments&embed=app.lastTaskFailure",
+                 "show " + id));
   if (c.json) {
     *c.out << answer.body << "\n";
     return ok;
@@ -231,7 +246,8 @@ Status show(Context& c, const std::string& id) {
   GANTRY_TRY(const App a, parse_app(answer.body));
   Table head({a.id, state_of(a)});
   head.add({"instances", std::to_string(a.running) + " of " + std::to_string(a.instances) + " running" +
-                             (a.checked ? ", " + std::to_string(a.healthy) + " healthy" : "") + (a.staged ? ", " + std::to_string(a.staged) + " starting" : "")});
+                             (a.checked ? ", " + std::to_string(a.healthy) + " healthy" : "") +
+                             (a.staged ? ", " + std::to_string(a.staged) + " starting" : "")});
   head.add({"each", amount(a.cpus) + " cpus, " + mebibytes(a.mem) + " memory"});
   if (!a.cmd.empty()) head.add({"command", a.cmd});
   head.add({"version", a.version});
@@ -280,7 +296,9 @@ Status remove(Context& c, const std::string& id, const DeployOptions& o) {
 int app_deploy(Context& c, const std::string& file, DeployOptions o) { return done(c, deploy(c, file, o)); }
 int app_list(Context& c) { return done(c, list(c)); }
 int app_show(Context& c, const std::string& id) { return done(c, show(c, id)); }
-int app_scale(Context& c, const std::string& id, unsigned instances, DeployOptions o) { return done(c, scale(c, id, instances, o)); }
+int app_scale(Context& c, const std::string& id, unsigned instances, DeployOptions o) {
+  return done(c, scale(c, id, instances, o));
+}
 int app_restart(Context& c, const std::string& id, DeployOptions o) { return done(c, restart(c, id, o)); }
 int app_remove(Context& c, const std::string& id, DeployOptions o) { return done(c, remove(c, id, o)); }
 

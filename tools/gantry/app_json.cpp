@@ -33,7 +33,9 @@ double number(const json::value& v, const char* key) {
   const double d = m->to_number<double>(ec);
   return ec ? 0 : d;
 }
-unsigned count(const json::value& v, const char* key) { return static_cast<unsigned>(std::clamp(number(v, key), 0.0, 1e9)); }
+unsigned count(const json::value& v, const char* key) {
+  return static_cast<unsigned>(std::clamp(number(v, key), 0.0, 1e9));
+}
 template <class Each>
 void each(const json::value& v, const char* key, Each fn) {
   const json::value* m = member(v, key);
@@ -110,7 +112,8 @@ Result<DeploymentState> parse_deployment(std::string_view body, std::string_view
     for (const json::value& d : *array) {
       if (text(d, "id") != id) continue;
       out.running = true;
-      if (const unsigned total = count(d, "totalSteps"); total > 1) out.step = "step " + std::to_string(count(d, "currentStep")) + " of " + std::to_string(total);
+      if (const unsigned total = count(d, "totalSteps"); total > 1)
+        out.step = "step " + std::to_string(count(d, "currentStep")) + " of " + std::to_string(total);
     }
   }
   return out;

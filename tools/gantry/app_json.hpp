@@ -22,7 +22,7 @@ struct App {
   bool checked = false;  // it has health checks
   std::vector<std::string> deployments;
   std::vector<AppTask> tasks;
-  std::string last_failure;       // message of lastTaskFailure, with its state
+  std::string last_failure;  // message of lastTaskFailure, with its state
   std::string last_failure_task;
   // How many instances are as they should be.
   [[nodiscard]] unsigned good() const { return checked ? healthy : running; }

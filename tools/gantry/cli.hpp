@@ -11,7 +11,15 @@
 namespace gantry::cli {
 
 // Exit codes; --help and gantry(1) document them.
-enum Exit : int { exit_ok = 0, exit_failed = 1, exit_usage = 2, exit_unreachable = 3, exit_not_found = 4, exit_denied = 5, exit_interrupted = 130 };
+enum Exit : int {
+  exit_ok = 0,
+  exit_failed = 1,
+  exit_usage = 2,
+  exit_unreachable = 3,
+  exit_not_found = 4,
+  exit_denied = 5,
+  exit_interrupted = 130
+};
 [[nodiscard]] int exit_code(const Error& error);
 
 struct Context {

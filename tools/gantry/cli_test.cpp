@@ -1,5 +1,5 @@
-#include "tools/gantry/app_json.hpp"
 #include "tools/gantry/cli.hpp"
+#include "tools/gantry/app_json.hpp"
 #include "tools/gantry/control.hpp"
 #include "tools/gantry/format.hpp"
 #include "tools/gantry/json_writer.hpp"
@@ -48,12 +48,26 @@ TEST(Format, Numbers) {
 
 TEST(JsonWriter, WritesAndEscapes) {
   JsonWriter w;
-  w.open('{').field("a", "q\"\n\x01").key("b").open('[').value(1.5).value(true).close().key("c").open('{').close().list("d", {"x"}).close();
-  EXPECT_EQ(w.text(), "{\n  \"a\": \"q\\\"\\n\\u0001\",\n  \"b\": [\n    1.5,\n    true\n  ],\n  \"c\": {},\n  \"d\": [\n    \"x\"\n  ]\n}\n");
+  w.open('{')
+      .field("a", "q\"\n\x01")
+      .key("b")
+      .open('[')
+      .value(1.5)
+      .value(true)
+      .close()
+      .key("c")
+      .open('{')
+      .close()
+      .list("d", {"x"})
+      .close();
+  EXPECT_EQ(w.text(),
+            "{\n  \"a\": \"q\\\"\\n\\u0001\",\n  \"b\": [\n    1.5,\n    true\n  ],\n  \"c\": {},\n  \"d\": [\n    "
+            "\"x\"\n  ]\n}\n");
 }
 
 TEST(AppJson, ReadsWhatTheApiSays) {
-  const auto app = parse_app(R"({"app":{"id":"/web","args":["a","b"],"cpus":0.5,"mem":64,"instances":3,"tasksRunning":2,"tasksHealthy":1,
+  const auto app = parse_app(
+      R"({"app":{"id":"/web","args":["a","b"],"cpus":0.5,"mem":64,"instances":3,"tasksRunning":2,"tasksHealthy":1,
     "healthChecks":[{}],"deployments":[{"id":"d1"}],"lastTaskFailure":{"taskId":"web.1","state":"TASK_FAILED","message":"boom"},
     "tasks":[{"id":"web.2","host":"h","state":"TASK_RUNNING","ports":[31000],"healthCheckResults":[{"alive":false}]}]}})");
   ASSERT_TRUE(app) << app.error().message;
@@ -76,8 +90,9 @@ TEST(AppJson, DeploymentsAndErrors) {
   EXPECT_EQ(deployment_id(R"({"version":"v","deploymentId":"d"})"), "d");
   EXPECT_EQ(deployment_id(R"({"deployments":[{"id":"e"}]})"), "e");
   EXPECT_EQ(deployment_id(""), "");
-  EXPECT_EQ(error_message(R"({"message":"Object is not valid","details":[{"path":"/id","errors":["must not be empty"]}]})"),
-            "Object is not valid; /id: must not be empty");
+  EXPECT_EQ(
+      error_message(R"({"message":"Object is not valid","details":[{"path":"/id","errors":["must not be empty"]}]})"),
+      "Object is not valid; /id: must not be empty");
   EXPECT_EQ(http_error({404, R"({"message":"App '/x' does not exist"})"}, "show x").code, Code::not_found);
   EXPECT_THAT(http_error({409, ""}, "scale x").message, HasSubstr("--force"));
   EXPECT_EQ(exit_code(http_error({401, ""}, "x")), exit_denied);
@@ -89,7 +104,8 @@ TEST(AppJson, Files) {
   const auto list = parse_app_file(R"([{"id":"a"},{"id":"b"}])");
   EXPECT_TRUE(list->list);
   EXPECT_THAT(list->ids, ElementsAre("a", "b"));
-  for (const char* bad : {"", "[]", "{}", "3", "{\"id\":\"g\",\"apps\":[]}", "{"}) EXPECT_FALSE(parse_app_file(bad)) << bad;
+  for (const char* bad : {"", "[]", "{}", "3", "{\"id\":\"g\",\"apps\":[]}", "{"})
+    EXPECT_FALSE(parse_app_file(bad)) << bad;
 }
 
 TEST(AppPath, Encodes) {
@@ -199,7 +215,8 @@ TEST(Daemon, ProblemsBecomeExitCodes) {
 TEST(Config, CheckAndFields) {
   Session run;
   EXPECT_EQ(config_check(run.c, {"/nonexistent/gantry.toml", {}, {}}), exit_failed);
-  EXPECT_THAT(run.err.str(), HasSubstr("/nonexistent/gantry.toml: error: cannot read the configuration: there is no such file"));
+  EXPECT_THAT(run.err.str(),
+              HasSubstr("/nonexistent/gantry.toml: error: cannot read the configuration: there is no such file"));
   EXPECT_EQ(config_fields(run.c, "kernel", {}), exit_ok);
   EXPECT_THAT(run.out.str(), HasSubstr("work_dir  (path, default \"/var/lib/gantry\""));
   EXPECT_EQ(config_fields(run.c, "isolator.none", {"", {}, {"/nonexistent"}}), exit_not_found);

@@ -13,15 +13,22 @@ namespace control = fb::control;
 
 int exit_code(const Error& e) {
   switch (e.code) {
-    case Code::ok: return exit_ok;
-    case Code::invalid_argument: return exit_usage;
+    case Code::ok:
+      return exit_ok;
+    case Code::invalid_argument:
+      return exit_usage;
     case Code::unavailable:
-    case Code::deadline_exceeded: return exit_unreachable;
-    case Code::not_found: return exit_not_found;
+    case Code::deadline_exceeded:
+      return exit_unreachable;
+    case Code::not_found:
+      return exit_not_found;
     case Code::permission_denied:
-    case Code::unauthenticated: return exit_denied;
-    case Code::cancelled: return exit_interrupted;
-    default: return exit_failed;
+    case Code::unauthenticated:
+      return exit_denied;
+    case Code::cancelled:
+      return exit_interrupted;
+    default:
+      return exit_failed;
   }
 }
 
@@ -47,8 +54,15 @@ std::string joined(const std::vector<std::string>& words, std::string_view with 
 int print_status(Context& c, const control::StatusT& s) {
   if (c.json) {
     JsonWriter w;
-    w.open('{').field("version", s.version).list("roles", s.roles).field("hostname", s.hostname).field("pid", s.pid).field("work_dir", s.work_dir);
-    w.field("uptime_seconds", static_cast<double>(s.uptime_ns / 1'000'000) / 1000).field("leader", s.leader).field("leading", s.leading);
+    w.open('{')
+        .field("version", s.version)
+        .list("roles", s.roles)
+        .field("hostname", s.hostname)
+        .field("pid", s.pid)
+        .field("work_dir", s.work_dir);
+    w.field("uptime_seconds", static_cast<double>(s.uptime_ns / 1'000'000) / 1000)
+        .field("leader", s.leader)
+        .field("leading", s.leading);
     w.field("master_id", s.master_id).field("agent_id", s.agent_id).field("registered", s.registered);
     w.field("agents", s.agents).field("frameworks", s.frameworks).field("tasks", s.tasks).field("offers", s.offers);
     w.key("listeners").open('[');
@@ -62,12 +76,18 @@ int print_status(Context& c, const control::StatusT& s) {
     master = master || r == "master";
     agent = agent || r == "agent";
   }
-  Table t({"gantryd " + s.version, joined(s.roles, " and ") + " on " + s.hostname + ", pid " + std::to_string(s.pid) + ", up " +
-                                       age(static_cast<std::int64_t>(s.uptime_ns))});
-  if (master) t.add({"master", s.leading ? "leading, id " + s.master_id : "standing by; the leader is " + (s.leader.empty() ? "not known" : s.leader)});
-  if (agent) t.add({"agent", s.registered ? "registered, id " + s.agent_id : "not registered" + (s.leader.empty() ? "; no master is known" : " with the master at " + s.leader)});
+  Table t({"gantryd " + s.version, joined(s.roles, " and ") + " on " + s.hostname + ", pid " + std::to_string(s.pid) +
+                                       ", up " + age(static_cast<std::int64_t>(s.uptime_ns))});
   if (master)
-    t.add({"cluster", plural(s.agents, "agent") + ", " + plural(s.frameworks, "framework") + ", " + plural(s.tasks, "task") + ", " + plural(s.offers, "open offer")});
+    t.add({"master", s.leading ? "leading, id " + s.master_id
+                               : "standing by; the leader is " + (s.leader.empty() ? "not known" : s.leader)});
+  if (agent)
+    t.add({"agent", s.registered ? "registered, id " + s.agent_id
+                                 : "not registered" + (s.leader.empty() ? "; no master is known"
+                                                                        : " with the master at " + s.leader)});
+  if (master)
+    t.add({"cluster", plural(s.agents, "agent") + ", " + plural(s.frameworks, "framework") + ", " +
+                          plural(s.tasks, "task") + ", " + plural(s.offers, "open offer")});
   else
     t.add({"tasks", std::to_string(s.tasks)});
   t.add({"work_dir", s.work_dir});
@@ -88,7 +108,10 @@ Status collect(Context& c, Ask ask, Each each) {
 
 int status(Context& c) {
   control::StatusT found;
-  if (const Status s = collect<control::StatusT>(c, control::AskStatusT{}, [&](const control::StatusT& a) { found = a; }); !s) return report(c, s.error());
+  if (const Status s =
+          collect<control::StatusT>(c, control::AskStatusT{}, [&](const control::StatusT& a) { found = a; });
+      !s)
+    return report(c, s.error());
   return print_status(c, found);
 }
 
@@ -99,14 +122,21 @@ int agents(Context& c) {
   const Status s = collect<control::AgentsT>(c, control::AskAgentsT{}, [&](const control::AgentsT& found) {
     for (const auto& a : found.agents) {
       if (!a->info) continue;
-      const char* state = a->unreachable ? "unreachable" : !a->connected ? "disconnected" : a->active ? "active" : "inactive";
+      const char* state = a->unreachable  ? "unreachable"
+                          : !a->connected ? "disconnected"
+                          : a->active     ? "active"
+                                          : "inactive";
       const auto share = [&](std::string_view name, bool memory) {
         const double used = scalar(a->used, name), total = scalar(a->total, name);
         return memory ? mebibytes(used) + "/" + mebibytes(total) : amount(used) + "/" + amount(total);
       };
-      t.add({a->info->id, a->info->hostname, state, std::to_string(a->tasks), share("cpus", false), share("mem", true), share("disk", true),
-             amount(scalar(a->offered, "cpus")) + " cpus", a->info->address});
-      w.open('{').field("id", a->info->id).field("hostname", a->info->hostname).field("address", a->info->address).field("version", a->info->version);
+      t.add({a->info->id, a->info->hostname, state, std::to_string(a->tasks), share("cpus", false), share("mem", true),
+             share("disk", true), amount(scalar(a->offered, "cpus")) + " cpus", a->info->address});
+      w.open('{')
+          .field("id", a->info->id)
+          .field("hostname", a->info->hostname)
+          .field("address", a->info->address)
+          .field("version", a->info->version);
       w.field("state", state).field("tasks", a->tasks);
       write_resources(w, "total", a->total);
       write_resources(w, "used", a->used);
@@ -133,13 +163,22 @@ int frameworks(Context& c) {
   const Status s = collect<control::FrameworksT>(c, control::AskFrameworksT{}, [&](const control::FrameworksT& found) {
     for (const auto& f : found.frameworks) {
       if (!f->info) continue;
-      const char* state = f->completed ? "completed" : !f->connected ? "disconnected" : f->active ? "active" : "inactive";
+      const char* state = f->completed    ? "completed"
+                          : !f->connected ? "disconnected"
+                          : f->active     ? "active"
+                                          : "inactive";
       std::vector<std::string> roles = f->info->roles;
       if (roles.empty() && !f->info->role.empty()) roles.push_back(f->info->role);
       const auto registered = static_cast<std::int64_t>(f->registered_ns);
-      t.add({f->info->id, f->info->name, state, joined(roles), std::to_string(f->tasks), amount(scalar(f->used, "cpus")), mebibytes(scalar(f->used, "mem")),
+      t.add({f->info->id, f->info->name, state, joined(roles), std::to_string(f->tasks),
+             amount(scalar(f->used, "cpus")), mebibytes(scalar(f->used, "mem")),
              registered ? age(wall_now() - registered) : ""});
-      w.open('{').field("id", f->info->id).field("name", f->info->name).field("principal", f->info->principal).field("state", state).list("roles", roles);
+      w.open('{')
+          .field("id", f->info->id)
+          .field("name", f->info->name)
+          .field("principal", f->info->principal)
+          .field("state", state)
+          .list("roles", roles);
       w.field("tasks", f->tasks).field("registered_ns", f->registered_ns);
       write_resources(w, "used", f->used);
       write_resources(w, "offered", f->offered);
@@ -164,10 +203,19 @@ int modules(Context& c) {
   w.open('{').key("modules").open('[');
   const Status s = collect<control::ModulesT>(c, control::AskModulesT{}, [&](const control::ModulesT& found) {
     for (const auto& m : found.modules) {
-      t.add({m->kind + "." + m->name, m->version, m->state, m->host, std::to_string(m->calls), std::to_string(m->faults), std::to_string(m->slow),
-             std::to_string(m->restarts), m->message});
-      w.open('{').field("kind", m->kind).field("name", m->name).field("version", m->version).field("state", m->state).field("host", m->host);
-      w.field("path", m->path).field("message", m->message).field("build", m->build).field("calls", m->calls).field("faults", m->faults);
+      t.add({m->kind + "." + m->name, m->version, m->state, m->host, std::to_string(m->calls),
+             std::to_string(m->faults), std::to_string(m->slow), std::to_string(m->restarts), m->message});
+      w.open('{')
+          .field("kind", m->kind)
+          .field("name", m->name)
+          .field("version", m->version)
+          .field("state", m->state)
+          .field("host", m->host);
+      w.field("path", m->path)
+          .field("message", m->message)
+          .field("build", m->build)
+          .field("calls", m->calls)
+          .field("faults", m->faults);
       w.field("slow", m->slow).field("restarts", m->restarts).field("revision", std::uint32_t{m->revision}).close();
     }
   });

@@ -38,7 +38,9 @@ int config_check(Context& c, const ConfigOptions& o) {
     JsonWriter w;
     w.open('{').field("valid", errors == 0).field("errors", std::uint64_t{errors}).key("problems").open('[');
     for (const auto& p : loaded.problems) {
-      w.open('{').field("severity", p.severity == config::Severity::error ? "error" : "warning").field("file", p.where.file);
+      w.open('{')
+          .field("severity", p.severity == config::Severity::error ? "error" : "warning")
+          .field("file", p.where.file);
       w.field("line", p.where.line).field("column", p.where.column).field("message", p.message).close();
     }
     w.close().close();
@@ -46,10 +48,12 @@ int config_check(Context& c, const ConfigOptions& o) {
   } else {
     print_problems(c, loaded.problems);
     if (errors) {
-      *c.err << "gantry: " << options.file << " has " << plural(errors, "error") << (warnings ? " and " + plural(warnings, "warning") : "") << "\n";
+      *c.err << "gantry: " << options.file << " has " << plural(errors, "error")
+             << (warnings ? " and " + plural(warnings, "warning") : "") << "\n";
     } else {
-      *c.out << options.file << " is valid" << (warnings ? ", with " + plural(warnings, "warning") : "") << ": " << plural(loaded.config->modules().size(), "module")
-             << ", " << plural(loaded.config->files().size(), "file") << "\n";
+      *c.out << options.file << " is valid" << (warnings ? ", with " + plural(warnings, "warning") : "") << ": "
+             << plural(loaded.config->modules().size(), "module") << ", "
+             << plural(loaded.config->files().size(), "file") << "\n";
     }
   }
   return errors ? exit_failed : exit_ok;
@@ -59,7 +63,8 @@ int config_show(Context& c, const ConfigOptions& o) {
   if (o.file.empty()) {
     auto daemon = Daemon::find(c);
     if (!daemon) return report(c, daemon.error());
-    const Status s = daemon->ask_for<fb::control::ConfigTextT>(fb::control::AskConfigT{}, [&](const fb::control::ConfigTextT& t) { *c.out << t.toml; });
+    const Status s = daemon->ask_for<fb::control::ConfigTextT>(
+        fb::control::AskConfigT{}, [&](const fb::control::ConfigTextT& t) { *c.out << t.toml; });
     return s ? int{exit_ok} : report(c, s.error());
   }
   const config::Loaded loaded = config::load(options_of(o));
@@ -80,7 +85,9 @@ int config_fields(Context& c, const std::string& id, const ConfigOptions& o) {
     manifest = std::move(*m);
   } else {
     const auto dot = id.find('.');
-    if (dot == std::string::npos) return report(c, fail(Code::invalid_argument, "\"" + id + "\" is not KIND.NAME, for example isolator.cgroups, nor kernel"));
+    if (dot == std::string::npos)
+      return report(
+          c, fail(Code::invalid_argument, "\"" + id + "\" is not KIND.NAME, for example isolator.cgroups, nor kernel"));
     const auto dirs = o.module_dirs.empty() ? config::default_module_dirs() : o.module_dirs;
     const std::string file = "/gantry-" + id.substr(0, dot) + "-" + id.substr(dot + 1) + ".so";
     std::string places;
@@ -95,17 +102,27 @@ int config_fields(Context& c, const std::string& id, const ConfigOptions& o) {
       }
       if (m.error().code != Code::not_found) return report(c, m.error());
     }
-    if (!ok) return report(c, fail(Code::not_found, "there is no module " + id + " in " + places + "; name its folder with --module-dir"));
+    if (!ok)
+      return report(c, fail(Code::not_found,
+                            "there is no module " + id + " in " + places + "; name its folder with --module-dir"));
   }
   if (!c.json) {
     *c.out << config::describe(manifest);
     return exit_ok;
   }
   JsonWriter w;
-  w.open('{').field("kind", manifest.kind).field("name", manifest.name).field("version", manifest.version).field("summary", manifest.summary);
+  w.open('{')
+      .field("kind", manifest.kind)
+      .field("name", manifest.name)
+      .field("version", manifest.version)
+      .field("summary", manifest.summary);
   w.key("fields").open('[');
   for (const auto& f : manifest.fields) {
-    w.open('{').field("key", f.key).field("type", config::to_string(f.type)).field("doc", f.doc).field("required", f.required);
+    w.open('{')
+        .field("key", f.key)
+        .field("type", config::to_string(f.type))
+        .field("doc", f.doc)
+        .field("required", f.required);
     w.field("reloadable", f.reloadable).field("secret", f.secret).list("choices", f.choices).close();
   }
   w.close().close();

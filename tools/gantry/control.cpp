@@ -58,12 +58,14 @@ Result<Daemon> Daemon::connect(const std::string& address) {
     const std::string path = address.starts_with("unix:") ? address.substr(5) : address;
     sockaddr_un to{};
     to.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof to.sun_path) return fail(Code::invalid_argument, "\"" + path + "\" is not a path a socket can have");
+    if (path.empty() || path.size() >= sizeof to.sun_path)
+      return fail(Code::invalid_argument, "\"" + path + "\" is not a path a socket can have");
     std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
     base::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
       const int error = errno;
-      Error e = unreachable(path, error == EACCES ? "permission denied; run as the user of gantryd, or as root" : std::strerror(error));
+      Error e = unreachable(
+          path, error == EACCES ? "permission denied; run as the user of gantryd, or as root" : std::strerror(error));
       if (error == EACCES) e.code = Code::permission_denied;
       return e;
     }
@@ -72,13 +74,16 @@ Result<Daemon> Daemon::connect(const std::string& address) {
   }
   const auto colon = address.rfind(':');
   if (colon == std::string::npos || colon + 1 == address.size())
-    return fail(Code::invalid_argument, "\"" + address + "\" is not an address; expected host:port or the path of a socket");
+    return fail(Code::invalid_argument,
+                "\"" + address + "\" is not an address; expected host:port or the path of a socket");
   std::string host = address.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (const int rc = ::getaddrinfo(host.empty() ? "127.0.0.1" : host.c_str(), address.c_str() + colon + 1, &hints, &found); rc != 0)
+  if (const int rc =
+          ::getaddrinfo(host.empty() ? "127.0.0.1" : host.c_str(), address.c_str() + colon + 1, &hints, &found);
+      rc != 0)
     return unreachable(address, ::gai_strerror(rc));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> guard(found, &::freeaddrinfo);
   std::string why = "it has no address";
@@ -116,7 +121,8 @@ Result<Daemon> Daemon::find(const Context& context) {
     tried += (tried.empty() ? "" : ", ") + std::string(place);
   }
   if (!denied.empty()) return fail(Code::permission_denied, denied);
-  return fail(Code::unavailable, "no gantryd is reachable (tried " + tried + "); start it, or name its socket or host:port with --address or GANTRY_ADDRESS");
+  return fail(Code::unavailable, "no gantryd is reachable (tried " + tried +
+                                     "); start it, or name its socket or host:port with --address or GANTRY_ADDRESS");
 }
 
 Status Daemon::write(Bytes bytes) {
@@ -136,7 +142,8 @@ Status Daemon::read(std::uint8_t* to, std::size_t n) {
     const ssize_t got = ::recv(fd_.get(), to + done, n - done, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got == 0) return unreachable(address_, "it closed the connection; is that the address of a gantryd?");
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return unreachable(address_, "it did not answer within 30 s");
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+      return unreachable(address_, "it did not answer within 30 s");
     if (got < 0) return unreachable(address_, std::strerror(errno));
     done += static_cast<std::size_t>(got);
   }
@@ -152,12 +159,15 @@ Status Daemon::ask(fb::control::QuestionT question, const std::function<void(con
   for (;;) {
     std::uint8_t head[4];
     GANTRY_CHECK(read(head, 4));
-    const std::uint32_t size = head[0] | std::uint32_t{head[1]} << 8 | std::uint32_t{head[2]} << 16 | std::uint32_t{head[3]} << 24;
-    if (size > max_answer) return fail(Code::internal, address_ + " does not speak the protocol of gantryd; is that its address?");
+    const std::uint32_t size =
+        head[0] | std::uint32_t{head[1]} << 8 | std::uint32_t{head[2]} << 16 | std::uint32_t{head[3]} << 24;
+    if (size > max_answer)
+      return fail(Code::internal, address_ + " does not speak the protocol of gantryd; is that its address?");
     std::vector<std::uint8_t> bytes(size);
     GANTRY_CHECK(read(bytes.data(), size));
     auto answer = unpack<fb::control::Answer>(bytes);
-    if (!answer) return fail(Code::internal, address_ + " sent a malformed answer; are gantry and gantryd of the same release?");
+    if (!answer)
+      return fail(Code::internal, address_ + " sent a malformed answer; are gantry and gantryd of the same release?");
     if (answer->id != question.id) continue;  // late, of a question given up
     if (const auto* problem = answer->say.AsProblem()) {
       const auto code = static_cast<Code>(problem->code);

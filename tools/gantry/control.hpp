@@ -34,7 +34,9 @@ class Daemon {
         wrong = fb::control::EnumNameSay(a.say.type);
       }
     }));
-    if (!wrong.empty()) return fail(Code::internal, address_ + " answered with an unexpected " + wrong + "; are gantry and gantryd of the same release?");
+    if (!wrong.empty())
+      return fail(Code::internal,
+                  address_ + " answered with an unexpected " + wrong + "; are gantry and gantryd of the same release?");
     return ok;
   }
   void credentials(std::string principal, std::string secret) {

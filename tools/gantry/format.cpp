@@ -71,10 +71,13 @@ std::string mebibytes(double mib) {
 }
 
 std::string bar(unsigned done, unsigned total, unsigned cells) {
-  const unsigned filled = total == 0 ? cells : static_cast<unsigned>(std::uint64_t{std::min(done, total)} * cells / total);
+  const unsigned filled =
+      total == 0 ? cells : static_cast<unsigned>(std::uint64_t{std::min(done, total)} * cells / total);
   return "[" + std::string(filled, '#') + std::string(cells - filled, '.') + "]";
 }
 
-std::string plural(std::uint64_t n, std::string_view noun) { return std::to_string(n) + " " + std::string(noun) + (n == 1 ? "" : "s"); }
+std::string plural(std::uint64_t n, std::string_view noun) {
+  return std::to_string(n) + " " + std::string(noun) + (n == 1 ? "" : "s");
+}
 
 }  // namespace gantry::cli

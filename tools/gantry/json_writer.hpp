@@ -34,7 +34,7 @@ class JsonWriter {
   JsonWriter& raw(std::string_view v);
   void separate();
   std::string out_;
-  std::string open_;       // brackets
+  std::string open_;  // brackets
   bool first_ = true, after_key_ = false;
 };
 

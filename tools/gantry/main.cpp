@@ -56,7 +56,8 @@ std::string unknown_command(const CLI::App& app, int argc, char** argv) {
     if (!next) {
       const std::string parent = at == &app ? "" : at->get_name() + " ";
       const std::string hint = gantry::config::did_you_mean(word, names);
-      return "there is no command \"" + parent + word + "\"" + (hint.empty() ? "; there are " + gantry::config::one_of(names) : hint);
+      return "there is no command \"" + parent + word + "\"" +
+             (hint.empty() ? "; there are " + gantry::config::one_of(names) : hint);
     }
     at = next;
   }
@@ -93,9 +94,12 @@ int main(int argc, char** argv) {
   app.add_option("-a,--address", c.address, "gantryd: host:port or the path of its socket")->type_name("ADDRESS");
   app.add_option("--services", c.services, "URL of the services API (app commands)")->type_name("URL");
   app.add_option("--principal", c.principal, "Name to authenticate with (GANTRY_PRINCIPAL)")->type_name("NAME");
-  app.add_option("--secret-file", secret_file, "File whose first line is the secret (GANTRY_SECRET_FILE)")->type_name("FILE");
+  app.add_option("--secret-file", secret_file, "File whose first line is the secret (GANTRY_SECRET_FILE)")
+      ->type_name("FILE");
   app.add_flag("--json", c.json, "Print JSON, for programs");
-  app.add_option("--color", color, "auto, always or never")->check(CLI::IsMember({"auto", "always", "never"}))->type_name("WHEN");
+  app.add_option("--color", color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->type_name("WHEN");
   app.set_version_flag("-V,--version", "gantry " GANTRY_VERSION);
 
   std::function<int()> run;
@@ -132,31 +136,43 @@ int main(int argc, char** argv) {
     return deploy;
   };
   CLI::App* apps = group("app", "Applications: deploy, look, change, remove");
-  changing(command(*apps, "deploy", "Create or update applications from a JSON file (Marathon's format); - is standard input",
+  changing(command(*apps, "deploy",
+                   "Create or update applications from a JSON file (Marathon's format); - is standard input",
                    [&] { return app_deploy(c, file, options()); }))
       ->add_option("FILE", file, "One application, or a list of them")
       ->required();
   command(*apps, "list", "All applications", [&] { return app_list(c); });
-  command(*apps, "show", "One application and its instances", [&] { return app_show(c, id); })->add_option("ID", id, "For example web or /team/web")->required();
-  CLI::App* scaling = changing(command(*apps, "scale", "Change the number of instances", [&] { return app_scale(c, id, instances, options()); }));
+  command(*apps, "show", "One application and its instances", [&] { return app_show(c, id); })
+      ->add_option("ID", id, "For example web or /team/web")
+      ->required();
+  CLI::App* scaling = changing(command(*apps, "scale", "Change the number of instances",
+                                       [&] { return app_scale(c, id, instances, options()); }));
   scaling->add_option("ID", id, "The application")->required();
-  scaling->add_option("N", instances, "How many instances; 0 suspends it")->required()->check(CLI::Range(0u, 1'000'000u));
-  changing(command(*apps, "restart", "Replace all instances, as gently as an update", [&] { return app_restart(c, id, options()); }))
+  scaling->add_option("N", instances, "How many instances; 0 suspends it")
+      ->required()
+      ->check(CLI::Range(0u, 1'000'000u));
+  changing(command(*apps, "restart", "Replace all instances, as gently as an update",
+                   [&] { return app_restart(c, id, options()); }))
       ->add_option("ID", id, "The application")
       ->required();
-  changing(command(*apps, "remove", "Stop all instances and forget the application", [&] { return app_remove(c, id, options()); }))
+  changing(command(*apps, "remove", "Stop all instances and forget the application",
+                   [&] { return app_remove(c, id, options()); }))
       ->add_option("ID", id, "The application")
       ->required();
 
   bool all = false;
   LogOptions log;
   CLI::App* tasks = group("task", "Tasks: list, read their output, kill");
-  command(*tasks, "list", "Running tasks", [&] { return task_list(c, all); })->add_flag("--all", all, "Finished ones too");
+  command(*tasks, "list", "Running tasks", [&] {
+    return task_list(c, all);
+  })->add_flag("--all", all, "Finished ones too");
   CLI::App* logging = command(*tasks, "log", "What a task has written", [&] { return task_log(c, log); });
   logging->add_option("TASK", log.task, "Its id, or the beginning of it")->required();
   logging->add_flag("-f,--follow", log.follow, "Go on as it writes, until the task has ended");
   logging->add_flag("--stderr", log.standard_error, "Its standard error instead of its standard output");
-  logging->add_option("-n,--lines", log.lines, "Only the last lines")->type_name("N")->check(CLI::Range(1u, 1'000'000u));
+  logging->add_option("-n,--lines", log.lines, "Only the last lines")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 1'000'000u));
   command(*tasks, "kill", "End a task; its framework may start another", [&] { return task_kill(c, log.task); })
       ->add_option("TASK", log.task, "Its id, or the beginning of it")
       ->required();
@@ -168,17 +184,27 @@ int main(int argc, char** argv) {
   std::string fields = "kernel";
   CLI::App* configuration = group("config", "Configuration: check it, show it, explain settings");
   const auto reading = [&](CLI::App* sub) {
-    sub->add_option("--set", config.set, "KEY=VALUE on top of the files, for example kernel.log_level=debug")->type_name("KEY=VALUE")->allow_extra_args(false);
-    sub->add_option("--module-dir", config.module_dirs, "Where modules are sought")->type_name("DIR")->allow_extra_args(false);
+    sub->add_option("--set", config.set, "KEY=VALUE on top of the files, for example kernel.log_level=debug")
+        ->type_name("KEY=VALUE")
+        ->allow_extra_args(false);
+    sub->add_option("--module-dir", config.module_dirs, "Where modules are sought")
+        ->type_name("DIR")
+        ->allow_extra_args(false);
     return sub;
   };
-  reading(command(*configuration, "check", "Find every mistake in a configuration, without a daemon and without running modules",
+  reading(command(*configuration, "check",
+                  "Find every mistake in a configuration, without a daemon and without running modules",
                   [&] { return config_check(c, config); }))
-      ->add_option("FILE", config.file, "The main file; conf.d/*.toml beside it is read too (default /etc/gantry/gantry.toml)");
-  reading(command(*configuration, "show", "The whole configuration with defaults: the daemon's own, or that of FILE", [&] { return config_show(c, config); }))
+      ->add_option("FILE", config.file,
+                   "The main file; conf.d/*.toml beside it is read too (default /etc/gantry/gantry.toml)");
+  reading(command(*configuration, "show", "The whole configuration with defaults: the daemon's own, or that of FILE",
+                  [&] { return config_show(c, config); }))
       ->add_option("FILE", config.file, "The main file");
-  reading(command(*configuration, "fields", "What can be set in a module's table, or below [kernel]", [&] { return config_fields(c, fields, config); }))
-      ->add_option("TABLE", fields, "KIND.NAME, for example isolator.cgroups; or kernel (the default); or the path of a .so or module.toml");
+  reading(command(*configuration, "fields", "What can be set in a module's table, or below [kernel]",
+                  [&] { return config_fields(c, fields, config); }))
+      ->add_option(
+          "TABLE", fields,
+          "KIND.NAME, for example isolator.cgroups; or kernel (the default); or the path of a .so or module.toml");
 
   command(app, "version", "The version of this program", [&] { return version(c); });
 
@@ -192,10 +218,12 @@ int main(int argc, char** argv) {
     const int rc = app.exit(e, std::cout, std::cerr);
     return rc == 0 ? exit_ok : exit_usage;
   }
-  c.terminal = color == "always" || (color == "auto" && ::isatty(1) && environment("NO_COLOR").empty() && environment("TERM") != "dumb");
+  c.terminal = color == "always" ||
+               (color == "auto" && ::isatty(1) && environment("NO_COLOR").empty() && environment("TERM") != "dumb");
   if (!secret_file.empty()) {
     std::ifstream in(secret_file);
-    if (!std::getline(in, c.secret)) return report(c, gantry::fail(gantry::Code::invalid_argument, "cannot read a secret from " + secret_file));
+    if (!std::getline(in, c.secret))
+      return report(c, gantry::fail(gantry::Code::invalid_argument, "cannot read a secret from " + secret_file));
   }
   const int rc = run ? run() : int{exit_usage};
   std::cout.flush();

@@ -31,7 +31,8 @@ inline void write_resources(JsonWriter& w, std::string_view key, const Resources
   for (const auto& r : all) {
     if (!r) continue;
     if (r->scalar) scalars[r->name] += *r->scalar;
-    for (const auto& range : r->ranges) lists[r->name].push_back(std::to_string(range.begin()) + "-" + std::to_string(range.end()));
+    for (const auto& range : r->ranges)
+      lists[r->name].push_back(std::to_string(range.begin()) + "-" + std::to_string(range.end()));
     for (const auto& item : r->set) lists[r->name].push_back(item);
   }
   w.key(key).open('{');

@@ -22,7 +22,8 @@ std::size_t on_data(char* data, std::size_t size, std::size_t count, void* user)
 
 Result<HttpAnswer> http(const Context& c, const std::string& method, const std::string& path, const std::string& body) {
   static const bool ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(ready ? curl_easy_init() : nullptr, &curl_easy_cleanup);
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(ready ? curl_easy_init() : nullptr,
+                                                                 &curl_easy_cleanup);
   if (!curl) return fail(Code::internal, "libcurl cannot be started");
   std::string base = c.services.empty() ? "http://127.0.0.1:8080" : c.services;
   while (base.ends_with('/')) base.pop_back();
@@ -52,10 +53,13 @@ Result<HttpAnswer> http(const Context& c, const std::string& method, const std::
     curl_easy_setopt(h, CURLOPT_PASSWORD, c.secret.c_str());
   }
   const CURLcode rc = curl_easy_perform(h);
-  if (rc == CURLE_URL_MALFORMAT) return fail(Code::invalid_argument, "\"" + base + "\" is not a URL; --services expects one such as http://127.0.0.1:8080");
+  if (rc == CURLE_URL_MALFORMAT)
+    return fail(Code::invalid_argument,
+                "\"" + base + "\" is not a URL; --services expects one such as http://127.0.0.1:8080");
   if (rc != CURLE_OK)
-    return fail(Code::unavailable, "cannot reach the services API at " + base + ": " + curl_easy_strerror(rc) +
-                                       "; is [framework.services] configured? Name its URL with --services or GANTRY_SERVICES");
+    return fail(Code::unavailable,
+                "cannot reach the services API at " + base + ": " + curl_easy_strerror(rc) +
+                    "; is [framework.services] configured? Name its URL with --services or GANTRY_SERVICES");
   curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &answer.status);
   return answer;
 }
@@ -67,7 +71,9 @@ Error http_error(const HttpAnswer& answer, const std::string& doing) {
   if (answer.status == 409) code = Code::failed_precondition;
   if (answer.status == 400 || answer.status == 422) code = Code::unknown;
   std::string message = error_message(answer.body);
-  if (answer.status == 409) message += (message.empty() ? "another deployment changes it" : "") + std::string("; wait for it, or use --force to replace it");
+  if (answer.status == 409)
+    message += (message.empty() ? "another deployment changes it" : "") +
+               std::string("; wait for it, or use --force to replace it");
   if (answer.status == 401) message = "credentials are needed; give --principal and --secret-file";
   if (message.empty()) message = "the services API answered with status " + std::to_string(answer.status);
   return fail(code, doing + ": " + message);
@@ -83,7 +89,8 @@ std::string app_path(const std::string& id) {
       out += '/';
       for (const char c : id.substr(at, end - at)) {
         const auto u = static_cast<unsigned char>(c);
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                           c == '.' || c == '_' || c == '~';
         if (plain) {
           out += c;
         } else {

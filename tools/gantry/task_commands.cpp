@@ -27,8 +27,10 @@ bool terminal_state(fb::TaskState s) {
     case fb::TaskState::TASK_ERROR:
     case fb::TaskState::TASK_DROPPED:
     case fb::TaskState::TASK_GONE:
-    case fb::TaskState::TASK_GONE_BY_OPERATOR: return true;
-    default: return false;
+    case fb::TaskState::TASK_GONE_BY_OPERATOR:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -65,10 +67,13 @@ Result<control::TaskT> find_task(Daemon& d, const std::string& wanted, bool comp
     if (!near.empty()) break;
   }
   if (near.size() == 1) return std::move(near[0]);
-  if (near.empty()) return fail(Code::not_found, "there is no task \"" + wanted + "\"; `gantry task list --all` shows those that are known");
+  if (near.empty())
+    return fail(Code::not_found,
+                "there is no task \"" + wanted + "\"; `gantry task list --all` shows those that are known");
   std::string ids;
   for (std::size_t i = 0; i < std::min<std::size_t>(near.size(), 5); ++i) ids += (i ? ", " : "") + id_of(near[i]);
-  return fail(Code::invalid_argument, plural(near.size(), "task") + " begin with \"" + wanted + "\": " + ids + (near.size() > 5 ? ", ..." : "") + "; name one of them");
+  return fail(Code::invalid_argument, plural(near.size(), "task") + " begin with \"" + wanted + "\": " + ids +
+                                          (near.size() > 5 ? ", ..." : "") + "; name one of them");
 }
 
 Result<std::string> agent_address(Daemon& master, const std::string& agent_id, const std::string& hostname) {
@@ -78,8 +83,12 @@ Result<std::string> agent_address(Daemon& master, const std::string& agent_id, c
       if (a->info && a->info->id == agent_id) address = a->info->address;
     }
   }));
-  if (!address) return fail(Code::not_found, "the agent of this task (" + agent_id + " on " + hostname + ") is no longer known; its sandbox cannot be read");
-  if (address->empty()) return fail(Code::unavailable, "the agent on " + hostname + " has no listener; set kernel.agent_listen in its configuration");
+  if (!address)
+    return fail(Code::not_found, "the agent of this task (" + agent_id + " on " + hostname +
+                                     ") is no longer known; its sandbox cannot be read");
+  if (address->empty())
+    return fail(Code::unavailable,
+                "the agent on " + hostname + " has no listener; set kernel.agent_listen in its configuration");
   return *address;
 }
 
@@ -161,7 +170,8 @@ Status copy_log(Context& c, const LogOptions& o) {
     if (std::chrono::steady_clock::now() - looked > std::chrono::seconds(2)) {
       looked = std::chrono::steady_clock::now();
       GANTRY_TRY(const auto now, ask_tasks(master, false, id_of(task)));
-      over = std::none_of(now.begin(), now.end(), [&](const auto& t) { return id_of(t) == id_of(task) && !terminal_state(t.state); });
+      over = std::none_of(now.begin(), now.end(),
+                          [&](const auto& t) { return id_of(t) == id_of(task) && !terminal_state(t.state); });
     }
   }
 }
@@ -183,15 +193,27 @@ int task_list(Context& c, bool all) {
     const auto started = static_cast<std::int64_t>(task.launched_wall_ns);
     const bool known = task.status && task.status->healthy;
     const std::string health = known ? (*task.status->healthy ? "healthy" : "unhealthy") : "";
-    t.add({id_of(task), state, health, task.hostname, task.framework_name.empty() ? task.framework_id : task.framework_name, amount(scalar(resources, "cpus")),
-           mebibytes(scalar(resources, "mem")), started ? age(wall_now() - started) : "", terminal_state(task.state) && task.status ? task.status->message : ""});
-    w.open('{').field("id", id_of(task)).field("name", task.info ? task.info->name : "").field("framework_id", task.framework_id);
-    w.field("framework_name", task.framework_name).field("state", state).field("completed", task.completed).field("agent_id", task.agent_id);
-    w.field("hostname", task.hostname).field("container_id", task.container_id).field("sandbox", task.sandbox).field("launched_ns", task.launched_wall_ns);
+    t.add({id_of(task), state, health, task.hostname,
+           task.framework_name.empty() ? task.framework_id : task.framework_name, amount(scalar(resources, "cpus")),
+           mebibytes(scalar(resources, "mem")), started ? age(wall_now() - started) : "",
+           terminal_state(task.state) && task.status ? task.status->message : ""});
+    w.open('{')
+        .field("id", id_of(task))
+        .field("name", task.info ? task.info->name : "")
+        .field("framework_id", task.framework_id);
+    w.field("framework_name", task.framework_name)
+        .field("state", state)
+        .field("completed", task.completed)
+        .field("agent_id", task.agent_id);
+    w.field("hostname", task.hostname)
+        .field("container_id", task.container_id)
+        .field("sandbox", task.sandbox)
+        .field("launched_ns", task.launched_wall_ns);
     if (known) w.field("healthy", *task.status->healthy);
     w.field("message", task.status ? task.status->message : "");
     if (task.status && task.status->reason) w.field("reason", fb::EnumNameReason(*task.status->reason));
-    if (task.status && task.status->container_status && task.status->container_status->executor_pid) w.field("pid", *task.status->container_status->executor_pid);
+    if (task.status && task.status->container_status && task.status->container_status->executor_pid)
+      w.field("pid", *task.status->container_status->executor_pid);
     write_resources(w, "resources", resources);
     w.close();
   }
@@ -220,14 +242,16 @@ int task_kill(Context& c, const std::string& wanted) {
   ask.framework_id = task->framework_id;
   ask.task_id = id_of(*task);
   std::string message;
-  const Status s = daemon->ask_for<control::DoneT>(std::move(ask), [&](const control::DoneT& d) { message = d.message; });
+  const Status s =
+      daemon->ask_for<control::DoneT>(std::move(ask), [&](const control::DoneT& d) { message = d.message; });
   if (!s) return report(c, s.error());
   if (c.json) {
     JsonWriter w;
     w.open('{').field("id", id_of(*task)).field("framework_id", task->framework_id).field("message", message).close();
     *c.out << w.text();
   } else {
-    *c.out << "Killing " << printable(id_of(*task)) << " of " << printable(task->framework_name.empty() ? task->framework_id : task->framework_name)
+    *c.out << "Killing " << printable(id_of(*task)) << " of "
+           << printable(task->framework_name.empty() ? task->framework_id : task->framework_name)
            << (message.empty() ? "" : ": " + printable(message)) << "\n";
   }
   return exit_ok;

@@ -22,15 +22,21 @@ std::string manifest(const std::string& kind, const std::string& name, const std
 class Load : public ::testing::Test {
  protected:
   Load() {
-    module("allocator", "drf", "[config.interval]\ntype = \"duration\"\ndefault = \"1s\"\nreloadable = true\nmin = \"1ms\"\n");
+    module("allocator", "drf",
+           "[config.interval]\ntype = \"duration\"\ndefault = \"1s\"\nreloadable = true\nmin = \"1ms\"\n");
     module("allocator", "other");
-    module("store", "lmdb", "[config.map_size]\ntype = \"size\"\ndefault = \"1GiB\"\n[config.path]\ntype = \"string\"\ndefault = \"db\"\n");
+    module(
+        "store", "lmdb",
+        "[config.map_size]\ntype = \"size\"\ndefault = \"1GiB\"\n[config.path]\ntype = \"string\"\ndefault = \"db\"\n");
     module("election", "standalone");
-    module("isolator", "cgroups",
-           "[config.root]\ntype = \"string\"\ndefault = \"gantry\"\n[config.mode]\ntype = \"string\"\ndefault = \"auto\"\nchoices = [\"auto\", "
-           "\"v1\", \"v2\"]\n[config.limits.memory]\ntype = \"bool\"\ndefault = true\n[config.extra]\ntype = \"map\"\n");
+    module(
+        "isolator", "cgroups",
+        "[config.root]\ntype = \"string\"\ndefault = \"gantry\"\n[config.mode]\ntype = \"string\"\ndefault = "
+        "\"auto\"\nchoices = [\"auto\", "
+        "\"v1\", \"v2\"]\n[config.limits.memory]\ntype = \"bool\"\ndefault = true\n[config.extra]\ntype = \"map\"\n");
     module("framework", "services",
-           "needs = [\"store\"]\n[config.listen]\ntype = \"address\"\ndefault = \"127.0.0.1:8080\"\n[config.insecure]\ntype = \"bool\"\n[config.realm]\ntype = "
+           "needs = [\"store\"]\n[config.listen]\ntype = \"address\"\ndefault = "
+           "\"127.0.0.1:8080\"\n[config.insecure]\ntype = \"bool\"\n[config.realm]\ntype = "
            "\"string\"\n[config.password]\ntype = \"string\"\nsecret = true\n");
   }
   void module(const std::string& kind, const std::string& name, const std::string& more = "") {
@@ -79,8 +85,10 @@ TEST_F(Load, CompletesDefaults) {
 }
 
 TEST_F(Load, SettingsStandInTheTableOrBelowConfig) {
-  const auto l = load_file("[kernel]\nrole = [\"master\"]\n[allocator.drf.config]\ninterval = \"5s\"\n[store.lmdb]\nconfig.path = \"x\"\nmap_size = \"2GiB\"\n"
-                           "[election.standalone]\n[isolator.cgroups]\nlimits = { memory = false }\nextra = { b = 2, a = \"x\" }\n");
+  const auto l = load_file(
+      "[kernel]\nrole = [\"master\"]\n[allocator.drf.config]\ninterval = \"5s\"\n[store.lmdb]\nconfig.path = "
+      "\"x\"\nmap_size = \"2GiB\"\n"
+      "[election.standalone]\n[isolator.cgroups]\nlimits = { memory = false }\nextra = { b = 2, a = \"x\" }\n");
   ASSERT_TRUE(l.config) << ::testing::PrintToString(texts(l));
   EXPECT_EQ(l.config->module("allocator.drf")->settings.duration("interval"), std::chrono::seconds(5));
   EXPECT_EQ(l.config->module("store.lmdb")->settings.text("path"), "x");
@@ -112,54 +120,71 @@ root = true
 host = "process"
 )");
   EXPECT_FALSE(l.config);
-  EXPECT_THAT(
-      texts(l),
-      ElementsAre(
-          "g.toml:2:1: error: there is no setting kernel.wrok_dir; did you mean \"work_dir\"?",
-          "g.toml:3:13: error: kernel.log_level: expected debug, info, warning or error, got \"inof\"; did you mean \"info\"?",
-          "g.toml:4:23: error: kernel.agent_ping_interval: expected a duration such as \"15s\", got the integer 15 without a unit",
-          "g.toml:5:10: error: kernel.listen: 0.0.0.0:5060 is reachable from other machines without authentication; set authenticate = true, or write "
-          "insecure = true if that is meant",
-          "g.toml:6:21: error: kernel.agent_ping_misses: expected an integer, got \"five\"",
-          "g.toml:9:12: error: allocator.drf.interval: expected a duration such as \"250ms\", \"5s\" or \"1h30m\", got \"1sec\"; there is no unit \"sec\"; "
-          "did you mean \"s\"?",
-          "g.toml:11:8: error: there is no module store.lmbd: no gantry-store-lmbd.so in " + dir_.path() + "/modules; did you mean \"lmdb\"?",
-          "g.toml:15:2: error: there is no module kind \"isolatr\"; did you mean \"isolator\"?",
-          "g.toml:18:8: error: isolator.cgroups.root: expected a string, got true",
-          "g.toml:19:8: error: isolator.cgroups.host: hosting in a process of its own is not available in this release; write host = \"kernel\" or leave it "
-          "out"));
+  EXPECT_THAT(texts(l),
+              ElementsAre("g.toml:2:1: error: there is no setting kernel.wrok_dir; did you mean \"work_dir\"?",
+                          "g.toml:3:13: error: kernel.log_level: expected debug, info, warning or error, got \"inof\"; "
+                          "did you mean \"info\"?",
+                          "g.toml:4:23: error: kernel.agent_ping_interval: expected a duration such as \"15s\", got "
+                          "the integer 15 without a unit",
+                          "g.toml:5:10: error: kernel.listen: 0.0.0.0:5060 is reachable from other machines without "
+                          "authentication; set authenticate = true, or write "
+                          "insecure = true if that is meant",
+                          "g.toml:6:21: error: kernel.agent_ping_misses: expected an integer, got \"five\"",
+                          "g.toml:9:12: error: allocator.drf.interval: expected a duration such as \"250ms\", \"5s\" "
+                          "or \"1h30m\", got \"1sec\"; there is no unit \"sec\"; "
+                          "did you mean \"s\"?",
+                          "g.toml:11:8: error: there is no module store.lmbd: no gantry-store-lmbd.so in " +
+                              dir_.path() + "/modules; did you mean \"lmdb\"?",
+                          "g.toml:15:2: error: there is no module kind \"isolatr\"; did you mean \"isolator\"?",
+                          "g.toml:18:8: error: isolator.cgroups.root: expected a string, got true",
+                          "g.toml:19:8: error: isolator.cgroups.host: hosting in a process of its own is not available "
+                          "in this release; write host = \"kernel\" or leave it "
+                          "out"));
 }
 
 TEST_F(Load, RolesNeedTheirModules) {
   EXPECT_THAT(texts(load_file("[kernel]\nrole = [\"master\"]\n")),
-              ElementsAre(HasSubstr("a master needs one allocator module and there is none; add [allocator.drf]"), HasSubstr("add [store.lmdb]"),
-                          HasSubstr("add [election.standalone]")));
+              ElementsAre(HasSubstr("a master needs one allocator module and there is none; add [allocator.drf]"),
+                          HasSubstr("add [store.lmdb]"), HasSubstr("add [election.standalone]")));
   const auto agent = load_file("[kernel]\nrole = [\"agent\"]\n[election.standalone]\n");
   EXPECT_TRUE(agent.config);
   EXPECT_THAT(texts(agent), ElementsAre(HasSubstr("warning: no isolator is configured")));
-  EXPECT_THAT(texts(load_file("[kernel]\nrole = []\n" + base_)), ElementsAre(HasSubstr("g.toml:2:8: error: kernel.role: expected a number of entries")));
-  EXPECT_THAT(texts(load_file("[kernel]\nrole = [\"slave\"]\n" + base_)), ElementsAre(HasSubstr("kernel.role: expected master or agent, got \"slave\"")));
-  EXPECT_THAT(texts(load_file(base_ + "[allocator.other]\n")), ElementsAre(HasSubstr("g.toml:5:12: error: there can be only one allocator, and allocator.other")));
+  EXPECT_THAT(texts(load_file("[kernel]\nrole = []\n" + base_)),
+              ElementsAre(HasSubstr("g.toml:2:8: error: kernel.role: expected a number of entries")));
+  EXPECT_THAT(texts(load_file("[kernel]\nrole = [\"slave\"]\n" + base_)),
+              ElementsAre(HasSubstr("kernel.role: expected master or agent, got \"slave\"")));
+  EXPECT_THAT(texts(load_file(base_ + "[allocator.other]\n")),
+              ElementsAre(HasSubstr("g.toml:5:12: error: there can be only one allocator, and allocator.other")));
   EXPECT_TRUE(load_file(base_ + "[allocator.other]\ndisabled = true\n").config);
 }
 
 TEST_F(Load, NeedsOfModules) {
-  const auto l = load_file("[kernel]\nrole = [\"agent\"]\n[election.standalone]\n[isolator.cgroups]\n[framework.services]\n");
-  EXPECT_THAT(texts(l), ElementsAre(HasSubstr("framework.services needs a module of kind store and there is none; add [store.NAME]")));
+  const auto l =
+      load_file("[kernel]\nrole = [\"agent\"]\n[election.standalone]\n[isolator.cgroups]\n[framework.services]\n");
+  EXPECT_THAT(
+      texts(l),
+      ElementsAre(HasSubstr("framework.services needs a module of kind store and there is none; add [store.NAME]")));
 }
 
 TEST_F(Load, ListenersBeyondLoopback) {
   const auto with = [&](const std::string& s) { return texts(load_file(base_ + "[framework.services]\n" + s)); };
-  EXPECT_THAT(with("listen = \"0.0.0.0:8080\"\n"), ElementsAre(HasSubstr("g.toml:6:10: error: framework.services.listen: 0.0.0.0:8080 is reachable from other "
-                                                                         "machines without authentication; set realm, or write insecure = true")));
+  EXPECT_THAT(
+      with("listen = \"0.0.0.0:8080\"\n"),
+      ElementsAre(HasSubstr("g.toml:6:10: error: framework.services.listen: 0.0.0.0:8080 is reachable from other "
+                            "machines without authentication; set realm, or write insecure = true")));
   EXPECT_THAT(with("listen = \"0.0.0.0:8080\"\ninsecure = true\n"), IsEmpty());
   EXPECT_THAT(with("listen = \"10.0.0.1:8080\"\nrealm = \"x\"\n"), IsEmpty());
-  for (const char* local : {"127.9.8.7:1", "[::1]:80", "localhost:80", "unix:/run/x.sock"}) EXPECT_THAT(with("listen = \"" + std::string(local) + "\"\n"), IsEmpty());
-  for (const char* far : {"127.0.0.1.evil.org:80", "[::]:80", "1270.0.0.1:8", "host:1"}) EXPECT_THAT(with("listen = \"" + std::string(far) + "\"\n").size(), 1u) << far;
+  for (const char* local : {"127.9.8.7:1", "[::1]:80", "localhost:80", "unix:/run/x.sock"})
+    EXPECT_THAT(with("listen = \"" + std::string(local) + "\"\n"), IsEmpty());
+  for (const char* far : {"127.0.0.1.evil.org:80", "[::]:80", "1270.0.0.1:8", "host:1"})
+    EXPECT_THAT(with("listen = \"" + std::string(far) + "\"\n").size(), 1u) << far;
   for (const char* bad : {"8080", ":80", "h:70000", "::1:80", "unix:x", "h:", "a b:1"})
-    EXPECT_THAT(with("listen = \"" + std::string(bad) + "\"\n"), ElementsAre(HasSubstr("g.toml:6:10: error: framework.services.listen: expected"))) << bad;
+    EXPECT_THAT(with("listen = \"" + std::string(bad) + "\"\n"),
+                ElementsAre(HasSubstr("g.toml:6:10: error: framework.services.listen: expected")))
+        << bad;
   EXPECT_TRUE(load_file("[kernel]\nlisten = \"0.0.0.0:5060\"\ninsecure = true\n" + base_).config);
-  EXPECT_THAT(texts(load_file("[kernel]\nlisten = \"0.0.0.0:5060\"\nauthenticate = true\n" + base_)), ElementsAre(HasSubstr("needs an authenticator module")));
+  EXPECT_THAT(texts(load_file("[kernel]\nlisten = \"0.0.0.0:5060\"\nauthenticate = true\n" + base_)),
+              ElementsAre(HasSubstr("needs an authenticator module")));
 }
 
 TEST_F(Load, ConfDirOverridesInOrderOfName) {
@@ -181,14 +206,16 @@ TEST_F(Load, ConfDirOverridesInOrderOfName) {
 }
 
 TEST_F(Load, SetOverrides) {
-  const auto l = load_file(base_, {"kernel.log_level=debug", "allocator.drf.interval=9s", "kernel.completed_tasks=7", "isolator.cgroups.limits.memory=false"});
+  const auto l = load_file(base_, {"kernel.log_level=debug", "allocator.drf.interval=9s", "kernel.completed_tasks=7",
+                                   "isolator.cgroups.limits.memory=false"});
   ASSERT_TRUE(l.config) << ::testing::PrintToString(texts(l));
   EXPECT_EQ(l.config->kernel().text("log_level"), "debug");
   EXPECT_EQ(l.config->kernel().number("completed_tasks"), 7);
   EXPECT_FALSE(l.config->module("isolator.cgroups")->settings.flag("limits.memory"));
   EXPECT_THAT(texts(load_file(base_, {"kernel.completed_tasks=many", "nonsense", "a b=c"})),
-              UnorderedElementsAre("--set kernel.completed_tasks: error: kernel.completed_tasks: expected an integer, got \"many\"",
-                                   HasSubstr("--set nonsense: error: expected KEY=VALUE"), HasSubstr("--set a b: error: is not a key")));
+              UnorderedElementsAre(
+                  "--set kernel.completed_tasks: error: kernel.completed_tasks: expected an integer, got \"many\"",
+                  HasSubstr("--set nonsense: error: expected KEY=VALUE"), HasSubstr("--set a b: error: is not a key")));
 }
 
 TEST_F(Load, FilesMustExist) {
@@ -197,14 +224,18 @@ TEST_F(Load, FilesMustExist) {
   EXPECT_THAT(texts(load(o)), ElementsAre("missing.toml: error: cannot read the configuration: there is no such file"));
   EXPECT_THAT(texts(load_file("[kernel]\nprincipal = \"a\"\nsecret_file = \"/nonexistent/secret\"\n" + base_)),
               ElementsAre(HasSubstr("g.toml:3:15: error: kernel.secret_file: cannot read /nonexistent/secret")));
-  EXPECT_THAT(texts(load_file("[kernel]\nwork_dir = \"here\"\n" + base_)), ElementsAre(HasSubstr("kernel.work_dir: expected an absolute path, got \"here\"")));
-  EXPECT_THAT(texts(load_file(base_ + "path = \"/none.so\"\n")), ElementsAre(HasSubstr("isolator.cgroups.path: there is no file /none.so")));
+  EXPECT_THAT(texts(load_file("[kernel]\nwork_dir = \"here\"\n" + base_)),
+              ElementsAre(HasSubstr("kernel.work_dir: expected an absolute path, got \"here\"")));
+  EXPECT_THAT(texts(load_file(base_ + "path = \"/none.so\"\n")),
+              ElementsAre(HasSubstr("isolator.cgroups.path: there is no file /none.so")));
 }
 
 TEST_F(Load, ResourcesAndAttributes) {
-  EXPECT_TRUE(load_file("[kernel]\nresources = \"cpus:4;mem:100;ports:[1-2]\"\nattributes = \"rack:r1\"\n" + base_).config);
+  EXPECT_TRUE(
+      load_file("[kernel]\nresources = \"cpus:4;mem:100;ports:[1-2]\"\nattributes = \"rack:r1\"\n" + base_).config);
   EXPECT_THAT(texts(load_file("[kernel]\nresources = \"cpus=4\"\nattributes = \"rack\"\n" + base_)),
-              ElementsAre(HasSubstr("g.toml:2:13: error: kernel.resources: "), HasSubstr("g.toml:3:14: error: kernel.attributes: ")));
+              ElementsAre(HasSubstr("g.toml:2:13: error: kernel.resources: "),
+                          HasSubstr("g.toml:3:14: error: kernel.attributes: ")));
 }
 
 TEST_F(Load, ModuleFilesThatAreNone) {
@@ -212,15 +243,20 @@ TEST_F(Load, ModuleFilesThatAreNone) {
   dir_.write("modules/gantry-isolator-alias.so", testing::library(manifest("isolator", "cgroups")));
   module("isolator", "draft", "unstable = true\n");
   EXPECT_THAT(texts(load_file(base_ + "[isolator.text]\n[isolator.alias]\n[isolator.draft]\n")),
-              ElementsAre(HasSubstr("g.toml:5:11: error: isolator.text: " + dir_.path() + "/modules/gantry-isolator-text.so is not a Gantry module"),
-                          HasSubstr("says it is isolator.cgroups; name the table [isolator.cgroups]"), HasSubstr("write allow_unstable = true")));
+              ElementsAre(HasSubstr("g.toml:5:11: error: isolator.text: " + dir_.path() +
+                                    "/modules/gantry-isolator-text.so is not a Gantry module"),
+                          HasSubstr("says it is isolator.cgroups; name the table [isolator.cgroups]"),
+                          HasSubstr("write allow_unstable = true")));
   EXPECT_TRUE(load_file(base_ + "[isolator.draft]\nallow_unstable = true\n").config);
 }
 
 TEST_F(Load, GivenTwiceAndOutsideOfTables) {
-  EXPECT_THAT(texts(load_file("rolle = 1\n[allocator]\nfoo = 1\n" + base_ + "root = \"a\"\n[isolator.cgroups.config]\nroot = \"b\"\nzzzz = 1\n")),
-              ElementsAre(HasSubstr("g.toml:1:1: error: the key \"rolle\" stands outside of a table"), HasSubstr("g.toml:3:1: error: allocator.foo: expected a table"),
-                          HasSubstr("isolator.cgroups.root is given twice"), HasSubstr("there is no setting isolator.cgroups.zzzz; `gantry config fields")));
+  EXPECT_THAT(texts(load_file("rolle = 1\n[allocator]\nfoo = 1\n" + base_ +
+                              "root = \"a\"\n[isolator.cgroups.config]\nroot = \"b\"\nzzzz = 1\n")),
+              ElementsAre(HasSubstr("g.toml:1:1: error: the key \"rolle\" stands outside of a table"),
+                          HasSubstr("g.toml:3:1: error: allocator.foo: expected a table"),
+                          HasSubstr("isolator.cgroups.root is given twice"),
+                          HasSubstr("there is no setting isolator.cgroups.zzzz; `gantry config fields")));
 }
 
 TEST_F(Load, EffectiveIsAFileOfTheSameMeaningAndHidesSecrets) {
@@ -236,13 +272,16 @@ TEST_F(Load, EffectiveIsAFileOfTheSameMeaningAndHidesSecrets) {
 
 TEST_F(Load, ReloadAppliesWhatIsReloadableAndNamesTheRest) {
   const auto a = load_file("[kernel]\nlog_level = \"info\"\nmodule_threads = 2\n" + base_ + "root = \"a\"\n");
-  const auto b = load_file("[kernel]\nlog_level = \"debug\"\nmodule_threads = 3\n[allocator.drf]\ninterval = \"5s\"\n[store.lmdb]\n[election.standalone]\n"
-                           "[isolator.cgroups]\nroot = \"b\"\n[framework.services]\n");
+  const auto b = load_file(
+      "[kernel]\nlog_level = \"debug\"\nmodule_threads = 3\n[allocator.drf]\ninterval = "
+      "\"5s\"\n[store.lmdb]\n[election.standalone]\n"
+      "[isolator.cgroups]\nroot = \"b\"\n[framework.services]\n");
   ASSERT_TRUE(a.config && b.config);
   const Change c = diff(*a.config, *b.config);
   EXPECT_TRUE(c.kernel);
   EXPECT_THAT(c.modules, ElementsAre("allocator.drf"));
-  EXPECT_THAT(c.changed, ElementsAre(HasSubstr("kernel.log_level: \"info\" -> \"debug\" ("), HasSubstr("allocator.drf.interval: \"1s\" -> \"5s\"")));
+  EXPECT_THAT(c.changed, ElementsAre(HasSubstr("kernel.log_level: \"info\" -> \"debug\" ("),
+                                     HasSubstr("allocator.drf.interval: \"1s\" -> \"5s\"")));
   ASSERT_EQ(c.restart.size(), 3u);
   EXPECT_THAT(c.restart[0].text(), HasSubstr("g.toml:3:18: warning: restart needed: kernel.module_threads: 2 -> 3"));
   EXPECT_THAT(c.restart[1].text(), HasSubstr("isolator.cgroups.root: \"a\" -> \"b\""));

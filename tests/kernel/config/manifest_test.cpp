@@ -124,11 +124,16 @@ TEST(Elf, SurvivesEveryTruncationAndFlippedByte) {
 
 TEST(ReadManifest, RefusesInOneSentence) {
   testing::TempDir dir;
-  EXPECT_THAT(read_manifest(dir.path() + "/no.so").error().message, HasSubstr("no.so is not a Gantry module: cannot read it: No such file"));
-  EXPECT_THAT(read_manifest(dir.write("text.so", "hello")).error().message, HasSubstr("text.so is not a Gantry module: it is not an ELF file"));
-  EXPECT_THAT(read_manifest(dir.write("bare.so", testing::library(""))).error().message, HasSubstr("it has no manifest"));
-  EXPECT_THAT(read_manifest(dir.write("mute.so", testing::library(good, ""))).error().message, HasSubstr("does not export gantry_module_v1"));
-  EXPECT_THAT(read_manifest(dir.write("broken.so", testing::library("kind = "))).error().message, HasSubstr("not valid TOML"));
+  EXPECT_THAT(read_manifest(dir.path() + "/no.so").error().message,
+              HasSubstr("no.so is not a Gantry module: cannot read it: No such file"));
+  EXPECT_THAT(read_manifest(dir.write("text.so", "hello")).error().message,
+              HasSubstr("text.so is not a Gantry module: it is not an ELF file"));
+  EXPECT_THAT(read_manifest(dir.write("bare.so", testing::library(""))).error().message,
+              HasSubstr("it has no manifest"));
+  EXPECT_THAT(read_manifest(dir.write("mute.so", testing::library(good, ""))).error().message,
+              HasSubstr("does not export gantry_module_v1"));
+  EXPECT_THAT(read_manifest(dir.write("broken.so", testing::library("kind = "))).error().message,
+              HasSubstr("not valid TOML"));
   EXPECT_THAT(read_manifest(dir.path()).error().message, HasSubstr("not a regular file"));
   EXPECT_TRUE(read_manifest(dir.write("good.so", testing::library(good))));
 }

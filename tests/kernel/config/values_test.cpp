@@ -1,5 +1,5 @@
-#include "kernel/config/suggest.hpp"
 #include "kernel/config/values.hpp"
+#include "kernel/config/suggest.hpp"
 
 #include <gtest/gtest.h>
 
@@ -18,11 +18,14 @@ TEST(Duration, ReadsUnitsAndCompounds) {
 }
 
 TEST(Duration, RefusesWithARemedy) {
-  EXPECT_EQ(parse_duration("5").error().message, "expected a duration such as \"250ms\", \"5s\" or \"1h30m\", got \"5\" without a unit");
-  EXPECT_NE(parse_duration("5sec").error().message.find("there is no unit \"sec\"; did you mean \"s\"?"), std::string::npos);
+  EXPECT_EQ(parse_duration("5").error().message,
+            "expected a duration such as \"250ms\", \"5s\" or \"1h30m\", got \"5\" without a unit");
+  EXPECT_NE(parse_duration("5sec").error().message.find("there is no unit \"sec\"; did you mean \"s\"?"),
+            std::string::npos);
   EXPECT_NE(parse_duration("5minutes").error().message.find("did you mean \"m\"?"), std::string::npos);
   EXPECT_NE(parse_duration("5millis").error().message.find("did you mean \"ms\"?"), std::string::npos);
-  for (const char* bad : {"", "-5s", "s", "5s x", "5 s", "1.s", "99999999999999999999s", "300000000000h", "5ss"}) EXPECT_FALSE(parse_duration(bad)) << bad;
+  for (const char* bad : {"", "-5s", "s", "5s x", "5 s", "1.s", "99999999999999999999s", "300000000000h", "5ss"})
+    EXPECT_FALSE(parse_duration(bad)) << bad;
 }
 
 TEST(Size, BinaryAndDecimal) {
@@ -36,8 +39,10 @@ TEST(Size, BinaryAndDecimal) {
 }
 
 TEST(Format, IsReadBackUnchanged) {
-  for (const std::int64_t v : {0LL, 1LL, 999LL, 1'500'000'000LL, 5'400'000'000'000LL, 604'800'000'000'000LL}) EXPECT_EQ(*parse_duration(format_duration(v)), v);
-  for (const std::int64_t v : {0LL, 1LL, 1023LL, 1024LL, 1536LL, 20LL << 30, 512'000'000LL}) EXPECT_EQ(*parse_size(format_size(v)), v);
+  for (const std::int64_t v : {0LL, 1LL, 999LL, 1'500'000'000LL, 5'400'000'000'000LL, 604'800'000'000'000LL})
+    EXPECT_EQ(*parse_duration(format_duration(v)), v);
+  for (const std::int64_t v : {0LL, 1LL, 1023LL, 1024LL, 1536LL, 20LL << 30, 512'000'000LL})
+    EXPECT_EQ(*parse_size(format_size(v)), v);
   EXPECT_EQ(format_duration(5'400'000'000'000), "1h30m");
   EXPECT_EQ(format_size(1LL << 30), "1GiB");
 }
