@@ -177,8 +177,9 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   if (a.link) to_agent(a.link, fb_registered(a.id(), options_.run_id));
   Resources used;
   adopt_tasks(h, frame, reg, was_away && !is_new, used);
-  if (!total.contains(used)) {
-    log(Level::warning, "agent has less than its tasks use; nothing of it is offered until they end",
+  a.overdrawn = !total.contains(used);
+  if (a.overdrawn) {
+    log(Level::warning, "agent has less than its tasks use; what is missing is not offered until they end",
         {{"agent", std::string(a.id())}, {"total", total.text()}, {"used", used.text()}});
   }
   replace_available(h, total.without(used));

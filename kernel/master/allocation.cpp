@@ -55,6 +55,7 @@ void Core::give_back(Handle agent, Handle framework, RoleId role, const Resource
   note_held(framework, role, r, -1);
   Agent& a = agents_[agent];
   if (a.state != AgentState::registered && a.state != AgentState::marking) return;
+  if (a.overdrawn) return recount(agent);
   if (in_flight_) {
     returns_[agent] += r;
   } else {
@@ -68,6 +69,20 @@ void Core::replace_available(Handle h, Resources now_available) {
   if (in_flight_ && a.told) stale_.insert(h);
   returns_.erase(h);
   a.available = std::move(now_available);
+}
+
+// What comes back first pays for what the agent no longer has.
+void Core::recount(Handle h) {
+  Agent& a = agents_[h];
+  Resources taken;
+  for (Handle t = a.first_task; t; t = tasks_[t].of_agent.next)
+    if (!tasks_[t].released) taken += tasks_[t].resources;
+  for (Handle o = a.first_offer; o; o = offers_[o].of_agent.next) taken += offers_[o].resources;
+  for (const auto& [cookie, p] : pending_)
+    if (p.kind == Pending::Kind::accept && p.agent == h && p.epoch == a.epoch) taken += p.before;
+  a.overdrawn = !a.total.contains(taken);
+  replace_available(h, a.total.without(taken));
+  touch_agent(h);
 }
 
 void Core::touch_agent(Handle h) {

@@ -194,6 +194,7 @@ class Core {
   void give_back(Handle agent, Handle framework, RoleId role, const Resources& r);  // from an offer or a task
   void note_held(Handle framework, RoleId role, const Resources& r, int sign);
   void replace_available(Handle agent, Resources now_available);
+  void recount(Handle agent);                                      // of an overdrawn agent
   void note_name(resource::NameId name);
   void note_role(RoleId role);
   void touch_agent(Handle agent);

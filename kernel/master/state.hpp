@@ -59,6 +59,7 @@ struct Agent {
   bool send_total = false;
   bool told = false;               // the allocator knows it
   bool tell_gone = false;
+  bool overdrawn = false;          // its tasks use more than it now has
 
   [[nodiscard]] const fb::AgentInfo& about() const { return *info.as<fb::AgentInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().id()); }

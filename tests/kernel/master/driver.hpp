@@ -404,6 +404,7 @@ struct Cluster {
         for (const auto* a : *d->agents()) {
           if (a->gone()) {
             EXPECT_EQ(agents.erase(a->id()), 1u) << "an unknown agent is gone";
+            for (auto& [taker, of] : filters) of.erase(a->id());
             continue;
           }
           EXPECT_TRUE(agents.contains(a->id()) || a->total()) << "a new agent without total";

@@ -284,6 +284,8 @@ TEST(AgentReturns, WithoutATaskWhoseLaunchWasLost) {
 TEST(AgentReturns, WithATaskThatEndedMeanwhile) {
   Cluster c;
   const auto r = c.run_one(Cluster::info("f"));
+  c.advance(6s);  // past the filter of the leftovers
+  c.offers(r.stream);
   c.apply(LinkClosed{1});
   auto k = Cluster::known("f", "t", r.agent, S::TASK_FINISHED);
   k.status_uuid = Cluster::uuid(5);
@@ -298,6 +300,8 @@ TEST(AgentReturns, WithATaskThatEndedMeanwhile) {
 TEST(AgentReturns, WithOtherResourcesWhichAreStoredFirst) {
   Cluster c;
   const auto r = c.run_one(Cluster::info("f"));
+  c.advance(6s);
+  c.offers(r.stream);
   c.hold_store = true;
   c.join(2, c.with_tasks(r.agent, {Cluster::known("f", "t", r.agent, S::TASK_RUNNING)}, "cpus:8;mem:4096"));
   EXPECT_EQ(c.registered_as(2), "");

@@ -1,0 +1,270 @@
+// The shell: terms of leadership over a store, links and their Hello, the service CLUSTER, listings.
+#include "kernel/master/master.hpp"
+
+#include "driver.hpp"
+#include "fake_instance.hpp"
+#include "kernel/base/manual_loop.hpp"
+#include "kernel/store/fake_store.hpp"
+
+#include <gantry/host_generated.h>
+
+namespace gantry::master {
+namespace {
+
+struct FakeLinks final : LinkServer {
+  void send(LinkId link, const Buffer& frame) override {
+    auto f = unpack<fb::link::ToAgent>(frame);
+    ASSERT_TRUE(f);
+    sent[link].push_back(std::move(*f));
+  }
+  void drop(LinkId link, std::string_view why) override { dropped[link] = why; }
+  std::map<LinkId, std::vector<fb::link::ToAgentT>> sent;
+  std::map<LinkId, std::string> dropped;
+};
+
+struct World {
+  base::ManualLoop loop;
+  FakeLinks links;
+  Cluster::Mirror mirror;
+  module::FakeInstance allocator{loop, "allocator", "fake", [this](std::uint32_t, Bytes body, const auto& reply) {
+                                   if (allocator_down) return reply(GANTRY_UNAVAILABLE, {});
+                                   mirror.apply(body);
+                                   reply(GANTRY_OK, mirror.round(loop.now()));
+                                 }};
+  std::shared_ptr<store::FakeStore::Records> records = std::make_shared<store::FakeStore::Records>();
+  std::unique_ptr<store::FakeStore> store;
+  std::unique_ptr<Master> master;
+  MasterOptions options;
+  Status led = fail(Code::unknown, "not asked");
+  bool allocator_down = false;
+
+  World() { options.id_seed = "seed"; }
+  void lead() {
+    master.reset();
+    store = std::make_unique<store::FakeStore>(loop, records);
+    mirror = {};
+    master = std::make_unique<Master>(loop, options, allocator, *store, links);
+    master->lead([this](Status s) { led = std::move(s); });
+    loop.run();
+  }
+  template <class T>
+  void agent(LinkId l, T body) {
+    fb::link::ToMasterT m;
+    m.body.Set(std::move(body));
+    const Buffer b = pack(m);
+    master->on_agent_frame(l, b);
+    loop.run();
+  }
+  std::string join(LinkId l, std::string id = {}) {
+    agent(l, fb::link::HelloT{});
+    agent(l, Cluster::registration("cpus:4;mem:4096", std::move(id)));
+    for (auto& f : links.sent[l])
+      if (auto* r = f.body.AsRegistered()) return r->agent_id;
+    return {};
+  }
+  static Buffer subscription(fb::FrameworkInfoT info) {
+    fb::CallT c;
+    c.type = fb::CallType::SUBSCRIBE;
+    c.subscribe = std::make_unique<fb::SubscribeT>();
+    c.framework_id = info.id;
+    c.subscribe->framework_info = std::make_unique<fb::FrameworkInfoT>(std::move(info));
+    return pack(c);
+  }
+};
+
+TEST(Master, LeadsServesAndRemembersAcrossTerms) {
+  World w;
+  w.lead();
+  ASSERT_TRUE(w.led);
+  EXPECT_EQ(w.master->id(), "seed-0000");
+  EXPECT_EQ(w.join(1), "seed-0000-S0");
+  std::vector<fb::EventT> events;
+  std::optional<Error> end;
+  const Buffer call = World::subscription(Cluster::info({}, 1000));
+  const auto stream = w.master->subscribe(call, {[&](const Buffer& e) { events.push_back(unpack<fb::Event>(e).value()); }, [&](const Error& e) { end = e; }});
+  EXPECT_NE(stream, 0u);
+  w.loop.run();
+  ASSERT_GE(events.size(), 2u);
+  EXPECT_EQ(events[0].subscribed->framework_id, "seed-0000-0000");
+  EXPECT_EQ(events[1].offers->offers.size(), 1u);
+
+  w.master->step_down();
+  EXPECT_FALSE(w.master->leading());
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->code, Code::unavailable);
+  EXPECT_TRUE(w.links.dropped.contains(1));
+  w.lead();
+  ASSERT_TRUE(w.led);
+  EXPECT_EQ(w.master->id(), "seed-0001") << "ids of different terms never clash";
+  EXPECT_EQ(w.master->core()->recovering_count(), 1u);
+  EXPECT_EQ(w.join(2, "seed-0000-S0"), "seed-0000-S0");
+  EXPECT_EQ(w.master->core()->framework_count(), 1u);
+}
+
+TEST(Master, RefusesAStoreThatIsDamagedOrAnothers) {
+  World w;
+  w.lead();
+  w.join(1);
+  w.master->step_down();
+  w.options.cluster = "other";
+  w.lead();
+  EXPECT_NE(w.led.error().message.find("belongs to cluster 'gantry'"), std::string::npos) << w.led.error().message;
+  w.options.cluster = "gantry";
+  w.records->insert_or_assign("agent/x", Buffer(Bytes(std::vector<std::uint8_t>{1, 2, 3})));
+  w.lead();
+  EXPECT_EQ(w.led.error().code, Code::data_loss);
+  EXPECT_NE(w.led.error().message.find("agent/x"), std::string::npos);
+  EXPECT_FALSE(w.master->leading());
+  w.records->erase("agent/x");
+  w.lead();
+  EXPECT_TRUE(w.led);
+}
+
+TEST(Master, ReadOnlyStoreMeansItDoesNotLead) {
+  World w;
+  w.store = std::make_unique<store::FakeStore>(w.loop, w.records);
+  w.store->on_commit = [](const auto&) -> Status { return fail(Code::failed_precondition, "read-only"); };
+  w.master = std::make_unique<Master>(w.loop, w.options, w.allocator, *w.store, w.links);
+  w.master->lead([&](Status s) { w.led = std::move(s); });
+  w.loop.run();
+  EXPECT_EQ(w.led.error().code, Code::failed_precondition);
+  EXPECT_FALSE(w.master->leading());
+}
+
+TEST(Master, ChecksTheHello) {
+  World w;
+  std::function<void(Status)> verdict;
+  w.options.authenticate = [&](const fb::link::HelloT&, std::function<void(Status)> answer) { verdict = std::move(answer); };
+  w.lead();
+  w.agent(1, fb::link::HelloT{});
+  w.agent(1, Cluster::registration("cpus:4;mem:4096"));
+  EXPECT_TRUE(w.links.sent[1].empty());
+  verdict(ok);
+  w.loop.run();
+  EXPECT_EQ(w.master->core()->agent_count(), 1u);
+  w.agent(2, fb::link::HelloT{});
+  verdict(fail(Code::unauthenticated, "wrong secret"));
+  w.loop.run();
+  ASSERT_EQ(w.links.sent[2].size(), 1u);
+  EXPECT_EQ(w.links.sent[2][0].body.AsRefused()->message, "wrong secret");
+  EXPECT_TRUE(w.links.dropped.contains(2));
+  w.agent(3, Cluster::registration("cpus:4;mem:4096"));
+  EXPECT_TRUE(w.links.dropped.contains(3)) << "no Hello";
+  EXPECT_EQ(w.master->core()->agent_count(), 1u);
+}
+
+TEST(Master, AllocatorThatFailsIsAskedAgain) {
+  World w;
+  w.allocator_down = true;
+  w.lead();
+  w.join(1);
+  EXPECT_TRUE(w.mirror.agents.empty());
+  w.allocator_down = false;
+  w.loop.advance(2s);
+  EXPECT_EQ(w.mirror.agents.size(), 1u);
+}
+
+TEST(Master, ServiceClusterForModules) {
+  World w;
+  w.lead();
+  module::FakeInstance caller(w.loop, "framework", "test", {});
+  std::vector<fb::EventT> events;
+  std::optional<gantry_code> end;
+  const auto subscribe = [&](std::uint64_t id) {
+    const Buffer body = World::subscription(Cluster::info("f", 100));
+    w.master->cluster_service().request({&caller, 16, body, id}, [&](gantry_code code, Bytes b) {
+      if (code == GANTRY_MORE) events.push_back(unpack<fb::Event>(b).value());
+      else end = code;
+    });
+    w.loop.run();
+  };
+  subscribe(1);
+  ASSERT_EQ(events.size(), 1u);
+  std::optional<gantry_code> answer;
+  const Buffer call = pack(Cluster::make_call("f", fb::CallType::REVIVE));
+  w.master->cluster_service().request({&caller, 17, call, 2}, [&](gantry_code code, Bytes) { answer = code; });
+  EXPECT_EQ(answer, GANTRY_OK);
+  const Buffer wrong = pack(Cluster::make_call("nobody", fb::CallType::REVIVE));
+  w.master->cluster_service().request({&caller, 17, wrong, 3}, [&](gantry_code code, Bytes) { answer = code; });
+  EXPECT_EQ(answer, GANTRY_NOT_FOUND);
+  w.master->cluster_service().cancelled(1);
+  EXPECT_EQ(end, GANTRY_CANCELLED);
+  w.master->cluster_service().request({&caller, 17, call, 4}, [&](gantry_code code, Bytes) { answer = code; });
+  EXPECT_EQ(answer, GANTRY_FAILED_PRECONDITION);
+  end.reset();
+  subscribe(5);
+  w.master->step_down();
+  EXPECT_EQ(end, GANTRY_UNAVAILABLE);
+  end.reset();
+  subscribe(6);
+  EXPECT_EQ(end, GANTRY_UNAVAILABLE);
+}
+
+// A subscriber in the kernel's own process calls back from inside its event.
+TEST(Master, CallsFromInsideAnEventAreTakenAfterIt) {
+  World w;
+  w.lead();
+  std::vector<std::string> seen;
+  Master::Subscriber s;
+  s.on_end = [](const Error&) {};
+  s.on_event = [&](const Buffer& b) {
+    const auto e = unpack<fb::Event>(b).value();
+    seen.push_back(fb::EnumNameEventType(e.type));
+    if (!e.offers) return;
+    const Buffer call = pack(Cluster::accept("f", {e.offers->offers[0]->id}, {Cluster::task("t", e.offers->offers[0]->agent_id)}));
+    w.master->call(call, [&](Status st) { seen.push_back(st ? "ok" : st.error().message); });
+    seen.push_back("called");
+  };
+  const Buffer call = World::subscription(Cluster::info("f"));
+  w.master->subscribe(call, std::move(s));
+  w.join(1);
+  EXPECT_EQ(seen, (std::vector<std::string>{"SUBSCRIBED", "OFFERS", "called", "ok"}));
+  EXPECT_EQ(w.master->core()->task_count(), 1u);
+}
+
+TEST(Master, ListsInPages) {
+  World w;
+  w.options.page = 2;
+  w.lead();
+  for (LinkId l = 1; l <= 5; ++l) w.join(l);
+  fb::control::QuestionT q;
+  q.id = 42;
+  q.ask.Set(fb::control::AskAgentsT{});
+  std::vector<std::size_t> pages;
+  bool more = true;
+  EXPECT_TRUE(w.master->ask(q, [&](fb::control::AnswerT a) {
+    EXPECT_EQ(a.id, 42u);
+    pages.push_back(a.say.AsAgents()->agents.size());
+    more = a.more;
+  }));
+  EXPECT_EQ(pages.size(), 1u) << "one page a turn";
+  w.loop.run();
+  EXPECT_EQ(pages, (std::vector<std::size_t>{2, 2, 1}));
+  EXPECT_FALSE(more);
+  q.ask.Set(fb::control::KillTaskT{});
+  std::string message;
+  EXPECT_TRUE(w.master->ask(q, [&](fb::control::AnswerT a) { message = a.say.AsProblem()->message; }));
+  EXPECT_NE(message.find("not known"), std::string::npos);
+  q.ask.Set(fb::control::AskConfigT{});
+  EXPECT_FALSE(w.master->ask(q, {}));
+  fb::control::StatusT status;
+  w.master->fill(status);
+  EXPECT_EQ(status.agents, 5u);
+  bool active = false;
+  for (const auto& m : w.master->metrics()) active |= m.name == "master/slaves_active" && m.value == 5;
+  EXPECT_TRUE(active);
+}
+
+TEST(Master, PingsOnTheLoopsClock) {
+  World w;
+  w.lead();
+  w.join(1);
+  w.loop.advance(16s);
+  EXPECT_NE(w.links.sent[1].back().body.AsPing(), nullptr);
+  w.loop.advance(80s);
+  EXPECT_EQ(w.master->core()->agent_count(), 0u);
+  EXPECT_TRUE(w.links.dropped.contains(1));
+}
+
+}  // namespace
+}  // namespace gantry::master
