@@ -117,7 +117,7 @@ class ContainerLauncher final : public Launcher {
   base::TimerId gc_timer_ = 0;
 };
 
-// The isolators' answers of one container, merged into the description. Contradictions are errors that name both.
-[[nodiscard]] Status merge_prepared(Spawn& into, const fb::isolator::PreparedT& add, const std::string& isolator);
+// Adds one isolator's answer to the description of the first process.
+void merge_prepared(Spawn& into, const fb::isolator::PreparedT& add);
 
 }  // namespace gantry::agent

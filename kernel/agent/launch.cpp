@@ -171,6 +171,7 @@ Task<Status> ContainerLauncher::fetch(ContainerPtr c) {
 Task<Status> ContainerLauncher::prepare(ContainerPtr c, std::uint32_t& attach_mask) {
   Environment environment;
   for (const auto& e : c->how.environment) environment.set(e.substr(0, e.find('=')), e.substr(e.find('=') + 1));
+  module::Instance* mounter = nullptr;
   for (std::size_t i = 0; i < options_.isolators.size(); ++i) {
     module::Instance* isolator = options_.isolators[i];
     fb::isolator::PrepareT body;
@@ -188,10 +189,13 @@ Task<Status> ContainerLauncher::prepare(ContainerPtr c, std::uint32_t& attach_ma
     if (!reply->empty()) {
       GANTRY_CO_TRY(answer, unpack<fb::isolator::Prepared>(Bytes(*reply)));
     }
-    GANTRY_CO_CHECK(merge_prepared(c->how, answer, isolator->id()));
+    merge_prepared(c->how, answer);
+    if (!answer.mounts.empty()) mounter = isolator;
     for (const auto& v : answer.environment) environment.set(v->name, v->value);
     if (!answer.no_attach) attach_mask |= 1u << i;
   }
+  if (mounter && !(c->how.namespaces & static_cast<std::uint32_t>(fb::isolator::Namespace::MOUNT)))
+    co_return fail(Code::failed_precondition, mounter->id() + " wants mounts, but no isolator makes a mount namespace; configure [isolator.namespaces] with mount = true");
   // The task's own word on its environment is the last one.
   if (const auto& own = c->spec.task->command; own)
     for (const auto& v : own->environment) environment.set(v->name, v->value);
@@ -253,13 +257,10 @@ Result<Spawn> ContainerLauncher::describe(const Container& c, const Account& acc
   return s;
 }
 
-Status merge_prepared(Spawn& into, const fb::isolator::PreparedT& add, const std::string& isolator) {
+void merge_prepared(Spawn& into, const fb::isolator::PreparedT& add) {
   into.namespaces |= add.namespaces;
   into.enter_files.insert(into.enter_files.end(), add.enter_files.begin(), add.enter_files.end());
-  if (!add.mounts.empty() && !(into.namespaces & static_cast<std::uint32_t>(fb::isolator::Namespace::MOUNT)))
-    return fail(Code::failed_precondition, isolator + " wants mounts, but no isolator before it makes a mount namespace; put namespaces first");
   for (const auto& m : add.mounts) into.mounts.push_back({m->source, m->target, m->type, m->data, m->flags});
-  return ok;
 }
 
 }  // namespace gantry::agent
