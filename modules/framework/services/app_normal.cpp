@@ -14,6 +14,7 @@ bool is_archive(std::string_view uri) {
   return false;
 }
 
+// Mind that writing o[key] may move the other members of o, even where the key exists.
 void default_to(Object& o, const char* key, Json value) {
   if (!find(o, key)) o[key] = std::move(value);
 }
@@ -199,10 +200,8 @@ void modernise(Object& app, const std::string& path, Details& errors) {
     }
     app.erase("ipAddress");
   }
-  if (const Array* networks = find_array(app, "networks")) {
-    for (std::size_t i = 0; i < networks->size(); ++i) {
-      if (Object& n = app["networks"].get_array()[i].get_object(); !find(n, "mode")) n["mode"] = "container";
-    }
+  if (Json* networks = app.if_contains("networks"); networks && networks->is_array()) {
+    for (auto& n : networks->get_array()) default_to(n.get_object(), "mode", "container");
   }
   if (Json* constraints = app.if_contains("constraints"); constraints && constraints->is_array()) {
     for (auto& c : constraints->get_array()) {

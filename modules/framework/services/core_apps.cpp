@@ -135,7 +135,6 @@ Outcome<Accepted> Core::update_apps(const Json& raw, bool force, bool partial, b
   if (!raw.is_array()) return invalid_json({{"/", "error.expected.jsarray"}});
   Details errors;
   Changes changes;
-  bool nothing = true;
   std::vector<std::pair<AppPtr, App>> built;  // before, after
   std::size_t index = 0;
   for (const auto& element : raw.get_array()) {
@@ -169,14 +168,12 @@ Outcome<Accepted> Core::update_apps(const Json& raw, bool force, bool partial, b
       changes[app.id] = before;
       continue;
     }
-    nothing = false;
     app.version = version;
     app.last_config = config ? version : before->last_config;
     app.last_scaling = version;
     auto ptr = std::make_shared<const App>(std::move(app));
     changes[ptr->id] = ptr;
   }
-  (void)nothing;
   return deploy(std::move(changes), {}, force, version);
 }
 
@@ -258,7 +255,8 @@ Outcome<Accepted> Core::deploy(Changes changes, const std::set<std::string>& res
       starts.push_back({Action::Kind::start, id});
       work[id] = {Action::Kind::scale, id};
     } else {
-      const bool stale = std::any_of(s.instances.begin(), s.instances.end(), [&](const auto& i) { return i.second.app->last_config != app->last_config; });
+      const bool stale = std::any_of(s.instances.begin(), s.instances.end(),
+                                     [config = app->last_config](const auto& i) { return i.second.app->last_config != config; });
       const bool config = restarts.count(id) || stale || before->last_config != app->last_config;
       if (config && app->instances > 0) work[id] = {Action::Kind::restart, id};
       else if (config || before->instances != app->instances || static_cast<int>(s.instances.size()) != app->instances) work[id] = {Action::Kind::scale, id};
