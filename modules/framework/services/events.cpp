@@ -1,5 +1,7 @@
 #include "events.hpp"
 
+#include "ask.hpp"
+
 namespace gantry::framework_services {
 namespace {
 
@@ -11,8 +13,8 @@ std::string frame(const std::string& type, const Object& body) { return "event: 
 
 void EventHub::attach(std::uint64_t id, std::set<std::string> types, const std::string& peer, std::string timestamp) {
   clients_[id] = {types, peer, 0};
-  spawn(deliver(id, {}, true, true));
-  spawn(watch(id));
+  deliver(id, {}, true, true);
+  watch(id);
   const std::string address = peer.substr(0, peer.rfind(':'));
   Object body{{"remoteAddress", boost::json::string(address)}, {"eventType", "event_stream_attached"}, {"timestamp", boost::json::string(timestamp)}};
   // The newcomer hears of itself first, at once; the others in the order of all events.
@@ -45,19 +47,19 @@ void EventHub::heartbeat() {
   for (const auto id : all) push(id, "\r\n");
 }
 
-void EventHub::push(std::uint64_t id, std::string data) {
+void EventHub::push(std::uint64_t id, const std::string& data) {
   const auto it = clients_.find(id);
   if (it == clients_.end()) return;
   if (it->second.outstanding >= kMostBehind) {
     host_.warning("an event stream was cut off because its client does not read", {{"peer", it->second.peer}});
-    spawn(deliver(id, {}, false, false));
+    deliver(id, {}, false, false);
     drop(id, true);
     return;
   }
-  spawn(deliver(id, std::move(data), false, true));
+  deliver(id, data, false, true);
 }
 
-Task<void> EventHub::deliver(std::uint64_t id, std::string data, bool first, bool more) {
+void EventHub::deliver(std::uint64_t id, const std::string& data, bool first, bool more) {
   fb::host::RespondT r;
   r.id = id;
   r.more = more;
@@ -72,18 +74,18 @@ Task<void> EventHub::deliver(std::uint64_t id, std::string data, bool first, boo
     }
   }
   if (const auto it = clients_.find(id); it != clients_.end()) ++it->second.outstanding;
-  auto reply = co_await host_.request(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::RESPOND), r);
-  const auto it = clients_.find(id);
-  if (it == clients_.end()) co_return;
-  if (it->second.outstanding) --it->second.outstanding;
-  if (!reply) drop(id, true);
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::RESPOND, r, [this, id](Result<Buffer> reply) {
+    const auto it = clients_.find(id);
+    if (it == clients_.end()) return;
+    if (it->second.outstanding) --it->second.outstanding;
+    if (!reply) drop(id, true);
+  });
 }
 
-Task<void> EventHub::watch(std::uint64_t id) {
+void EventHub::watch(std::uint64_t id) {
   fb::host::WatchT w;
   w.id = id;
-  (void)co_await host_.request(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::WATCH), w);
-  drop(id, true);
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::WATCH, w, [this, id](const Result<Buffer>&) { drop(id, true); });
 }
 
 void EventHub::drop(std::uint64_t id, bool announce) {
@@ -98,7 +100,7 @@ void EventHub::stop() {
   std::vector<std::uint64_t> all;
   for (const auto& [id, c] : clients_) all.push_back(id);
   for (const auto id : all) {
-    spawn(deliver(id, {}, false, false));
+    deliver(id, {}, false, false);
     drop(id, false);
   }
 }

@@ -25,9 +25,9 @@ class EventHub {
     std::string peer;
     std::size_t outstanding = 0;  // pieces handed over and not yet taken
   };
-  void push(std::uint64_t id, std::string data);
-  Task<void> deliver(std::uint64_t id, std::string data, bool first, bool more);
-  Task<void> watch(std::uint64_t id);
+  void push(std::uint64_t id, const std::string& data);
+  void deliver(std::uint64_t id, const std::string& data, bool first, bool more);
+  void watch(std::uint64_t id);
   void drop(std::uint64_t id, bool announce);
 
   Host& host_;

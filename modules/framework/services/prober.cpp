@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ask.hpp"
+
 namespace gantry::framework_services {
 namespace {
 
@@ -73,16 +75,16 @@ void Prober::start(const Key& key, Probe& p) {
     for (std::size_t k = 0; k < i->app->ports.size(); ++k) {
       if (i->app->ports[k].name == r.port_name) port = check_port(*i, std::nullopt, static_cast<int>(k));
     }
-    spawn(fetch(key, p.incarnation, (r.https ? "https://" : "http://") + authority(i->host, port) + r.path, r.timeout, false));
+    fetch(key, p.incarnation, (r.https ? "https://" : "http://") + authority(i->host, port) + r.path, r.timeout, false);
     return;
   }
   const HealthCheckSpec& h = i->app->health[static_cast<std::size_t>(key.second)];
   const std::string where = authority(i->host, check_port(*i, h.port, h.port_index));
-  if (h.kind == HealthCheckSpec::Kind::tcp) spawn(connect(key, p.incarnation, where, h.timeout));
-  else spawn(fetch(key, p.incarnation, (h.https ? "https://" : "http://") + where + h.path, h.timeout, h.ignore_1xx));
+  if (h.kind == HealthCheckSpec::Kind::tcp) connect(key, p.incarnation, where, h.timeout);
+  else fetch(key, p.incarnation, (h.https ? "https://" : "http://") + where + h.path, h.timeout, h.ignore_1xx);
 }
 
-Task<void> Prober::fetch(Key key, int incarnation, std::string url, double timeout, bool ignore_1xx) {
+void Prober::fetch(const Key& key, int incarnation, std::string url, double timeout, bool ignore_1xx) {
   const Nanos started = host_.now();
   fb::host::FetchT f;
   f.method = "GET";
@@ -94,31 +96,30 @@ Task<void> Prober::fetch(Key key, int incarnation, std::string url, double timeo
   accept->name = "accept";
   accept->value = "*/*";
   f.headers.push_back(std::move(accept));
-  auto reply = co_await host_.request(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::FETCH), f);
-  if (!reply) {
-    finish(key, incarnation, started, false, 0, reply.error().message);
-    co_return;
-  }
-  const auto* answer = view<fb::host::Fetched>(*reply);
-  const int status = answer ? answer->status() : 0;
-  std::string body;
-  if (answer && answer->body()) body.assign(reinterpret_cast<const char*>(answer->body()->data()), answer->body()->size());
-  if (key.second < 0) {
-    finish(key, incarnation, started, true, status, body);
-  } else if (status < 200 && status >= 100 && ignore_1xx) {
-    finish(key, incarnation, started, std::nullopt, status, {});
-  } else {
-    finish(key, incarnation, started, status >= 200 && status < 400, status, std::to_string(status));
-  }
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::FETCH, f, [this, key, incarnation, started, ignore_1xx](Result<Buffer> reply) {
+    if (!reply) return finish(key, incarnation, started, false, 0, reply.error().message);
+    const auto* answer = view<fb::host::Fetched>(*reply);
+    const int status = answer ? answer->status() : 0;
+    std::string body;
+    if (answer && answer->body()) body.assign(reinterpret_cast<const char*>(answer->body()->data()), answer->body()->size());
+    if (key.second < 0) {
+      finish(key, incarnation, started, true, status, body);
+    } else if (status < 200 && status >= 100 && ignore_1xx) {
+      finish(key, incarnation, started, std::nullopt, status, {});
+    } else {
+      finish(key, incarnation, started, status >= 200 && status < 400, status, std::to_string(status));
+    }
+  });
 }
 
-Task<void> Prober::connect(Key key, int incarnation, std::string address, double timeout) {
+void Prober::connect(const Key& key, int incarnation, std::string address, double timeout) {
   const Nanos started = host_.now();
   fb::host::ProbeT p;
   p.address = std::move(address);
   p.timeout_ns = static_cast<std::uint64_t>(timeout * 1e9);
-  auto reply = co_await host_.request(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::PROBE), p);
-  finish(key, incarnation, started, reply.has_value(), 0, reply ? std::string() : reply.error().message);
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::PROBE, p, [this, key, incarnation, started](Result<Buffer> reply) {
+    finish(key, incarnation, started, reply.has_value(), 0, reply ? std::string() : reply.error().message);
+  });
 }
 
 void Prober::finish(const Key& key, int incarnation, Nanos started, std::optional<bool> passed, int status, const std::string& text) {

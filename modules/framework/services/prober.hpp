@@ -31,8 +31,8 @@ class Prober {
   void arm();
   void start(const Key& key, Probe& p);
   void finish(const Key& key, int incarnation, Nanos started, std::optional<bool> passed, int status, const std::string& text);
-  Task<void> fetch(Key key, int incarnation, std::string url, double timeout, bool ignore_1xx);
-  Task<void> connect(Key key, int incarnation, std::string address, double timeout);
+  void fetch(const Key& key, int incarnation, std::string url, double timeout, bool ignore_1xx);
+  void connect(const Key& key, int incarnation, std::string address, double timeout);
 
   Host& host_;
   const Core& core_;

@@ -2,6 +2,8 @@
 
 #include <random>
 
+#include "ask.hpp"
+
 namespace gantry::framework_services {
 namespace {
 
@@ -156,63 +158,80 @@ void Services::pump() {
       release(std::move(batch));
     } else {
       committing_ = true;
-      spawn(commit(std::move(batch)));
+      commit(std::move(batch));
     }
   }
 }
 
-Task<void> Services::commit(Batch batch) {
+struct Services::Commit {
+  Batch batch;
+  std::vector<std::unique_ptr<fb::store::OpT>> ops;
+  std::size_t from = 0;
+};
+
+void Services::commit(Batch batch) {
+  auto work = std::make_shared<Commit>();
   // The last write of a key is the one that counts.
   std::map<std::string, std::size_t> last;
   auto& writes = batch.out.writes;
   for (std::size_t k = 0; k < writes.size(); ++k) last[writes[k].key] = k;
-  std::vector<std::unique_ptr<fb::store::OpT>> ops;
   for (std::size_t k = 0; k < writes.size(); ++k) {
     if (last[writes[k].key] != k) continue;
     auto op = std::make_unique<fb::store::OpT>();
     op->type = writes[k].value ? fb::store::OpType::PUT : fb::store::OpType::DELETE;
-    op->key = std::move(writes[k].key);
+    op->key = writes[k].key;
     if (writes[k].value) op->value.assign(writes[k].value->begin(), writes[k].value->end());
-    ops.push_back(std::move(op));
+    work->ops.push_back(std::move(op));
   }
-  for (std::size_t from = 0; from < ops.size();) {
-    const std::size_t to = std::min(ops.size(), from + kMostOps);
-    fb::store::CommitT c;
-    for (std::size_t k = from; k < to; ++k) c.ops.push_back(std::make_unique<fb::store::OpT>(*ops[k]));
-    auto reply = co_await host().request(kStore, number(fb::store::Method::COMMIT), c);
+  writes.clear();
+  work->batch = std::move(batch);
+  commit_next(std::move(work));
+}
+
+void Services::commit_next(std::shared_ptr<Commit> work) {
+  if (work->from >= work->ops.size()) {
+    if (!store_trouble_.empty()) {
+      store_trouble_.clear();
+      host().info("the store accepts changes again");
+    }
+    committing_ = false;
+    release(std::move(work->batch));
+    pump();
+    return;
+  }
+  const std::size_t to = std::min(work->ops.size(), work->from + kMostOps);
+  fb::store::CommitT c;
+  for (std::size_t k = work->from; k < to; ++k) c.ops.push_back(std::make_unique<fb::store::OpT>(*work->ops[k]));
+  ask(host(), kStore, fb::store::Method::COMMIT, c, [this, work, to](Result<Buffer> reply) {
     if (reply) {
-      from = to;
-      continue;
+      work->from = to;
+      return commit_next(work);
     }
     if (stopping_) {
       committing_ = false;
-      co_return;
+      return;
     }
-    if (store_trouble_.empty()) host().error("the store refuses changes, retrying; new requests are answered with 503", {{"error", reply.error().message}});
+    if (store_trouble_.empty()) {
+      host().error("the store refuses changes, retrying; new requests are answered with 503", {{"error", reply.error().message}});
+    }
     store_trouble_ = reply.error().message;
-    for (auto& r : batch.replies) {
-      respond(r.request, message_reply(503, "The change is accepted but cannot be stored yet: " + store_trouble_ + ". It takes effect when the store accepts changes again."));
+    for (auto& r : work->batch.replies) {
+      respond(r.request, message_reply(503, "The change is accepted but cannot be stored yet: " + store_trouble_ +
+                                                ". It takes effect when the store accepts changes again."));
     }
-    batch.replies.clear();
-    co_await host().sleep(std::chrono::seconds(1));
-  }
-  if (!store_trouble_.empty()) {
-    store_trouble_.clear();
-    host().info("the store accepts changes again");
-  }
-  committing_ = false;
-  release(std::move(batch));
-  pump();
+    work->batch.replies.clear();
+    host().timer(seconds(1), [this, work] { commit_next(work); });
+  });
 }
 
 void Services::release(Batch batch) {
-  for (auto& c : batch.out.calls) spawn(send(std::move(c)));
+  for (auto& c : batch.out.calls) send(std::move(c));
   for (const auto& e : batch.out.events) hub_->send(e);
   for (const auto& id : batch.out.probe) prober_->sync(id);
   for (auto& r : batch.replies) respond(r.request, std::move(r.reply));
 }
 
-Task<void> Services::send(fb::CallT c) {
+void Services::send(fb::CallT c) {
   std::vector<std::string> launched;
   if (c.accept) {
     for (const auto& op : c.accept->operations) {
@@ -223,10 +242,11 @@ Task<void> Services::send(fb::CallT c) {
   }
   c.framework_id = core_->framework_id();
   const auto type = c.type;
-  auto reply = co_await call(std::move(c));
-  if (reply || stopping_) co_return;
-  host().warning("the master refused a call", {{"call", fb::EnumNameCallType(type)}, {"error", reply.error().message}});
-  if (!launched.empty()) step([&] { core_->launch_failed(launched, reply.error().message); });
+  ask(host(), fb::host::Service::CLUSTER, fb::host::ClusterMethod::CALL, c, [this, type, launched = std::move(launched)](Result<Buffer> reply) {
+    if (reply || stopping_) return;
+    host().warning("the master refused a call", {{"call", fb::EnumNameCallType(type)}, {"error", reply.error().message}});
+    if (!launched.empty()) step([&] { core_->launch_failed(launched, reply.error().message); });
+  });
 }
 
 // ---- recovery

@@ -42,9 +42,11 @@ class Services final : public Framework {
   void after();
   void rearm();
   void pump();
-  Task<void> commit(Batch batch);
+  struct Commit;
+  void commit(Batch batch);
+  void commit_next(std::shared_ptr<Commit> work);
   void release(Batch batch);
-  Task<void> send(fb::CallT c);
+  void send(fb::CallT c);
 
   Task<Status> load();
   void resubscribe(Nanos after);
