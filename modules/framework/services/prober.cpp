@@ -32,9 +32,11 @@ void Prober::sync(const std::string& instance) {
       it = probes_.erase(it);
     }
   }
+  // One reading of the clock for both: run() tells stale entries by the difference.
+  const Nanos now = host_.now();
   for (const int k : wanted) {
-    probes_[{instance, k}] = {i->incarnation, host_.now(), false};
-    due_.emplace(host_.now(), Key{instance, k});
+    probes_[{instance, k}] = {i->incarnation, now, false};
+    due_.emplace(now, Key{instance, k});
   }
   if (!wanted.empty()) arm();
 }
