@@ -217,6 +217,7 @@ void Kernel::accept(net::LinkPtr link) {
       c.speaks = Control::is_preamble(frame) ? Connection::Speaks::control : Connection::Speaks::link;
     if (c.speaks == Connection::Speaks::control) control_.on_frame(net::LinkPtr(c.link), false, frame);
     else if (master_) master_->on_agent_frame(id, frame);
+    else drop(id, "this master does not lead yet");  // silence would keep the agent waiting
   });
   link->on_closed([this, id, alive = alive_](const Error&) {
     if (!*alive) return;
