@@ -114,20 +114,21 @@ class AgentLoss(Case):
 
     def test_sigterm_during_launches_loses_and_doubles_nothing(self):
         c = self.up(agents=1)
-        status, body = c.http("POST", "/v2/apps", self.sleeper(instances=12, cpus=0.05, backoffSeconds=0.1, backoffFactor=1))
-        self.assertEqual(201, status, body)
+        c.deploy(self.sleeper(instances=0, cpus=0.05, backoffFactor=1), n=0)
         agent = c.agents()[0]
-        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
-            seen = len(c.tasks("/sleep"))
-            wait(lambda seen=seen: len(c.tasks("/sleep", None)) > seen or len(c.tasks("/sleep")) == 12, 10, "launches under way")
+        for n, number in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL), 1):
+            seen = len(c.app("/sleep")["tasks"])
+            status, body = c.http("PUT", "/v2/apps/sleep?force=true", {"instances": 6 * n})
+            self.assertEqual(200, status, body)
+            wait(lambda seen=seen: len(c.app("/sleep")["tasks"]) > seen, 10, "launches under way", step=0.001)
             agent.signal(number)
             agent.exit_code()
             agent.start()
-        tasks = wait(lambda: c.settled("/sleep", 12), 60, "twelve instances")
+        tasks = wait(lambda: c.settled("/sleep", 24), 60, "all instances")
         wait(lambda: all(len(cluster.pids_of_task(t["id"])) == 1 for t in tasks), 10, "one process for each")
         running = [p for p in cluster.all_pids() if b"sleep\x00100000" in cluster._read("/proc/%d/cmdline" % p)
                    and c.dir.encode() in cluster._read("/proc/%d/environ" % p)]
-        self.assertEqual(12, len(running), "no process that nobody knows")
+        self.assertEqual(24, len(running), "no process that nobody knows")
 
 
 if __name__ == "__main__":

@@ -437,6 +437,11 @@ master = "127.0.0.1:%d"
             found += [os.path.join(top, d) for d in _list(top) if d.startswith(self.name + "-")]
         return found
 
+    def task_cgroups(self):
+        """Those below <root>/<agent>."""
+        return [os.path.join(folder, d) for root in self.cgroups() for agent in _list(root)
+                for folder, below, _ in os.walk(os.path.join(root, agent)) for d in below]
+
     def mounted(self):
         lines = _read("/proc/self/mounts").decode().splitlines()
         return [line.split()[1] for line in lines if line.split()[1].startswith(self.dir)]

@@ -48,7 +48,7 @@ class Deploy(Case):
         self.assertIsNone(c.app(app_id))
         wait(lambda: not alive(pid), 5, "the last process gone")
         wait(lambda: not c.leftovers(), 5, "no process left")
-        wait(lambda: not any(os.path.isdir(os.path.join(g, d)) for g in c.cgroups() for d in os.listdir(g)), 5, "no cgroup of a task left")
+        wait(lambda: not c.task_cgroups(), 5, "no cgroup of a task left")
         self.assertEqual([], c.ask("task", "list")["tasks"])
 
     def test_rolling_upgrade_keeps_minimum_health_capacity(self):
