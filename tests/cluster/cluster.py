@@ -407,7 +407,9 @@ master = "127.0.0.1:%d"
         if status != 201:
             raise AssertionError("POST /v2/apps: %d %r" % (status, body))
         want = app.get("instances", 1) if n is None else n
-        return wait(lambda: self.settled(app["id"], want), seconds, "%d good instances of %s" % (want, app["id"]))
+        found = wait(lambda: [x for x in [self.settled(app["id"], want)] if x is not None], seconds,
+                     "%d good instances of %s" % (want, app["id"]))
+        return found[0]
 
     def events(self):
         e = Events(self.http_port)
