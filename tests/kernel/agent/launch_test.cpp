@@ -365,7 +365,7 @@ TEST_P(BothWays, ArgumentsWithoutAShell) {
 }
 
 TEST_P(BothWays, TermReachesEveryProcessOfTheContainer) {
-  start("tree", "(trap 'echo child; exit 0' TERM; echo up; while :; do sleep 0.01; done) & trap 'wait; echo parent; exit 3' TERM; while :; do sleep 0.01; done");
+  start("tree", "trap 'wait; echo parent; exit 3' TERM; (trap 'echo child; exit 0' TERM; echo up; while :; do sleep 0.01; done) & while :; do sleep 0.01; done");
   ASSERT_TRUE(prints("tree", "up"));
   kill("tree", 10s);
   EXPECT_EQ(WEXITSTATUS(exit_of("tree")->wait_status.value_or(0)), 3);
