@@ -571,6 +571,12 @@ class _Result(unittest.TestResult):
         print(self._exc_info_to_string(err, test))
         self._end("  FAILED  ", test)
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            print("%s: %s\n%s" % (self.name(test), subtest._subDescription(), self._exc_info_to_string(err, test)))
+            self._end("  FAILED  ", test)
+
     def addError(self, test, err):
         super().addError(test, err)
         print(self._exc_info_to_string(err, test))
