@@ -15,7 +15,9 @@ std::string lower(std::string s) {
   return s;
 }
 
-ApiReply malformed(const Error& e) { return json_reply(400, Object{{"message", "Invalid JSON"}, {"details", text(e.message)}}); }
+ApiReply malformed(const Error& e) {
+  return json_reply(400, Object{{"message", "Invalid JSON"}, {"details", text(e.message)}});
+}
 ApiReply no_app(const std::string& id) { return message_reply(404, "App '" + id + "' does not exist"); }
 
 Embed embed_of(const ApiRequest& r, Embed e) {
@@ -38,7 +40,9 @@ Embed embed_of(const ApiRequest& r, Embed e) {
 }  // namespace
 
 void Api::post_event(const ApiRequest& r, const Json& app) {
-  core_.announce("api_post_event", {{"clientIp", text(r.peer.substr(0, r.peer.rfind(':')))}, {"uri", text(r.path)}, {"appDefinition", app}});
+  core_.announce(
+      "api_post_event",
+      {{"clientIp", text(r.peer.substr(0, r.peer.rfind(':')))}, {"uri", text(r.path)}, {"appDefinition", app}});
 }
 
 ApiReply Api::apps(const ApiRequest& r) {
@@ -80,7 +84,8 @@ ApiReply Api::apps(const ApiRequest& r) {
     return reply;
   }
   if (r.method == "PUT" || r.method == "PATCH") {
-    auto outcome = core_.update_apps(*body, force, r.method == "PATCH" || r.flag("partialUpdate", true), r.method == "PATCH");
+    auto outcome =
+        core_.update_apps(*body, force, r.method == "PATCH" || r.flag("partialUpdate", true), r.method == "PATCH");
     if (std::holds_alternative<Accepted>(outcome)) post_event(r, *body);
     return accepted(outcome);
   }
@@ -126,7 +131,8 @@ ApiReply Api::app(const ApiRequest& r, const std::string& path) {
   auto body = parse_json(r.body);
   if (!body) return malformed(body.error());
   bool created = false;
-  auto outcome = core_.update_app(id, *body, r.flag("force", false), r.method == "PATCH" || r.flag("partialUpdate", true), r.method == "PATCH", &created);
+  auto outcome = core_.update_app(id, *body, r.flag("force", false),
+                                  r.method == "PATCH" || r.flag("partialUpdate", true), r.method == "PATCH", &created);
   if (std::holds_alternative<Accepted>(outcome)) {
     if (const Spec* s = core_.spec(id)) post_event(r, s->app->print(false));
   }
@@ -144,7 +150,8 @@ ApiReply Api::versions(const ApiRequest&, const std::string& id, const std::stri
     return json_reply(200, Object{{"versions", std::move(list)}});
   }
   const auto at = parse_time(version);
-  if (!at) return message_reply(422, "Invalid timestamp provided '" + version + "'. Expecting ISO-8601 datetime string.");
+  if (!at)
+    return message_reply(422, "Invalid timestamp provided '" + version + "'. Expecting ISO-8601 datetime string.");
   const auto it = s->versions.find(*at);
   if (it == s->versions.end()) return message_reply(404, "App '" + id + "' does not exist in version " + version);
   return json_reply(200, it->second->print());

@@ -7,7 +7,10 @@ namespace gantry::framework_services {
 namespace {
 
 int hex(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
 }
 std::string decode(std::string_view s, bool plus) {
   std::string out;
@@ -45,7 +48,8 @@ void parse_target(std::string_view target, ApiRequest& out) {
     const auto pair = rest.substr(0, amp);
     const auto eq = pair.find('=');
     if (!pair.empty()) {
-      out.query.emplace_back(decode(pair.substr(0, eq), true), eq == std::string_view::npos ? std::string() : decode(pair.substr(eq + 1), true));
+      out.query.emplace_back(decode(pair.substr(0, eq), true),
+                             eq == std::string_view::npos ? std::string() : decode(pair.substr(eq + 1), true));
     }
     rest = amp == std::string_view::npos ? std::string_view() : rest.substr(amp + 1);
   }
@@ -57,7 +61,9 @@ ApiReply json_reply(int status, const Json& body) {
   r.body = print_json(body);
   return r;
 }
-ApiReply message_reply(int status, std::string_view message) { return json_reply(status, Object{{"message", text(message)}}); }
+ApiReply message_reply(int status, std::string_view message) {
+  return json_reply(status, Object{{"message", text(message)}});
+}
 
 ApiReply refusal_reply(const Refusal& refusal) {
   Object o{{"message", text(refusal.message)}};
@@ -108,7 +114,8 @@ ApiReply Api::handle(const ApiRequest& r) {
       ApiReply pong;
       if (accept.find("json") != std::string::npos) {
         pong.body = "\"pong\"";
-      } else if (accept.empty() || accept.find("*/*") != std::string::npos || accept.find("text/") != std::string::npos) {
+      } else if (accept.empty() || accept.find("*/*") != std::string::npos ||
+                 accept.find("text/") != std::string::npos) {
         pong.body = "pong";
         pong.type = "text/plain";
       } else {
@@ -131,7 +138,8 @@ ApiReply Api::handle(const ApiRequest& r) {
     if (r.path == "/v2/info" && get) return info(r);
     if (r.path == "/v2/leader") {
       if (get) return json_reply(200, Object{{"leader", text(info_.leader)}});
-      return message_reply(405, "this service has no leader of its own to abdicate; it follows the master that hosts it");
+      return message_reply(405,
+                           "this service has no leader of its own to abdicate; it follows the master that hosts it");
     }
     if (r.path == "/v2/plugins" && get) return json_reply(200, Object{{"plugins", Array()}});
     if (r.path == "/metrics" && get) return metrics(r);
@@ -152,7 +160,8 @@ ApiReply Api::tasks(const ApiRequest& r) {
     for (const auto& [iid, i] : s.instances) {
       if (!i.has_task()) continue;
       const bool is_running = i.running();
-      const bool is_staging = i.condition == Condition::provisioned || i.condition == Condition::staging || i.condition == Condition::starting;
+      const bool is_staging = i.condition == Condition::provisioned || i.condition == Condition::staging ||
+                              i.condition == Condition::starting;
       if ((running || staging) && !(running && is_running) && !(staging && is_staging)) continue;
       list.push_back(task_json(i, i.app->role, true));
     }
@@ -225,9 +234,13 @@ ApiReply Api::queue(const ApiRequest& r, const std::string& rest) {
 Object Api::group_json(const std::string& id, const ApiRequest& r, bool root) {
   auto embed = r.all("embed");
   const auto wants = [&](std::string_view what) {
-    return embed.empty() || std::any_of(embed.begin(), embed.end(), [&](const std::string& e) { return e == what || e.starts_with(std::string(what) + "."); });
+    return embed.empty() || std::any_of(embed.begin(), embed.end(), [&](const std::string& e) {
+             return e == what || e.starts_with(std::string(what) + ".");
+           });
   };
-  const auto detail = [&](const char* what) { return std::find(embed.begin(), embed.end(), std::string("group.apps.") + what) != embed.end(); };
+  const auto detail = [&](const char* what) {
+    return std::find(embed.begin(), embed.end(), std::string("group.apps.") + what) != embed.end();
+  };
   Array apps, groups;
   std::set<std::string> children;
   Millis version = 0;
@@ -236,9 +249,12 @@ Object Api::group_json(const std::string& id, const ApiRequest& r, bool root) {
     version = std::max(version, s.app->version);
     const std::size_t from = id == "/" ? 1 : id.size() + 1;
     const auto slash = path.find('/', from);
-    if (slash != std::string::npos) children.insert(path.substr(0, slash));
+    if (slash != std::string::npos)
+      children.insert(path.substr(0, slash));
     else if (wants("group.apps")) {
-      apps.push_back(app_json(core_, s, {detail("tasks"), detail("lastTaskFailure"), detail("counts"), detail("deployments"), detail("readiness"), detail("taskStats")}));
+      apps.push_back(app_json(core_, s,
+                              {detail("tasks"), detail("lastTaskFailure"), detail("counts"), detail("deployments"),
+                               detail("readiness"), detail("taskStats")}));
     }
   }
   if (wants("group.groups")) {
@@ -255,7 +271,8 @@ Object Api::group_json(const std::string& id, const ApiRequest& r, bool root) {
 }
 
 ApiReply Api::groups(const ApiRequest& r, const std::string& path) {
-  if (r.method != "GET" && r.method != "HEAD") return message_reply(405, "groups are read-only in this release; change their applications through /v2/apps");
+  if (r.method != "GET" && r.method != "HEAD")
+    return message_reply(405, "groups are read-only in this release; change their applications through /v2/apps");
   std::string id = path.empty() ? "/" : path;
   if (id.ends_with("/apps") && core_.specs().count(id) == 0) {
     id.resize(id.size() - 5);
@@ -318,7 +335,12 @@ ApiReply Api::metrics(const ApiRequest&) {
   gauge("marathon.instances.healthy.gauge", healthy);
   gauge("marathon.instances.unhealthy.gauge", unhealthy);
   gauge("marathon.instances.queued.gauge", waiting);
-  return json_reply(200, Object{{"version", "5.0.0"}, {"counters", Object()}, {"gauges", std::move(gauges)}, {"histograms", Object()}, {"meters", Object()}, {"timers", Object()}});
+  return json_reply(200, Object{{"version", "5.0.0"},
+                                {"counters", Object()},
+                                {"gauges", std::move(gauges)},
+                                {"histograms", Object()},
+                                {"meters", Object()},
+                                {"timers", Object()}});
 }
 
 }  // namespace gantry::framework_services

@@ -37,7 +37,8 @@ TEST_F(ApiTest, CreateShowsDefaultsLocationAndDeployment) {
   EXPECT_EQ(str(r["killSelection"]), "YOUNGEST_FIRST");
   EXPECT_EQ(print_json(r["tasksStaged"]), "0");
   EXPECT_EQ(print_json(r["portDefinitions"].at(0).at("port")), "10000");
-  for (const char* absent : {"constraints", "env", "fetch", "healthChecks", "args", "versionInfo", "ports", "uris", "container", "taskKillGracePeriodSeconds"}) {
+  for (const char* absent : {"constraints", "env", "fetch", "healthChecks", "args", "versionInfo", "ports", "uris",
+                             "container", "taskKillGracePeriodSeconds"}) {
     EXPECT_FALSE(r.object().contains(absent)) << absent;
   }
   EXPECT_EQ(w.running("/a"), 1);
@@ -69,10 +70,12 @@ TEST_F(ApiTest, CmdAndArgsTogetherAre422WithPath) {
 TEST_F(ApiTest, WrongTypesAre422AndBrokenJsonIs400) {
   const auto typed = w.post("/v2/apps", R"({"id":123,"cmd":"sleep 1"})");
   EXPECT_EQ(typed.status, 422);
-  EXPECT_EQ(print_json(typed.body), R"({"message":"Invalid JSON","details":[{"path":"/id","errors":["error.expected.jsstring"]}]})");
+  EXPECT_EQ(print_json(typed.body),
+            R"({"message":"Invalid JSON","details":[{"path":"/id","errors":["error.expected.jsstring"]}]})");
   const auto missing = w.post("/v2/apps", R"({"cmd":"sleep 1"})");
   EXPECT_EQ(print_json(missing["details"]), R"([{"path":"/id","errors":["error.path.missing"]}])");
-  const auto nested = w.post("/v2/apps", R"({"id":"a","cmd":"sleep 1","healthChecks":[{"protocol":"HTTP"},{"path":7}]})");
+  const auto nested =
+      w.post("/v2/apps", R"({"id":"a","cmd":"sleep 1","healthChecks":[{"protocol":"HTTP"},{"path":7}]})");
   EXPECT_EQ(str(nested["details"].at(0).at("path")), "/healthChecks(1)/path");
   const auto broken = w.post("/v2/apps", R"({"id":"a",)");
   EXPECT_EQ(broken.status, 400);
@@ -88,8 +91,9 @@ TEST_F(ApiTest, RulesAreReportedTogether) {
   ASSERT_EQ(r.status, 422);
   std::vector<std::string> paths;
   for (const auto& d : r["details"].get_array()) paths.push_back(str(d.at("path")));
-  EXPECT_THAT(paths, UnorderedElementsAre("/id", "/instances", "/cpus", "/upgradeStrategy/minimumHealthCapacity", "/constraints(0)",
-                                          "/acceptedResourceRoles", "/healthChecks(0)", "/portDefinitions", "/unreachableStrategy"));
+  EXPECT_THAT(paths, UnorderedElementsAre("/id", "/instances", "/cpus", "/upgradeStrategy/minimumHealthCapacity",
+                                          "/constraints(0)", "/acceptedResourceRoles", "/healthChecks(0)",
+                                          "/portDefinitions", "/unreachableStrategy"));
 }
 
 TEST_F(ApiTest, LaterFeaturesAreRefusedByName) {
@@ -124,7 +128,8 @@ TEST_F(ApiTest, TheSameInOtherWordsIsNoChange) {
   const auto before = w.alive();
   const std::string version = str(w.app("/a").at("version"));
   w.advance(1s);
-  const auto r = w.put("/v2/apps/a", R"({"mem":128.0,"cpus":1.0,"cmd":"sleep 1000","ports":[0],"uris":[],"constraints":[]})");
+  const auto r =
+      w.put("/v2/apps/a", R"({"mem":128.0,"cpus":1.0,"cmd":"sleep 1000","ports":[0],"uris":[],"constraints":[]})");
   EXPECT_EQ(r.status, 200);
   EXPECT_TRUE(r.object().contains("deploymentId"));
   w.advance(5s);
@@ -252,16 +257,20 @@ TEST_F(ApiTest, FullStoreIs503AndHealsWithoutLoss) {
 }
 
 TEST_F(ApiTest, HostileRequestsAreAnswered) {
-  for (const char* target : {"/v2/apps//", "/v2/apps/%zz", "/v2/apps/a/versions/", "/v2/apps/*/tasks", "/v2/queue/x/delay", "/v2/deployments/x", "/v2/groups/a/b", "/"}) {
+  for (const char* target : {"/v2/apps//", "/v2/apps/%zz", "/v2/apps/a/versions/", "/v2/apps/*/tasks",
+                             "/v2/queue/x/delay", "/v2/deployments/x", "/v2/groups/a/b", "/"}) {
     for (const char* method : {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}) {
       const auto r = w.ask(method, target, "[[[1,{\"id\":[]}]]]");
       EXPECT_GE(r.status, 200) << method << target;
       EXPECT_LT(r.status, 500) << method << target;
     }
   }
-  for (const char* body : {"null", "1", "[]", "{}", "[null]", "[1]", "\"x\"", "{\"id\":\"/\"}", "{\"id\":\"..\"}", "{\"id\":\"a\",\"container\":{}}", "{\"id\":\"a\",\"container\":1}",
-                           "{\"id\":\"a\",\"cmd\":\"ab\",\"portDefinitions\":[null]}", "{\"id\":\"a\",\"cmd\":\"ab\",\"constraints\":[[]]}",
-                           "{\"id\":\"a\",\"cmd\":\"ab\",\"networks\":[]}", "{\"id\":\"a\",\"cmd\":\"ab\",\"container\":{\"docker\":{\"network\":\"BRIDGE\"}}}"}) {
+  for (const char* body :
+       {"null", "1", "[]", "{}", "[null]", "[1]", "\"x\"", "{\"id\":\"/\"}", "{\"id\":\"..\"}",
+        "{\"id\":\"a\",\"container\":{}}", "{\"id\":\"a\",\"container\":1}",
+        "{\"id\":\"a\",\"cmd\":\"ab\",\"portDefinitions\":[null]}",
+        "{\"id\":\"a\",\"cmd\":\"ab\",\"constraints\":[[]]}", "{\"id\":\"a\",\"cmd\":\"ab\",\"networks\":[]}",
+        "{\"id\":\"a\",\"cmd\":\"ab\",\"container\":{\"docker\":{\"network\":\"BRIDGE\"}}}"}) {
     for (const char* method : {"POST", "PUT"}) {
       EXPECT_LT(w.ask(method, "/v2/apps", body).status, 500) << method << body;
       EXPECT_LT(w.ask(method, "/v2/apps/zz", body).status, 500) << method << body;

@@ -32,7 +32,9 @@ HealthCheckSpec health(const Object& o) {
   std::string protocol = text_of(o, "protocol");
   h.by_agent = protocol == "COMMAND" || protocol.starts_with("MESOS_");
   if (protocol.starts_with("MESOS_")) protocol = protocol.substr(6);
-  h.kind = protocol == "COMMAND" ? HealthCheckSpec::Kind::command : protocol == "TCP" ? HealthCheckSpec::Kind::tcp : HealthCheckSpec::Kind::http;
+  h.kind = protocol == "COMMAND" ? HealthCheckSpec::Kind::command
+           : protocol == "TCP"   ? HealthCheckSpec::Kind::tcp
+                                 : HealthCheckSpec::Kind::http;
   h.https = protocol == "HTTPS";
   h.ignore_1xx = flag_of(o, "ignoreHttp1xx");
   h.path = text_of(o, "path", "/");
@@ -109,7 +111,8 @@ App decode_app(Object o) {
   if (const Array* list = find_array(o, "fetch")) {
     for (const auto& f : *list) {
       const Object& e = f.get_object();
-      a.fetch.push_back({text_of(e, "uri"), text_of(e, "destPath"), flag_of(e, "extract", true), flag_of(e, "executable"), flag_of(e, "cache")});
+      a.fetch.push_back({text_of(e, "uri"), text_of(e, "destPath"), flag_of(e, "extract", true),
+                         flag_of(e, "executable"), flag_of(e, "cache")});
     }
   }
   if (const Array* list = find_array(o, "healthChecks")) {

@@ -21,7 +21,8 @@ void default_to(Object& o, const char* key, Json value) {
 // Empty or null members print as absent (marathon.md B).
 void drop_empty(Object& o, const char* key) {
   const Json* v = o.if_contains(key);
-  if (v && (v->is_null() || (v->is_array() && v->get_array().empty()) || (v->is_object() && v->get_object().empty()))) o.erase(key);
+  if (v && (v->is_null() || (v->is_array() && v->get_array().empty()) || (v->is_object() && v->get_object().empty())))
+    o.erase(key);
 }
 
 // One order of keys and one form of numbers for all, so that equal definitions compare and print equally.
@@ -126,7 +127,8 @@ void modernise(Object& app, const std::string& path, Details& errors) {
     if (!uris->empty() || !fetch) {
       Array list;
       for (const auto& u : *uris) {
-        list.push_back(Object{{"uri", u}, {"extract", is_archive(to_text(u))}, {"executable", false}, {"cache", false}});
+        list.push_back(
+            Object{{"uri", u}, {"extract", is_archive(to_text(u))}, {"executable", false}, {"cache", false}});
       }
       app["fetch"] = std::move(list);
     }
@@ -157,7 +159,8 @@ void modernise(Object& app, const std::string& path, Details& errors) {
         Json mappings = std::move(*found);
         docker.erase("portMappings");
         if (!mappings.is_null() && find(container, "portMappings")) {
-          conflict("/container/portMappings", "cannot specify both container.portMappings and container.docker.portMappings");
+          conflict("/container/portMappings",
+                   "cannot specify both container.portMappings and container.docker.portMappings");
         } else if (!mappings.is_null()) {
           container["portMappings"] = std::move(mappings);  // from here on `docker` may have moved
         }
@@ -169,7 +172,8 @@ void modernise(Object& app, const std::string& path, Details& errors) {
   const std::string ip_name = ip ? text_of(*ip, "networkName") : std::string();
   const Object* ip_labels = ip ? find_object(*ip, "labels") : nullptr;
   if ((ip || !legacy_network.empty()) && find(app, "networks")) {
-    conflict("/networks", ip ? "cannot specify both ipAddress and networks" : "cannot specify both container.docker.network and networks");
+    conflict("/networks", ip ? "cannot specify both ipAddress and networks"
+                             : "cannot specify both container.docker.network and networks");
   } else if (legacy_network == "HOST") {
     app["networks"] = Array{Object{{"mode", "host"}}};
   } else if (legacy_network == "BRIDGE") {
@@ -195,8 +199,10 @@ void modernise(Object& app, const std::string& path, Details& errors) {
         }
         mappings.push_back(std::move(m));
       }
-      if (!c || !c->is_object()) app["container"] = Object{{"type", "MESOS"}, {"portMappings", std::move(mappings)}};
-      else if (!find(c->get_object(), "portMappings")) c->get_object()["portMappings"] = std::move(mappings);
+      if (!c || !c->is_object())
+        app["container"] = Object{{"type", "MESOS"}, {"portMappings", std::move(mappings)}};
+      else if (!find(c->get_object(), "portMappings"))
+        c->get_object()["portMappings"] = std::move(mappings);
     }
     app.erase("ipAddress");
   }
@@ -306,8 +312,10 @@ void complete(Object& in, const std::string& base_group) {
   default_to(upgrade, "maximumOverCapacity", single || local || external ? 0 : 1);
   default_to(upgrade, "minimumHealthCapacity", single ? 0.0 : local || external ? 0.5 : 1.0);
   if (single) upgrade = Object{{"maximumOverCapacity", 0}, {"minimumHealthCapacity", 0}};
-  if (local) in["residency"] = Object{{"relaunchEscalationTimeoutSeconds", 3600}, {"taskLostBehavior", "WAIT_FOREVER"}};
-  else in.erase("residency");
+  if (local)
+    in["residency"] = Object{{"relaunchEscalationTimeoutSeconds", 3600}, {"taskLostBehavior", "WAIT_FOREVER"}};
+  else
+    in.erase("residency");
   default_to(in, "unreachableStrategy", local ? Json("disabled") : Json(Object()));
   if (Json& u = in["unreachableStrategy"]; u.is_object()) {
     default_to(u.get_object(), "inactiveAfterSeconds", 0);
@@ -320,7 +328,9 @@ void complete(Object& in, const std::string& base_group) {
     for (const auto& d : unique) list.push_back(boost::json::string(d));
     in["dependencies"] = std::move(list);
   }
-  for (const char* k : {"constraints", "dependencies", "env", "fetch", "healthChecks", "readinessChecks", "args", "secrets"}) drop_empty(in, k);
+  for (const char* k :
+       {"constraints", "dependencies", "env", "fetch", "healthChecks", "readinessChecks", "args", "secrets"})
+    drop_empty(in, k);
 
   Json whole(std::move(in));
   canonicalise(whole);
@@ -368,8 +378,9 @@ Status assign_service_ports(Object& app, const Object* previous, const ServicePo
       if (!mine.count(n) && !ports.used(n)) chosen = n;
     }
     if (!chosen) {
-      return fail(Code::resource_exhausted, "No free service port is left in the range " + std::to_string(ports.first) + "-" +
-                                                std::to_string(ports.last) + "; widen local_port_min and local_port_max");
+      return fail(Code::resource_exhausted, "No free service port is left in the range " + std::to_string(ports.first) +
+                                                "-" + std::to_string(ports.last) +
+                                                "; widen local_port_min and local_port_max");
     }
     mine.insert(chosen);
     p[key] = chosen;
@@ -388,7 +399,8 @@ Object App::print(bool version_info) const {
   Object out = json;
   out["version"] = format_time(version);
   if (version_info) {
-    out["versionInfo"] = Object{{"lastScalingAt", format_time(last_scaling)}, {"lastConfigChangeAt", format_time(last_config)}};
+    out["versionInfo"] =
+        Object{{"lastScalingAt", format_time(last_scaling)}, {"lastConfigChangeAt", format_time(last_config)}};
   }
   return out;
 }

@@ -18,9 +18,15 @@ Json bad(const std::string& path, Details& errors, const char* what) {
   errors.push_back({path, what});
   return nullptr;
 }
-Json string_(const Json& v, const std::string& p, Details& e) { return v.is_string() ? v : bad(p, e, "error.expected.jsstring"); }
-Json bool_(const Json& v, const std::string& p, Details& e) { return v.is_bool() ? v : bad(p, e, "error.expected.jsboolean"); }
-Json number(const Json& v, const std::string& p, Details& e) { return v.is_number() ? v : bad(p, e, "error.expected.jsnumber"); }
+Json string_(const Json& v, const std::string& p, Details& e) {
+  return v.is_string() ? v : bad(p, e, "error.expected.jsstring");
+}
+Json bool_(const Json& v, const std::string& p, Details& e) {
+  return v.is_bool() ? v : bad(p, e, "error.expected.jsboolean");
+}
+Json number(const Json& v, const std::string& p, Details& e) {
+  return v.is_number() ? v : bad(p, e, "error.expected.jsnumber");
+}
 Json integer(const Json& v, const std::string& p, Details& e) {
   if (!v.is_number()) return bad(p, e, "error.expected.jsnumber");
   const double d = to_number(v);
@@ -60,13 +66,17 @@ Json object(const Json& v, const std::string& p, Details& e, const Field (&field
   Object out;
   for (const Field& f : fields) {
     const Json* m = find(v.get_object(), f.name);
-    if (m) out[f.name] = f.check(*m, p + "/" + f.name, e);
-    else if (f.required) e.push_back({p + "/" + f.name, "error.path.missing"});
+    if (m)
+      out[f.name] = f.check(*m, p + "/" + f.name, e);
+    else if (f.required)
+      e.push_back({p + "/" + f.name, "error.path.missing"});
   }
   return out;
 }
 
-Json object_(const Json& v, const std::string& p, Details& e) { return v.is_object() ? v : bad(p, e, "error.expected.jsobject"); }
+Json object_(const Json& v, const std::string& p, Details& e) {
+  return v.is_object() ? v : bad(p, e, "error.expected.jsobject");
+}
 Json strings(const Json& v, const std::string& p, Details& e) { return array_of<string_>(v, p, e); }
 Json labels(const Json& v, const std::string& p, Details& e) { return map_of<string_>(v, p, e); }
 
@@ -97,8 +107,9 @@ Json parameter(const Json& v, const std::string& p, Details& e) {
   return object(v, p, e, f);
 }
 Json port_mapping(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"containerPort", integer}, {"hostPort", integer}, {"servicePort", integer}, {"protocol", string_},
-                                {"name", string_},          {"labels", labels},    {"networkNames", strings}};
+  static constexpr Field f[] = {{"containerPort", integer}, {"hostPort", integer}, {"servicePort", integer},
+                                {"protocol", string_},      {"name", string_},     {"labels", labels},
+                                {"networkNames", strings}};
   return object(v, p, e, f);
 }
 Json pull_config(const Json& v, const std::string& p, Details& e) {
@@ -106,26 +117,39 @@ Json pull_config(const Json& v, const std::string& p, Details& e) {
   return object(v, p, e, f);
 }
 Json docker(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"image", string_, true}, {"forcePullImage", bool_}, {"privileged", bool_}, {"parameters", array_of<parameter>},
-                                {"pullConfig", pull_config}, {"network", string_}, {"portMappings", array_of<port_mapping>}};
+  static constexpr Field f[] = {{"image", string_, true},
+                                {"forcePullImage", bool_},
+                                {"privileged", bool_},
+                                {"parameters", array_of<parameter>},
+                                {"pullConfig", pull_config},
+                                {"network", string_},
+                                {"portMappings", array_of<port_mapping>}};
   return object(v, p, e, f);
 }
 Json persistent(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"type", string_}, {"size", integer}, {"maxSize", integer}, {"profileName", string_}, {"constraints", array_of<strings>}};
+  static constexpr Field f[] = {{"type", string_},
+                                {"size", integer},
+                                {"maxSize", integer},
+                                {"profileName", string_},
+                                {"constraints", array_of<strings>}};
   return object(v, p, e, f);
 }
 Json external(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"provider", string_}, {"name", string_}, {"size", integer}, {"options", object_}, {"shared", bool_}};
+  static constexpr Field f[] = {
+      {"provider", string_}, {"name", string_}, {"size", integer}, {"options", object_}, {"shared", bool_}};
   return object(v, p, e, f);
 }
 Json volume(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"containerPath", string_}, {"hostPath", string_},   {"mode", string_},
+  static constexpr Field f[] = {{"containerPath", string_}, {"hostPath", string_},  {"mode", string_},
                                 {"persistent", persistent}, {"external", external}, {"secret", string_}};
   return object(v, p, e, f);
 }
 Json container(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"type", string_},  {"docker", docker}, {"portMappings", array_of<port_mapping>},
-                                {"volumes", array_of<volume>}, {"linuxInfo", object_}};
+  static constexpr Field f[] = {{"type", string_},
+                                {"docker", docker},
+                                {"portMappings", array_of<port_mapping>},
+                                {"volumes", array_of<volume>},
+                                {"linuxInfo", object_}};
   return object(v, p, e, f);
 }
 Json network(const Json& v, const std::string& p, Details& e) {
@@ -137,7 +161,8 @@ Json port_definition(const Json& v, const std::string& p, Details& e) {
   return object(v, p, e, f);
 }
 Json ip_port(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"number", integer, true}, {"name", string_}, {"protocol", string_}, {"labels", labels}};
+  static constexpr Field f[] = {
+      {"number", integer, true}, {"name", string_}, {"protocol", string_}, {"labels", labels}};
   return object(v, p, e, f);
 }
 Json ip_discovery(const Json& v, const std::string& p, Details& e) {
@@ -145,11 +170,13 @@ Json ip_discovery(const Json& v, const std::string& p, Details& e) {
   return object(v, p, e, f);
 }
 Json ip_address(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"networkName", string_}, {"groups", strings}, {"labels", labels}, {"discovery", ip_discovery}};
+  static constexpr Field f[] = {
+      {"networkName", string_}, {"groups", strings}, {"labels", labels}, {"discovery", ip_discovery}};
   return object(v, p, e, f);
 }
 Json fetch(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"uri", string_, true}, {"extract", bool_}, {"executable", bool_}, {"cache", bool_}, {"destPath", string_}};
+  static constexpr Field f[] = {
+      {"uri", string_, true}, {"extract", bool_}, {"executable", bool_}, {"cache", bool_}, {"destPath", string_}};
   return object(v, p, e, f);
 }
 Json command(const Json& v, const std::string& p, Details& e) {
@@ -157,16 +184,29 @@ Json command(const Json& v, const std::string& p, Details& e) {
   return object(v, p, e, f);
 }
 Json health_check(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"gracePeriodSeconds", integer}, {"intervalSeconds", integer}, {"timeoutSeconds", integer},
-                                {"maxConsecutiveFailures", integer}, {"delaySeconds", integer}, {"ignoreHttp1xx", bool_},
-                                {"ipProtocol", string_}, {"path", string_}, {"port", integer}, {"portIndex", integer},
-                                {"protocol", string_}, {"command", command}};
+  static constexpr Field f[] = {{"gracePeriodSeconds", integer},
+                                {"intervalSeconds", integer},
+                                {"timeoutSeconds", integer},
+                                {"maxConsecutiveFailures", integer},
+                                {"delaySeconds", integer},
+                                {"ignoreHttp1xx", bool_},
+                                {"ipProtocol", string_},
+                                {"path", string_},
+                                {"port", integer},
+                                {"portIndex", integer},
+                                {"protocol", string_},
+                                {"command", command}};
   return object(v, p, e, f);
 }
 Json readiness_check(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"name", string_}, {"protocol", string_}, {"path", string_}, {"portName", string_},
-                                {"intervalSeconds", integer}, {"timeoutSeconds", integer},
-                                {"httpStatusCodesForReady", array_of<integer>}, {"preserveLastResponse", bool_}};
+  static constexpr Field f[] = {{"name", string_},
+                                {"protocol", string_},
+                                {"path", string_},
+                                {"portName", string_},
+                                {"intervalSeconds", integer},
+                                {"timeoutSeconds", integer},
+                                {"httpStatusCodesForReady", array_of<integer>},
+                                {"preserveLastResponse", bool_}};
   return object(v, p, e, f);
 }
 Json check_http(const Json& v, const std::string& p, Details& e) {
@@ -178,7 +218,7 @@ Json check_tcp(const Json& v, const std::string& p, Details& e) {
   return object(v, p, e, f);
 }
 Json check(const Json& v, const std::string& p, Details& e) {
-  static constexpr Field f[] = {{"http", check_http}, {"tcp", check_tcp}, {"exec", object_},
+  static constexpr Field f[] = {{"http", check_http},         {"tcp", check_tcp},          {"exec", object_},
                                 {"intervalSeconds", integer}, {"timeoutSeconds", integer}, {"delaySeconds", integer}};
   return object(v, p, e, f);
 }

@@ -36,11 +36,14 @@ std::optional<std::string> field_value(const fb::OfferT& offer, const std::strin
   for (const auto& a : offer.attributes) {
     if (!a || (a->name != field && a->name != name)) continue;
     switch (a->type) {
-      case fb::ValueType::TEXT: return a->text;
-      case fb::ValueType::SCALAR: return scalar_text(a->scalar.value_or(0));
+      case fb::ValueType::TEXT:
+        return a->text;
+      case fb::ValueType::SCALAR:
+        return scalar_text(a->scalar.value_or(0));
       case fb::ValueType::RANGES: {
         std::string out = "[";
-        for (const auto& r : a->ranges) out += (out.size() > 1 ? "," : "") + std::to_string(r.begin()) + "-" + std::to_string(r.end());
+        for (const auto& r : a->ranges)
+          out += (out.size() > 1 ? "," : "") + std::to_string(r.begin()) + "-" + std::to_string(r.end());
         return out + "]";
       }
       case fb::ValueType::SET: {

@@ -16,7 +16,8 @@ struct Options {
 
 class Core {
  public:
-  Core(Options options, Random random) : options_(std::move(options)), random_(std::move(random)), tokens_(options_.launch_tokens) {}
+  Core(Options options, Random random)
+      : options_(std::move(options)), random_(std::move(random)), tokens_(options_.launch_tokens) {}
 
   // The time of the events that follow: monotonic, and milliseconds since 1970.
   void at(Nanos now, Millis wall) {
@@ -33,7 +34,7 @@ class Core {
 
   // ---- the cluster
   [[nodiscard]] const std::string& framework_id() const { return framework_id_; }
-  void forget_framework();             // the master has removed it: its tasks are gone
+  void forget_framework();  // the master has removed it: its tasks are gone
   [[nodiscard]] bool idle() const { return waiting_.empty(); }
   void subscribed(const std::string& framework_id);
   void disconnected() { connected_ = false; }
@@ -55,7 +56,8 @@ class Core {
   Outcome<std::pair<Accepted, AppPtr>> create_app(const Json& raw, bool force);
   Outcome<Accepted> update_apps(const Json& raw, bool force, bool partial, bool must_exist);
   // `created` tells 200 from 201.
-  Outcome<Accepted> update_app(const std::string& id, const Json& raw, bool force, bool partial, bool must_exist, bool* created);
+  Outcome<Accepted> update_app(const std::string& id, const Json& raw, bool force, bool partial, bool must_exist,
+                               bool* created);
   Outcome<Accepted> delete_app(const std::string& id, bool force);
   Outcome<Accepted> restart_app(const std::string& id, bool force);
   Outcome<Accepted> cancel_deployment(const std::string& id, bool force);
@@ -65,14 +67,16 @@ class Core {
 
   // ---- reads
   [[nodiscard]] const std::map<std::string, Spec>& specs() const { return specs_; }
-  [[nodiscard]] const Spec* spec(const std::string& id) const;        // with an application, else null
+  [[nodiscard]] const Spec* spec(const std::string& id) const;  // with an application, else null
   [[nodiscard]] const Instance* instance(const std::string& id) const;
   [[nodiscard]] const std::map<std::string, Deployment>& deployments() const { return deployments_; }
   [[nodiscard]] std::vector<std::string> deployments_of(const std::string& app) const;
   [[nodiscard]] Nanos now() const { return now_; }
   [[nodiscard]] Millis wall() const { return wall_; }
   // Queue state of a spec: seconds until the next launch, and whether that is now.
-  [[nodiscard]] double delay_left(const Spec& s) const { return std::max(0.0, static_cast<double>((s.delayed_until - now_).count()) / 1e9); }
+  [[nodiscard]] double delay_left(const Spec& s) const {
+    return std::max(0.0, static_cast<double>((s.delayed_until - now_).count()) / 1e9);
+  }
   // Tells the event streams.
   void announce(std::string type, Object body);
 
@@ -113,7 +117,9 @@ class Core {
   void save(const Instance& i) { dirty_instances_.insert(i.id); }
   void save_app(const App& app);
   void save_deployment(const Deployment& d);
-  void write(std::string key, std::optional<std::string> value) { out_.writes.push_back({std::move(key), std::move(value)}); }
+  void write(std::string key, std::optional<std::string> value) {
+    out_.writes.push_back({std::move(key), std::move(value)});
+  }
 
   Options options_;
   Random random_;

@@ -11,8 +11,8 @@ Refusal invalid_object(Details d) { return {422, "Object is not valid", std::mov
 Refusal no_app(const std::string& id) { return {404, "App '" + id + "' does not exist", {}, {}, {}}; }
 
 // Paths on the way round a dependency cycle through `from`, empty if there is none.
-bool reaches(const std::map<std::string, std::vector<std::string>>& graph, const std::string& from, const std::string& target,
-             std::set<std::string>& seen) {
+bool reaches(const std::map<std::string, std::vector<std::string>>& graph, const std::string& from,
+             const std::string& target, std::set<std::string>& seen) {
   const auto it = graph.find(from);
   if (it == graph.end()) return false;
   for (const auto& d : it->second) {
@@ -94,7 +94,8 @@ Outcome<std::pair<Accepted, AppPtr>> Core::create_app(const Json& raw, bool forc
   return std::pair{std::get<Accepted>(accepted), ptr};
 }
 
-Outcome<Accepted> Core::update_app(const std::string& id, const Json& raw, bool force, bool partial, bool must_exist, bool* created) {
+Outcome<Accepted> Core::update_app(const std::string& id, const Json& raw, bool force, bool partial, bool must_exist,
+                                   bool* created) {
   if (!raw.is_object()) return invalid_json({{"/", "error.expected.jsobject"}});
   const Spec* s = spec(id);
   if (created) *created = !s;
@@ -102,14 +103,16 @@ Outcome<Accepted> Core::update_app(const std::string& id, const Json& raw, bool 
   // {version} alone, perhaps with id: back to that definition.
   if (const Json* v = find(raw.get_object(), "version"); v && s) {
     bool alone = true;
-    for (const auto& m : raw.get_object()) alone = alone && (m.value().is_null() || m.key() == "version" || m.key() == "id" || m.key() == "versionInfo");
+    for (const auto& m : raw.get_object())
+      alone = alone && (m.value().is_null() || m.key() == "version" || m.key() == "id" || m.key() == "versionInfo");
     const auto at = v->is_string() ? parse_time(to_text(*v)) : std::nullopt;
     if (!alone) {
       return invalid_object({{"/version", "The 'version' field may only be combined with the 'id' field."}});
     }
     if (!at) return invalid_json({{"/version", "error.expected.date.isoformat"}});
     const auto old = s->versions.find(*at);
-    if (old == s->versions.end()) return Refusal{404, "App '" + id + "' does not exist in version " + to_text(*v), {}, {}, {}};
+    if (old == s->versions.end())
+      return Refusal{404, "App '" + id + "' does not exist in version " + to_text(*v), {}, {}, {}};
     App app = *old->second;
     const AppPtr before = s->app;
     app.version = next_version();
@@ -147,9 +150,11 @@ Outcome<Accepted> Core::update_apps(const Json& raw, bool force, bool partial, b
     if (!s && must_exist) return no_app(id);
     if (find(shaped, "version")) {
       bool alone = true;
-      for (const auto& m : element.get_object()) alone = alone && (m.value().is_null() || m.key() == "version" || m.key() == "id" || m.key() == "versionInfo");
+      for (const auto& m : element.get_object())
+        alone = alone && (m.value().is_null() || m.key() == "version" || m.key() == "id" || m.key() == "versionInfo");
       // A whole application read back from us carries its version; replacing with it is no rollback.
-      if (partial && !alone) return invalid_object({{path + "/version", "The 'version' field may only be combined with the 'id' field."}});
+      if (partial && !alone)
+        return invalid_object({{path + "/version", "The 'version' field may only be combined with the 'id' field."}});
       shaped.erase("version");
     }
     modernise(shaped, path, errors);
@@ -209,21 +214,24 @@ std::optional<Refusal> Core::conflict(const Changes& changes, bool force) {
                    {}};
   }
   if (static_cast<int>(deployments_.size() - holders.size()) >= options_.max_deployments) {
-    return Refusal{403,
-                   "Max number (" + std::to_string(options_.max_deployments) +
-                       ") of running deployments is achieved. Wait for existing deployments to complete or cancel one using "
-                       "force=true parameter.",
-                   {},
-                   {},
-                   {}};
+    return Refusal{
+        403,
+        "Max number (" + std::to_string(options_.max_deployments) +
+            ") of running deployments is achieved. Wait for existing deployments to complete or cancel one using "
+            "force=true parameter.",
+        {},
+        {},
+        {}};
   }
   std::map<std::string, std::vector<std::string>> graph;
   for (const auto& [id, s] : specs_) {
     if (s.app) graph[id] = s.app->dependencies;
   }
   for (const auto& [id, app] : changes) {
-    if (app) graph[id] = app->dependencies;
-    else graph.erase(id);
+    if (app)
+      graph[id] = app->dependencies;
+    else
+      graph.erase(id);
   }
   for (const auto& [id, app] : changes) {
     std::set<std::string> seen;
@@ -255,11 +263,14 @@ Outcome<Accepted> Core::deploy(Changes changes, const std::set<std::string>& res
       starts.push_back({Action::Kind::start, id});
       work[id] = {Action::Kind::scale, id};
     } else {
-      const bool stale = std::any_of(s.instances.begin(), s.instances.end(),
-                                     [config = app->last_config](const auto& i) { return i.second.app->last_config != config; });
+      const bool stale =
+          std::any_of(s.instances.begin(), s.instances.end(),
+                      [config = app->last_config](const auto& i) { return i.second.app->last_config != config; });
       const bool config = restarts.count(id) || stale || before->last_config != app->last_config;
-      if (config && app->instances > 0) work[id] = {Action::Kind::restart, id};
-      else if (config || before->instances != app->instances || static_cast<int>(s.instances.size()) != app->instances) work[id] = {Action::Kind::scale, id};
+      if (config && app->instances > 0)
+        work[id] = {Action::Kind::restart, id};
+      else if (config || before->instances != app->instances || static_cast<int>(s.instances.size()) != app->instances)
+        work[id] = {Action::Kind::scale, id};
     }
     s.app = app;
     if (app) {

@@ -44,8 +44,10 @@ void Core::forget_framework() {
     }
     for (const auto& iid : all) {
       Instance& i = s.instances.at(iid);
-      if (i.doomed) remove(s, iid);
-      else schedule(s, i, false);
+      if (i.doomed)
+        remove(s, iid);
+      else
+        schedule(s, i, false);
       dirty_.insert(id);
     }
   }
@@ -85,9 +87,10 @@ void Core::reject(Spec& s, const fb::OfferT& offer, Reject why) {
   q.last_unused = wall_;
   if (q.last_by_agent.size() < 1000) q.last_by_agent[offer.agent_id] = why;
   if (q.unused_by_agent.size() < 20 || q.unused_by_agent.count(offer.agent_id)) {
-    q.unused_by_agent[offer.agent_id] = {{"offer", offer_json(offer)},
-                                         {"reason", Array{boost::json::string(kRejectNames[static_cast<std::size_t>(why)])}},
-                                         {"timestamp", format_time(wall_)}};
+    q.unused_by_agent[offer.agent_id] = {
+        {"offer", offer_json(offer)},
+        {"reason", Array{boost::json::string(kRejectNames[static_cast<std::size_t>(why)])}},
+        {"timestamp", format_time(wall_)}};
   }
 }
 
@@ -142,7 +145,9 @@ void Core::offers(std::vector<std::unique_ptr<fb::OfferT>> offers) {
         std::vector<const Instance*> placed;
         if (!i.app->constraints.empty()) {
           for (const auto& [iid, other] : s.instances) {
-            if (other.has_task() && other.app->last_config == i.app->last_config && other.condition != Condition::inactive) placed.push_back(&other);
+            if (other.has_task() && other.app->last_config == i.app->last_config &&
+                other.condition != Condition::inactive)
+              placed.push_back(&other);
           }
         }
         auto taken = carve(pool, *i.app, placed, random_());
@@ -184,7 +189,9 @@ void Core::launch_failed(const std::vector<std::string>& task_ids, const std::st
     Spec* s = t ? spec_of_instance(t->instance_id) : nullptr;
     if (!s) continue;
     const auto it = s->instances.find(t->instance_id);
-    if (it == s->instances.end() || it->second.incarnation != t->incarnation || it->second.condition != Condition::provisioned) continue;
+    if (it == s->instances.end() || it->second.incarnation != t->incarnation ||
+        it->second.condition != Condition::provisioned)
+      continue;
     fb::TaskStatusT status;
     status.task_id = id;
     status.state = fb::TaskState::TASK_DROPPED;

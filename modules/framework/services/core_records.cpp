@@ -43,7 +43,11 @@ Object instance_record(const Instance& i) {
   Array ports, health;
   for (const int p : i.ports) ports.push_back(p);
   for (const auto& h : i.health) {
-    Object o{{"failures", h.failures}, {"first", h.first_success}, {"last", h.last_success}, {"lastFailure", h.last_failure}, {"cause", boost::json::string(h.cause)}};
+    Object o{{"failures", h.failures},
+             {"first", h.first_success},
+             {"last", h.last_success},
+             {"lastFailure", h.last_failure},
+             {"cause", boost::json::string(h.cause)}};
     if (h.alive) o["alive"] = *h.alive;
     health.push_back(std::move(o));
   }
@@ -81,7 +85,8 @@ void Core::save_deployment(const Deployment& d) {
   Array steps;
   for (const auto& step : d.steps) {
     Array actions;
-    for (const auto& a : step) actions.push_back(Object{{"kind", static_cast<int>(a.kind)}, {"app", boost::json::string(a.app)}});
+    for (const auto& a : step)
+      actions.push_back(Object{{"kind", static_cast<int>(a.kind)}, {"app", boost::json::string(a.app)}});
     steps.push_back(std::move(actions));
   }
   write("deployment/" + d.id, print_json(Object{{"id", boost::json::string(d.id)},
@@ -104,7 +109,8 @@ Status Core::load(const std::string& key, std::string_view value) {
   try {
     return load_record(key, value);
   } catch (const std::exception& e) {
-    return fail(Code::data_loss, "record " + key + " does not have the expected form (" + e.what() + "); restore it from a backup or delete it");
+    return fail(Code::data_loss, "record " + key + " does not have the expected form (" + e.what() +
+                                     "); restore it from a backup or delete it");
   }
 }
 
@@ -125,7 +131,8 @@ Status Core::load_record(const std::string& key, std::string_view value) {
     return ok;
   }
   auto parsed = parse_json(value);
-  if (!parsed || !parsed->is_object()) return fail(Code::data_loss, "record " + key + " is not JSON; restore it from a backup or delete it");
+  if (!parsed || !parsed->is_object())
+    return fail(Code::data_loss, "record " + key + " is not JSON; restore it from a backup or delete it");
   const Object& o = parsed->get_object();
   if (kind == "version") {
     if (auto app = app_from(*parsed)) {
@@ -141,14 +148,16 @@ Status Core::load_record(const std::string& key, std::string_view value) {
     d.current = static_cast<std::size_t>(integer_of(o, "current"));
     for (const auto* part : {"original", "target"}) {
       if (const Object* apps = find_object(o, part)) {
-        for (const auto& m : *apps) (part[0] == 'o' ? d.original : d.target)[std::string(m.key())] = app_from(m.value());
+        for (const auto& m : *apps)
+          (part[0] == 'o' ? d.original : d.target)[std::string(m.key())] = app_from(m.value());
       }
     }
     if (const Array* steps = find_array(o, "steps")) {
       for (const auto& step : *steps) {
         auto& actions = d.steps.emplace_back();
         for (const auto& a : step.get_array()) {
-          actions.push_back({static_cast<Action::Kind>(integer_of(a.get_object(), "kind")), text_of(a.get_object(), "app")});
+          actions.push_back(
+              {static_cast<Action::Kind>(integer_of(a.get_object(), "kind")), text_of(a.get_object(), "app")});
         }
       }
     }
@@ -163,8 +172,10 @@ void Core::recovered() {
     Spec& s = it->second;
     if (s.app) {
       const auto v = s.versions.find(s.app->version);
-      if (v != s.versions.end()) s.app = v->second;
-      else s.app = s.versions.empty() ? nullptr : s.versions.rbegin()->second;
+      if (v != s.versions.end())
+        s.app = v->second;
+      else
+        s.app = s.versions.empty() ? nullptr : s.versions.rbegin()->second;
     }
     ++it;
   }
@@ -194,7 +205,12 @@ void Core::recovered() {
     if (const Array* health = find_array(o, "health")) {
       for (std::size_t k = 0; k < health->size() && k < i.health.size(); ++k) {
         const Object& h = (*health)[k].get_object();
-        i.health[k] = {{}, static_cast<int>(integer_of(h, "failures")), integer_of(h, "first"), integer_of(h, "last"), integer_of(h, "lastFailure"), text_of(h, "cause")};
+        i.health[k] = {{},
+                       static_cast<int>(integer_of(h, "failures")),
+                       integer_of(h, "first"),
+                       integer_of(h, "last"),
+                       integer_of(h, "lastFailure"),
+                       text_of(h, "cause")};
         if (find(h, "alive")) i.health[k].alive = flag_of(h, "alive");
       }
     }
@@ -205,7 +221,10 @@ void Core::recovered() {
       waiting_.insert(app);
       want_offers();
     } else {
-      arm(i.condition == Condition::killing ? seconds(30) : i.condition == Condition::unreachable || i.condition == Condition::inactive ? seconds(1) : seconds(300), i.id);
+      arm(i.condition == Condition::killing                                             ? seconds(30)
+          : i.condition == Condition::unreachable || i.condition == Condition::inactive ? seconds(1)
+                                                                                        : seconds(300),
+          i.id);
       out_.probe.insert(i.id);
     }
     s.instances[i.id] = std::move(i);
@@ -216,7 +235,8 @@ void Core::recovered() {
   }
   for (auto it = specs_.begin(); it != specs_.end();) {
     if (!it->second.app && it->second.instances.empty() && !locks_.count(it->first)) {
-      for (const auto& [v, app] : it->second.versions) write("version/" + safe_path(it->first) + "/" + std::to_string(v), {});
+      for (const auto& [v, app] : it->second.versions)
+        write("version/" + safe_path(it->first) + "/" + std::to_string(v), {});
       it = specs_.erase(it);
     } else {
       dirty_.insert(it->first);

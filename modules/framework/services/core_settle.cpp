@@ -101,7 +101,8 @@ void Core::settle_app(const std::string& id) {
   std::vector<RolloutView> views;
   views.reserve(s.instances.size());
   for (const auto& [iid, i] : s.instances) views.push_back({&i, !d || i.app->last_config == s.app->last_config});
-  const auto step = rollout(s.app->instances, s.app->min_health, s.app->max_over, s.app->oldest_first, std::move(views));
+  const auto step =
+      rollout(s.app->instances, s.app->min_health, s.app->max_over, s.app->oldest_first, std::move(views));
   apply(s, id, step, s.app);
   if (d && action && step.done) d->done.insert(id);
 }
@@ -159,8 +160,10 @@ void Core::schedule(Spec& s, Instance& i, bool backoff) {
   }
   s.waiting.insert(i.id);
   waiting_.insert(i.app->id);
-  if (s.delayed_until <= now_) want_offers();
-  else s.delay_pending = true;
+  if (s.delayed_until <= now_)
+    want_offers();
+  else
+    s.delay_pending = true;
   save(i);
 }
 
@@ -235,8 +238,10 @@ void Core::due(const std::string& instance_id) {
     case Condition::staging:
     case Condition::starting:
       // Armed when it was launched; five minutes without RUNNING.
-      if (wall_ - i.staged_at >= 300000) kill(*s, i, false);
-      else arm(seconds(30), i.id);
+      if (wall_ - i.staged_at >= 300000)
+        kill(*s, i, false);
+      else
+        arm(seconds(30), i.id);
       break;
     case Condition::killing:
       send_kill(i);
@@ -255,10 +260,13 @@ void Core::due(const std::string& instance_id) {
         dirty_.insert(i.app->id);
         arm(seconds(*i.app->expunge_after - away), instance_id);
       } else {
-        arm(seconds(std::max(0.05, (i.condition == Condition::inactive ? *i.app->expunge_after : *i.app->inactive_after) - away)), instance_id);
+        arm(seconds(std::max(
+                0.05, (i.condition == Condition::inactive ? *i.app->expunge_after : *i.app->inactive_after) - away)),
+            instance_id);
       }
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -281,7 +289,8 @@ void Core::tick() {
     next_refill_ = now_ + seconds(30);
   }
   if (connected_ && next_reconcile_ <= now_) reconcile();
-  if (connected_ && want_revive_ && !waiting_.empty() && tokens_ > 0 && (!ever_revived_ || now_ >= last_revive_ + options_.revive_interval)) {
+  if (connected_ && want_revive_ && !waiting_.empty() && tokens_ > 0 &&
+      (!ever_revived_ || now_ >= last_revive_ + options_.revive_interval)) {
     fb::CallT c = call(fb::CallType::REVIVE);
     c.revive = std::make_unique<fb::ReviveT>();
     c.revive->roles.push_back(options_.role);

@@ -8,14 +8,22 @@ namespace gantry::framework_services {
 
 std::string_view to_string(Condition c) {
   switch (c) {
-    case Condition::scheduled: return "Scheduled";
-    case Condition::provisioned: return "Provisioned";
-    case Condition::staging: return "Staging";
-    case Condition::starting: return "Starting";
-    case Condition::running: return "Running";
-    case Condition::killing: return "Killing";
-    case Condition::unreachable: return "Unreachable";
-    case Condition::inactive: return "UnreachableInactive";
+    case Condition::scheduled:
+      return "Scheduled";
+    case Condition::provisioned:
+      return "Provisioned";
+    case Condition::staging:
+      return "Staging";
+    case Condition::starting:
+      return "Starting";
+    case Condition::running:
+      return "Running";
+    case Condition::killing:
+      return "Killing";
+    case Condition::unreachable:
+      return "Unreachable";
+    case Condition::inactive:
+      return "UnreachableInactive";
   }
   return "Unknown";
 }
@@ -27,16 +35,24 @@ const char* state_name(fb::TaskState s) { return fb::EnumNameTaskState(s); }
 // Marathon's condition of a task that has ended, or "" if the state is not an end.
 std::string_view end_of(fb::TaskState s) {
   switch (s) {
-    case fb::TaskState::TASK_FINISHED: return "Finished";
-    case fb::TaskState::TASK_FAILED: return "Failed";
-    case fb::TaskState::TASK_KILLED: return "Killed";
-    case fb::TaskState::TASK_ERROR: return "Error";
+    case fb::TaskState::TASK_FINISHED:
+      return "Finished";
+    case fb::TaskState::TASK_FAILED:
+      return "Failed";
+    case fb::TaskState::TASK_KILLED:
+      return "Killed";
+    case fb::TaskState::TASK_ERROR:
+      return "Error";
     case fb::TaskState::TASK_LOST:
-    case fb::TaskState::TASK_DROPPED: return "Dropped";
+    case fb::TaskState::TASK_DROPPED:
+      return "Dropped";
     case fb::TaskState::TASK_GONE:
-    case fb::TaskState::TASK_GONE_BY_OPERATOR: return "Gone";
-    case fb::TaskState::TASK_UNKNOWN: return "Unknown";
-    default: return "";
+    case fb::TaskState::TASK_GONE_BY_OPERATOR:
+      return "Gone";
+    case fb::TaskState::TASK_UNKNOWN:
+      return "Unknown";
+    default:
+      return "";
   }
 }
 
@@ -99,9 +115,10 @@ void Core::status(const fb::TaskStatusT& st) {
     // Not ours to keep: a replaced task that came back, or one whose record is gone.
     if (!end.empty()) {
       if (id) {
-        announce("unknown_instance_terminated_event", {{"instanceId", boost::json::string(id->instance_id)},
-                                                       {"runSpecId", boost::json::string(app_of_instance(id->instance_id))},
-                                                       {"condition", boost::json::string(end)}});
+        announce("unknown_instance_terminated_event",
+                 {{"instanceId", boost::json::string(id->instance_id)},
+                  {"runSpecId", boost::json::string(app_of_instance(id->instance_id))},
+                  {"condition", boost::json::string(end)}});
       }
     } else if (st.state != fb::TaskState::TASK_UNREACHABLE && st.state != fb::TaskState::TASK_KILLING) {
       fb::CallT c = call(fb::CallType::KILL);
@@ -119,11 +136,20 @@ void Core::status(const fb::TaskStatusT& st) {
   Condition next = i->condition;
   if (i->condition != Condition::killing) {
     switch (st.state) {
-      case fb::TaskState::TASK_STAGING: next = Condition::staging; break;
-      case fb::TaskState::TASK_STARTING: next = Condition::starting; break;
-      case fb::TaskState::TASK_RUNNING: next = Condition::running; break;
-      case fb::TaskState::TASK_KILLING: next = Condition::killing; break;
-      default: break;
+      case fb::TaskState::TASK_STAGING:
+        next = Condition::staging;
+        break;
+      case fb::TaskState::TASK_STARTING:
+        next = Condition::starting;
+        break;
+      case fb::TaskState::TASK_RUNNING:
+        next = Condition::running;
+        break;
+      case fb::TaskState::TASK_KILLING:
+        next = Condition::killing;
+        break;
+      default:
+        break;
     }
     if (i->condition == Condition::running && next != Condition::killing) next = Condition::running;
   }
@@ -198,8 +224,9 @@ void Core::terminal(Spec& s, Instance& i, const fb::TaskStatusT& st) {
     return;
   }
   // KILLED is somebody's wish and lost agents are nobody's fault; everything else slows the next start down.
-  const bool slow = st.state == fb::TaskState::TASK_FAILED || st.state == fb::TaskState::TASK_FINISHED || st.state == fb::TaskState::TASK_ERROR ||
-                    st.state == fb::TaskState::TASK_DROPPED || st.state == fb::TaskState::TASK_LOST;
+  const bool slow = st.state == fb::TaskState::TASK_FAILED || st.state == fb::TaskState::TASK_FINISHED ||
+                    st.state == fb::TaskState::TASK_ERROR || st.state == fb::TaskState::TASK_DROPPED ||
+                    st.state == fb::TaskState::TASK_LOST;
   const bool asked = i.condition == Condition::killing;
   schedule(s, i, slow && !asked);
 }
@@ -281,16 +308,22 @@ void Core::health_of(Spec& s, Instance& i, std::size_t check, bool passed, const
                                                {"reason", boost::json::string(cause)},
                                                {"host", boost::json::string(i.host)},
                                                {"slaveId", boost::json::string(i.agent_id)}});
-    s.failure = TaskFailure{i.host, "Task was killed since health check failed: " + cause, "TASK_KILLED", i.task_id(), i.agent_id, wall_, i.app->version};
+    s.failure = TaskFailure{i.host,        "Task was killed since health check failed: " + cause,
+                            "TASK_KILLED", i.task_id(),
+                            i.agent_id,    wall_,
+                            i.app->version};
     kill(s, i, false);
   }
 }
 
-void Core::probed(const std::string& instance, int incarnation, std::size_t check, bool passed, const std::string& cause) {
+void Core::probed(const std::string& instance, int incarnation, std::size_t check, bool passed,
+                  const std::string& cause) {
   Spec* s = spec_of_instance(instance);
   if (!s) return;
   const auto it = s->instances.find(instance);
-  if (it == s->instances.end() || it->second.incarnation != incarnation || !it->second.running() || check >= it->second.health.size()) return;
+  if (it == s->instances.end() || it->second.incarnation != incarnation || !it->second.running() ||
+      check >= it->second.health.size())
+    return;
   health_of(*s, it->second, check, passed, cause);
 }
 
@@ -298,7 +331,9 @@ void Core::readiness(const std::string& instance, int incarnation, int status, c
   Spec* s = spec_of_instance(instance);
   if (!s) return;
   const auto it = s->instances.find(instance);
-  if (it == s->instances.end() || it->second.incarnation != incarnation || !it->second.running() || it->second.app->readiness.empty()) return;
+  if (it == s->instances.end() || it->second.incarnation != incarnation || !it->second.running() ||
+      it->second.app->readiness.empty())
+    return;
   Instance& i = it->second;
   const auto& codes = i.app->readiness.front().ready_codes;
   i.ready_status = status;

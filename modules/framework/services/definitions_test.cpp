@@ -107,12 +107,16 @@ TEST(DefinitionsTest, ReferenceDefinitionsGetMarathonsVerdict) {
 
 TEST(DefinitionsTest, LegacyPortsAndUris) {
   const Object a = read_app(read(SERVICES_TESTDATA "/legacy-ports.json")).app;
-  EXPECT_EQ(print_json(a.at("portDefinitions")), R"([{"labels":{},"port":10000,"protocol":"tcp"},{"labels":{},"port":8081,"protocol":"tcp"}])");
-  EXPECT_EQ(print_json(a.at("fetch")), R"([{"cache":false,"executable":false,"extract":true,"uri":"https://example.com/site.tar.gz"},)"
-                                       R"({"cache":false,"executable":false,"extract":false,"uri":"https://example.com/run.sh"}])");
+  EXPECT_EQ(print_json(a.at("portDefinitions")),
+            R"([{"labels":{},"port":10000,"protocol":"tcp"},{"labels":{},"port":8081,"protocol":"tcp"}])");
+  EXPECT_EQ(print_json(a.at("fetch")),
+            R"([{"cache":false,"executable":false,"extract":true,"uri":"https://example.com/site.tar.gz"},)"
+            R"({"cache":false,"executable":false,"extract":false,"uri":"https://example.com/run.sh"}])");
   EXPECT_FALSE(a.contains("maintainer"));
-  EXPECT_EQ(print_json(a.at("healthChecks")), R"([{"delaySeconds":15,"gracePeriodSeconds":300,"ignoreHttp1xx":false,"intervalSeconds":60,"ipProtocol":"IPv4",)"
-                                              R"("maxConsecutiveFailures":3,"path":"/","portIndex":1,"protocol":"HTTP","timeoutSeconds":20}])");
+  EXPECT_EQ(
+      print_json(a.at("healthChecks")),
+      R"([{"delaySeconds":15,"gracePeriodSeconds":300,"ignoreHttp1xx":false,"intervalSeconds":60,"ipProtocol":"IPv4",)"
+      R"("maxConsecutiveFailures":3,"path":"/","portIndex":1,"protocol":"HTTP","timeoutSeconds":20}])");
 }
 
 TEST(DefinitionsTest, LegacyNetworks) {
@@ -120,7 +124,9 @@ TEST(DefinitionsTest, LegacyNetworks) {
   EXPECT_EQ(print_json(bridge.at("networks")), R"([{"mode":"container/bridge"}])");
   EXPECT_FALSE(bridge.contains("portDefinitions"));
   const auto& mappings = bridge.at("container").at("portMappings").get_array();
-  EXPECT_EQ(print_json(mappings[0]), R"({"containerPort":8080,"hostPort":0,"labels":{"VIP_0":"/cart:80"},"name":"web","protocol":"tcp","servicePort":10000})");
+  EXPECT_EQ(
+      print_json(mappings[0]),
+      R"({"containerPort":8080,"hostPort":0,"labels":{"VIP_0":"/cart:80"},"name":"web","protocol":"tcp","servicePort":10000})");
   EXPECT_EQ(print_json(mappings[1].at("hostPort")), "0");
   EXPECT_FALSE(bridge.at("container").at("docker").get_object().contains("network"));
   const Object ip = read_app(read(SERVICES_TESTDATA "/legacy-ip.json")).app;
@@ -133,7 +139,8 @@ TEST(DefinitionsTest, SpecialDefaults) {
   const Object resident = read_app(read(SERVICES_TESTDATA "/resident.json")).app;
   EXPECT_EQ(print_json(resident.at("unreachableStrategy")), "\"disabled\"");
   EXPECT_EQ(print_json(resident.at("upgradeStrategy")), R"({"maximumOverCapacity":0,"minimumHealthCapacity":0.5})");
-  EXPECT_EQ(print_json(resident.at("residency")), R"({"relaunchEscalationTimeoutSeconds":3600,"taskLostBehavior":"WAIT_FOREVER"})");
+  EXPECT_EQ(print_json(resident.at("residency")),
+            R"({"relaunchEscalationTimeoutSeconds":3600,"taskLostBehavior":"WAIT_FOREVER"})");
   const Object single = read_app(read(SERVICES_TESTDATA "/single.json")).app;
   EXPECT_EQ(print_json(single.at("upgradeStrategy")), R"({"maximumOverCapacity":0,"minimumHealthCapacity":0})");
   const Object full = read_app(read(SERVICES_TESTDATA "/full.json")).app;
@@ -153,10 +160,12 @@ TEST(DefinitionsTest, WrongTypesNameTheirPath) {
 }
 
 TEST(DefinitionsTest, MixturesOfOldAndNewAreRefused) {
-  EXPECT_EQ(read_app(R"({"id":"a","cmd":"x y","ports":[1],"portDefinitions":[{"port":2}]})").errors.at(0).path, "/ports");
+  EXPECT_EQ(read_app(R"({"id":"a","cmd":"x y","ports":[1],"portDefinitions":[{"port":2}]})").errors.at(0).path,
+            "/ports");
   EXPECT_TRUE(read_app(R"({"id":"a","cmd":"x y","ports":[1],"portDefinitions":[{"port":1}]})").errors.empty());
   EXPECT_EQ(read_app(R"({"id":"a","cmd":"x y","uris":["a"],"fetch":[{"uri":"b"}]})").errors.at(0).path, "/uris");
-  EXPECT_EQ(read_app(R"({"id":"a","cmd":"x y","ipAddress":{},"networks":[{"mode":"host"}]})").errors.at(0).path, "/networks");
+  EXPECT_EQ(read_app(R"({"id":"a","cmd":"x y","ipAddress":{},"networks":[{"mode":"host"}]})").errors.at(0).path,
+            "/networks");
 }
 
 TEST(IdsTest, PathsTasksAndTimes) {
@@ -169,7 +178,7 @@ TEST(IdsTest, PathsTasksAndTimes) {
   ASSERT_TRUE(t);
   EXPECT_EQ(t->incarnation, 7);
   EXPECT_EQ(app_of_instance(t->instance_id), "/g/a");
-  EXPECT_TRUE(parse_task_id("g_a.instance-" + uuid + "._app"));   // before incarnations
+  EXPECT_TRUE(parse_task_id("g_a.instance-" + uuid + "._app"));  // before incarnations
   EXPECT_TRUE(parse_task_id("g_a." + uuid));                     // before instances
   EXPECT_FALSE(parse_task_id("g_a.instance-123"));
   EXPECT_FALSE(parse_task_id(""));

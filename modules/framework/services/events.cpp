@@ -7,7 +7,9 @@ namespace {
 
 constexpr std::size_t kMostBehind = 1024;  // marathon.md B, SSE
 
-std::string frame(const std::string& type, const Object& body) { return "event: " + type + "\r\ndata: " + print_json(body) + "\r\n\r\n"; }
+std::string frame(const std::string& type, const Object& body) {
+  return "event: " + type + "\r\ndata: " + print_json(body) + "\r\n\r\n";
+}
 
 }  // namespace
 
@@ -16,7 +18,9 @@ void EventHub::attach(std::uint64_t id, std::set<std::string> types, const std::
   deliver(id, {}, true, true);
   watch(id);
   const std::string address = peer.substr(0, peer.rfind(':'));
-  Object body{{"remoteAddress", boost::json::string(address)}, {"eventType", "event_stream_attached"}, {"timestamp", boost::json::string(timestamp)}};
+  Object body{{"remoteAddress", boost::json::string(address)},
+              {"eventType", "event_stream_attached"},
+              {"timestamp", boost::json::string(timestamp)}};
   // The newcomer hears of itself first, at once; the others in the order of all events.
   if (types.empty() || types.count("event_stream_attached")) push(id, frame("event_stream_attached", body));
   emit_("event_stream_attached", {{"remoteAddress", boost::json::string(address)}, {"skip", id}});
@@ -66,7 +70,8 @@ void EventHub::deliver(std::uint64_t id, const std::string& data, bool first, bo
   r.body.assign(data.begin(), data.end());
   if (first) {
     r.status = 200;
-    for (const auto& [k, v] : {std::pair{"content-type", "text/event-stream;charset=UTF-8"}, std::pair{"cache-control", "no-cache"}}) {
+    for (const auto& [k, v] :
+         {std::pair{"content-type", "text/event-stream;charset=UTF-8"}, std::pair{"cache-control", "no-cache"}}) {
       auto h = std::make_unique<fb::host::HeaderT>();
       h->name = k;
       h->value = v;
@@ -85,7 +90,8 @@ void EventHub::deliver(std::uint64_t id, const std::string& data, bool first, bo
 void EventHub::watch(std::uint64_t id) {
   fb::host::WatchT w;
   w.id = id;
-  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::WATCH, w, [this, id](const Result<Buffer>&) { drop(id, true); });
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::WATCH, w,
+      [this, id](const Result<Buffer>&) { drop(id, true); });
 }
 
 void EventHub::drop(std::uint64_t id, bool announce) {
@@ -93,7 +99,8 @@ void EventHub::drop(std::uint64_t id, bool announce) {
   if (it == clients_.end()) return;
   const std::string peer = it->second.peer;
   clients_.erase(it);
-  if (announce) emit_("event_stream_detached", {{"remoteAddress", boost::json::string(peer.substr(0, peer.rfind(':')))}});
+  if (announce)
+    emit_("event_stream_detached", {{"remoteAddress", boost::json::string(peer.substr(0, peer.rfind(':')))}});
 }
 
 void EventHub::stop() {

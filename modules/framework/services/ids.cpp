@@ -48,15 +48,16 @@ std::string format_time(Millis t) {
   const std::int64_t y = static_cast<std::int64_t>(yoe) + era * 400 + (m <= 2);
   char buf[64];
   std::snprintf(buf, sizeof buf, "%04lld-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<long long>(y), m, d,
-                static_cast<int>(rest / 3600000), static_cast<int>(rest / 60000 % 60), static_cast<int>(rest / 1000 % 60),
-                static_cast<int>(rest % 1000));
+                static_cast<int>(rest / 3600000), static_cast<int>(rest / 60000 % 60),
+                static_cast<int>(rest / 1000 % 60), static_cast<int>(rest % 1000));
   return buf;
 }
 
 std::optional<Millis> parse_time(std::string_view text) {
   const std::string s(text);
   int y = 0, mo = 0, d = 0, h = 0, mi = 0, sec = 0, used = 0;
-  if (std::sscanf(s.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &y, &mo, &d, &h, &mi, &sec, &used) != 6 || used < 19) return {};
+  if (std::sscanf(s.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &y, &mo, &d, &h, &mi, &sec, &used) != 6 || used < 19)
+    return {};
   if (mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || sec > 60 || h < 0 || mi < 0 || sec < 0) return {};
   std::size_t i = static_cast<std::size_t>(used);
   int ms = 0, scale = 100;
@@ -66,7 +67,9 @@ std::optional<Millis> parse_time(std::string_view text) {
   Millis offset = 0;
   if (i < s.size() && (s[i] == '+' || s[i] == '-')) {
     int oh = 0, om = 0;
-    if (std::sscanf(s.c_str() + i + 1, "%2d:%2d", &oh, &om) != 2 && std::sscanf(s.c_str() + i + 1, "%2d%2d", &oh, &om) != 2) return {};
+    if (std::sscanf(s.c_str() + i + 1, "%2d:%2d", &oh, &om) != 2 &&
+        std::sscanf(s.c_str() + i + 1, "%2d%2d", &oh, &om) != 2)
+      return {};
     offset = (oh * 60 + om) * 60000 * (s[i] == '-' ? -1 : 1);
   } else if (i + 1 != s.size() || s[i] != 'Z') {
     return {};
@@ -79,9 +82,9 @@ std::string make_uuid(const Random& random) {
   const std::uint64_t a = (random() & ~0xf000ull) | 0x4000ull;
   const std::uint64_t b = (random() & ~(3ull << 62)) | (2ull << 62);
   char buf[40];
-  std::snprintf(buf, sizeof buf, "%08x-%04x-%04x-%04x-%012llx", static_cast<unsigned>(a >> 32), static_cast<unsigned>(a >> 16 & 0xffff),
-                static_cast<unsigned>(a & 0xffff), static_cast<unsigned>(b >> 48),
-                static_cast<unsigned long long>(b & 0xffffffffffffull));
+  std::snprintf(buf, sizeof buf, "%08x-%04x-%04x-%04x-%012llx", static_cast<unsigned>(a >> 32),
+                static_cast<unsigned>(a >> 16 & 0xffff), static_cast<unsigned>(a & 0xffff),
+                static_cast<unsigned>(b >> 48), static_cast<unsigned long long>(b & 0xffffffffffffull));
   return buf;
 }
 

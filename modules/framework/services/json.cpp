@@ -15,11 +15,21 @@ void print_string(std::string& out, std::string_view s) {
   for (const char c : s) {
     const auto u = static_cast<unsigned char>(c);
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (u < 0x20) {
           out += "\\u00";
@@ -36,10 +46,18 @@ void print_string(std::string& out, std::string_view s) {
 void print(std::string& out, const Json& v) {
   char buf[40];
   switch (v.kind()) {
-    case boost::json::kind::null: out += "null"; break;
-    case boost::json::kind::bool_: out += v.get_bool() ? "true" : "false"; break;
-    case boost::json::kind::int64: out += std::to_string(v.get_int64()); break;
-    case boost::json::kind::uint64: out += std::to_string(v.get_uint64()); break;
+    case boost::json::kind::null:
+      out += "null";
+      break;
+    case boost::json::kind::bool_:
+      out += v.get_bool() ? "true" : "false";
+      break;
+    case boost::json::kind::int64:
+      out += std::to_string(v.get_int64());
+      break;
+    case boost::json::kind::uint64:
+      out += std::to_string(v.get_uint64());
+      break;
     case boost::json::kind::double_: {
       const double d = v.get_double();
       if (std::isfinite(d) && std::floor(d) == d && std::abs(d) < 9e15) {
@@ -52,7 +70,9 @@ void print(std::string& out, const Json& v) {
       }
       break;
     }
-    case boost::json::kind::string: print_string(out, {v.get_string().data(), v.get_string().size()}); break;
+    case boost::json::kind::string:
+      print_string(out, {v.get_string().data(), v.get_string().size()});
+      break;
     case boost::json::kind::array: {
       out += '[';
       bool first = true;

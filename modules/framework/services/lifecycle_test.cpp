@@ -1,4 +1,4 @@
-// What applications live through: deployments, failures, placement, health, recovery (marathon.md F 12-35).
+// What applications live through: deployments, upgrades, single tasks, placement (marathon.md F 12-30).
 #include <gmock/gmock.h>
 
 #include "world.hpp"
@@ -6,27 +6,8 @@
 namespace gantry::framework_services {
 namespace {
 
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Not;
-using S = fb::TaskState;
-
-class LifecycleTest : public ::testing::Test {
- protected:
-  World w;
-  void deploy(const std::string& body) {
-    const auto r = w.post("/v2/apps", body);
-    ASSERT_EQ(r.status, 201) << r.text;
-    w.advance(3s);
-  }
-  std::string config_of(const std::string& task) { return w.tasks.at(task).info.command->value; }
-  int good(const std::string& cmd) {
-    int n = 0;
-    for (const auto& t : w.alive()) n += w.tasks[t].running && config_of(t) == cmd;
-    return n;
-  }
-};
 
 // ---- conflicts, cancelling, limits
 
@@ -88,13 +69,16 @@ TEST_F(LifecycleTest, DeleteKillsAndLeavesNoRecord) {
 
 TEST_F(LifecycleTest, AHundredDeploymentsAreTheLimit) {
   w.auto_offer = false;
-  for (int i = 0; i < 100; ++i) ASSERT_EQ(w.post("/v2/apps", R"({"id":"a)" + std::to_string(i) + R"(","cmd":"sleep 1000","cpus":100})").status, 201);
+  for (int i = 0; i < 100; ++i)
+    ASSERT_EQ(w.post("/v2/apps", R"({"id":"a)" + std::to_string(i) + R"(","cmd":"sleep 1000","cpus":100})").status,
+              201);
   EXPECT_EQ(w.post("/v2/apps", R"({"id":"one-more","cmd":"sleep 1000"})").status, 403);
 }
 
 TEST_F(LifecycleTest, DependenciesComeFirstAndCyclesAreRefused) {
   w.auto_run = false;
-  const auto r = w.put("/v2/apps", R"([{"id":"/web","cmd":"sleep 1000","dependencies":["db"]},{"id":"/db","cmd":"sleep 1000"}])");
+  const auto r =
+      w.put("/v2/apps", R"([{"id":"/web","cmd":"sleep 1000","dependencies":["db"]},{"id":"/db","cmd":"sleep 1000"}])");
   ASSERT_EQ(r.status, 200) << r.text;
   w.advance(2s);
   EXPECT_EQ(w.alive("/db").size(), 1u);
@@ -120,8 +104,11 @@ TEST_P(UpgradeTest, KeepsItsCapacity) {
   deploy(R"({"id":"a","cmd":"sleep 1000","cpus":0.1,"instances":)" + std::to_string(p.n) + "}");
   ASSERT_EQ(w.running(), p.n);
   w.auto_run = w.auto_kill = false;
-  ASSERT_EQ(w.put("/v2/apps/a", R"({"cmd":"sleep 2000","upgradeStrategy":{"minimumHealthCapacity":)" + std::to_string(p.min) +
-                                    R"(,"maximumOverCapacity":)" + std::to_string(p.over) + "}}").status, 200);
+  ASSERT_EQ(
+      w.put("/v2/apps/a", R"({"cmd":"sleep 2000","upgradeStrategy":{"minimumHealthCapacity":)" + std::to_string(p.min) +
+                              R"(,"maximumOverCapacity":)" + std::to_string(p.over) + "}}")
+          .status,
+      200);
   int most = 0, least = p.n;
   for (int round = 0; round < 100 && w.deployments(); ++round) {
     w.advance(1s);
@@ -147,12 +134,13 @@ TEST_P(UpgradeTest, KeepsItsCapacity) {
   EXPECT_LE(most, p.most_running);
 }
 INSTANTIATE_TEST_SUITE_P(Strategies, UpgradeTest,
-                         ::testing::Values(Upgrade{4, 0.5, 0, 2, 4}, Upgrade{4, 1, 0, 4, 5}, Upgrade{4, 1, 1, 4, 8}, Upgrade{3, 0, 0, 0, 3},
-                                           Upgrade{1, 1, 0, 1, 2}, Upgrade{5, 0.7, 0.3, 4, 6}));
+                         ::testing::Values(Upgrade{4, 0.5, 0, 2, 4}, Upgrade{4, 1, 0, 4, 5}, Upgrade{4, 1, 1, 4, 8},
+                                           Upgrade{3, 0, 0, 0, 3}, Upgrade{1, 1, 0, 1, 2}, Upgrade{5, 0.7, 0.3, 4, 6}));
 
 TEST_F(LifecycleTest, ReadinessGatesTheOldInstances) {
   w.web = [](const std::string& url) { return url.ends_with("/ready") ? 503 : 200; };
-  const std::string check = R"("portDefinitions":[{"port":0,"name":"http-api"}],"readinessChecks":[{"path":"/ready","intervalSeconds":2,"timeoutSeconds":1}])";
+  const std::string check =
+      R"("portDefinitions":[{"port":0,"name":"http-api"}],"readinessChecks":[{"path":"/ready","intervalSeconds":2,"timeoutSeconds":1}])";
   deploy(R"({"id":"a","cmd":"sleep 1000"})");
   ASSERT_EQ(w.put("/v2/apps/a", R"({"cmd":"sleep 2000",)" + check + "}").status, 200);
   w.advance(20s);
@@ -175,7 +163,8 @@ TEST_F(LifecycleTest, RestartReplacesAll) {
   w.advance(5s);
   EXPECT_EQ(w.running(), 2);
   for (const auto& t : before) EXPECT_FALSE(w.tasks[t].alive);
-  EXPECT_NE(print_json(w.app("/a").at("versionInfo").at("lastConfigChangeAt")), print_json(info.at("lastConfigChangeAt")));
+  EXPECT_NE(print_json(w.app("/a").at("versionInfo").at("lastConfigChangeAt")),
+            print_json(info.at("lastConfigChangeAt")));
   EXPECT_EQ(w.post("/v2/apps/none/restart").status, 404);
 }
 
@@ -208,7 +197,8 @@ TEST_F(LifecycleTest, KilledTaskIsReplacedAsTheSameInstance) {
   const auto was = parse_task_id(id), is = parse_task_id(w.alive()[0]);
   EXPECT_EQ(is->instance_id, was->instance_id);
   EXPECT_EQ(is->incarnation, was->incarnation + 1);
-  EXPECT_EQ(str(w.del("/v2/apps/a/tasks/" + id.substr(0, 3) + "x")["message"]), "Task '" + id.substr(0, 3) + "x' does not exist");
+  EXPECT_EQ(str(w.del("/v2/apps/a/tasks/" + id.substr(0, 3) + "x")["message"]),
+            "Task '" + id.substr(0, 3) + "x' does not exist");
 }
 
 TEST_F(LifecycleTest, KillAndScale) {
@@ -224,7 +214,8 @@ TEST_F(LifecycleTest, KillAndScale) {
   EXPECT_EQ(w.running(), 3 - on_h1);
   for (const auto& t : w.alive()) EXPECT_EQ(w.tasks[t].agent, "A2");
   EXPECT_EQ(w.post("/v2/tasks/delete", R"({"ids":["garbage"]})").status, 400);
-  EXPECT_EQ(w.post("/v2/tasks/delete", R"({"ids":["x.instance-00000000-0000-0000-0000-000000000000._app.1"]})").status, 200);
+  EXPECT_EQ(w.post("/v2/tasks/delete", R"({"ids":["x.instance-00000000-0000-0000-0000-000000000000._app.1"]})").status,
+            200);
   EXPECT_EQ(w.get("/v2/tasks?status=running")["tasks"].get_array().size(), w.alive().size());
 }
 
@@ -315,7 +306,8 @@ TEST_F(LifecycleTest, Operators) {
   w.agents[0].attributes = {{"zone", "z1"}, {"disk", "ssd"}};
   w.agents[1].attributes = {{"zone", "z2"}};
   const auto hosts = [&](const std::string& id, const std::string& constraint, int n) {
-    deploy(R"({"id":")" + id + R"(","cmd":"sleep 1000","cpus":0.1,"instances":)" + std::to_string(n) + R"(,"constraints":[)" + constraint + "]}");
+    deploy(R"({"id":")" + id + R"(","cmd":"sleep 1000","cpus":0.1,"instances":)" + std::to_string(n) +
+           R"(,"constraints":[)" + constraint + "]}");
     std::map<std::string, int> out;
     for (const auto& t : w.alive(id)) ++out[w.tasks[t].agent];
     return out;
@@ -351,7 +343,8 @@ TEST_F(LifecycleTest, GroupBySpreadsAndStaysBalanced) {
 }
 
 TEST_F(LifecycleTest, PortsAndEnvironment) {
-  deploy(R"({"id":"/g/web","cmd":"sleep 1000","env":{"MINE":"yes","HOST":"override"},"labels":{"a-b":"c"},"user":"nobody",
+  deploy(
+      R"({"id":"/g/web","cmd":"sleep 1000","env":{"MINE":"yes","HOST":"override"},"labels":{"a-b":"c"},"user":"nobody",
              "portDefinitions":[{"port":0,"name":"http"},{"port":8123,"name":"admin-x"}],"taskKillGracePeriodSeconds":7})");
   const FakeTask& t = w.tasks.at(w.alive()[0]);
   const std::string port = t.env("PORT0");
@@ -385,269 +378,6 @@ TEST_F(LifecycleTest, RequiredPortsAreTakenOnceEach) {
   deploy(R"({"id":"a","cmd":"sleep 1000","instances":3,"requirePorts":true,"portDefinitions":[{"port":31500}]})");
   EXPECT_EQ(w.running(), 2);  // one per agent
   for (const auto& t : w.alive()) EXPECT_EQ(w.tasks[t].env("PORT0"), "31500");
-}
-
-// ---- health
-
-constexpr char kChecked[] = R"({"id":"a","cmd":"sleep 1000","healthChecks":[{"protocol":"HTTP","path":"/h","gracePeriodSeconds":30,
-  "intervalSeconds":5,"timeoutSeconds":2,"maxConsecutiveFailures":3}]})";
-
-TEST_F(LifecycleTest, HealthGatesDeploymentAndShowsInCounts) {
-  w.web = [](const std::string&) { return 500; };
-  deploy(kChecked);
-  EXPECT_EQ(w.deployments(), 1u);
-  std::string asked;
-  w.web = [&](const std::string& url) {
-    asked = url;
-    return 204;
-  };
-  w.advance(2s);
-  EXPECT_EQ(w.deployments(), 0u);
-  const auto app = w.app("/a");
-  EXPECT_EQ(print_json(app.at("tasksHealthy")), "1");
-  EXPECT_EQ(print_json(app.at("tasks").at(0).at("healthCheckResults").at(0).at("alive")), "true");
-  EXPECT_EQ(asked, "http://" + str(app.at("tasks").at(0).at("host")) + ":" + print_json(app.at("tasks").at(0).at("ports").at(0)) + "/h");
-}
-
-TEST_F(LifecycleTest, FourthFailureInARowKills) {
-  const auto stream = w.send("GET", "/v2/events", {}, {{"accept", "text/event-stream"}});
-  deploy(kChecked);
-  w.advance(5s);
-  const std::string first = w.alive()[0];
-  w.web = [](const std::string&) { return 500; };
-  w.advance(15s);  // three failures
-  EXPECT_TRUE(w.tasks[first].alive);
-  EXPECT_EQ(print_json(w.app("/a").at("tasksUnhealthy")), "1");
-  w.web = [](const std::string&) { return 200; };
-  w.advance(5s);  // one success resets the row
-  EXPECT_EQ(print_json(w.app("/a").at("tasksHealthy")), "1");
-  w.web = [](const std::string&) { return 500; };
-  w.advance(15s);
-  EXPECT_TRUE(w.tasks[first].alive);
-  w.advance(5s);
-  EXPECT_FALSE(w.tasks[first].alive);
-  w.advance(3s);
-  EXPECT_EQ(w.alive().size(), 1u);
-  const auto types = w.types(stream);
-  EXPECT_THAT(types, Contains("unhealthy_instance_kill_event"));
-  EXPECT_THAT(types, Contains("failed_health_check_event"));
-  EXPECT_THAT(types, Contains("health_status_changed_event"));
-  EXPECT_THAT(types, Contains("instance_health_changed_event"));
-}
-
-TEST_F(LifecycleTest, GraceIgnoresFailuresAndThenCountsThem) {
-  w.web = [](const std::string&) { return -1; };
-  deploy(kChecked);
-  const std::string first = w.alive()[0];
-  w.advance(26s);  // 29 s in all
-  EXPECT_TRUE(w.tasks[first].alive);
-  EXPECT_EQ(print_json(w.app("/a").at("tasksUnhealthy")), "0");
-  w.advance(30s);
-  EXPECT_FALSE(w.tasks[first].alive);
-}
-
-TEST_F(LifecycleTest, ZeroFailuresNeverKills) {
-  w.web = [](const std::string&) { return 500; };
-  deploy(R"({"id":"a","cmd":"sleep 1000","healthChecks":[{"protocol":"TCP","gracePeriodSeconds":0,"intervalSeconds":1,"maxConsecutiveFailures":0}]})");
-  w.web = [](const std::string&) { return -1; };
-  w.advance(100s);
-  EXPECT_EQ(w.tasks.size(), 1u);
-}
-
-TEST_F(LifecycleTest, AgentChecksTravelWithTheTaskAndReportBack) {
-  deploy(R"({"id":"a","cmd":"sleep 1000","healthChecks":[{"protocol":"MESOS_HTTP","path":"/x","gracePeriodSeconds":9,"delaySeconds":1}]})");
-  const std::string id = w.alive()[0];
-  const auto& h = *w.tasks[id].info.health_check;
-  EXPECT_EQ(h.type, fb::CheckType::HTTP);
-  EXPECT_EQ(std::to_string(h.http->port), w.tasks[id].env("PORT0"));
-  EXPECT_EQ(h.grace_period_seconds, 9.0);
-  EXPECT_EQ(w.deployments(), 1u);
-  w.update(id, S::TASK_RUNNING, "", true);
-  w.host().run();
-  EXPECT_EQ(w.deployments(), 0u);
-  EXPECT_EQ(print_json(w.app("/a").at("tasksHealthy")), "1");
-  w.update(id, S::TASK_RUNNING, "", false);
-  w.host().run();
-  EXPECT_EQ(print_json(w.app("/a").at("tasksUnhealthy")), "1");
-  deploy(R"({"id":"b","cmd":"sleep 1000","healthChecks":[{"protocol":"COMMAND","command":{"value":"true"}}]})");
-  EXPECT_EQ(w.tasks[w.alive("/b")[0]].info.health_check->command->value, "true");
-}
-
-// ---- trouble
-
-TEST_F(LifecycleTest, RestartOfTheModuleChangesNothingThatRuns) {
-  deploy(R"({"id":"/g/a","cmd":"sleep 1000","instances":3,"healthChecks":[{"protocol":"HTTP","gracePeriodSeconds":1,"intervalSeconds":60}]})");
-  w.put("/v2/apps/g/a", R"({"labels":{"x":"y"},"instances":2})");
-  w.advance(10s);
-  const auto before = w.alive();
-  const auto app = print_json(w.app("/g/a"));
-  const auto launched = w.tasks.size();
-  ASSERT_EQ(before.size(), 2u);
-  w.web = [](const std::string&) { return 0; };  // what is known of health must come from the store
-  w.hold_commits = true;
-  w.reboot();
-  w.hold_commits = false;
-  EXPECT_EQ(w.calls.back().type == fb::CallType::SUBSCRIBE || w.core().framework_id() == "F1", true);
-  EXPECT_EQ(print_json(w.app("/g/a").at("tasksHealthy")), "2");
-  w.web = [](const std::string&) { return 200; };
-  w.release_commits();
-  w.advance(700s);  // reconciliations included
-  EXPECT_EQ(w.alive(), before);
-  EXPECT_EQ(w.tasks.size(), launched);
-  EXPECT_EQ(print_json(w.app("/g/a").at("versionInfo")), print_json(parse_json(app).value().at("versionInfo")));
-  EXPECT_EQ(w.get("/v2/apps/g/a/versions")["versions"].get_array().size(), 2u);
-}
-
-TEST_F(LifecycleTest, RestartInTheMiddleOfADeploymentGoesOn) {
-  deploy(R"({"id":"a","cmd":"sleep 1000","instances":3})");
-  w.auto_run = false;
-  const auto d = w.put("/v2/apps/a", R"({"cmd":"sleep 2000"})");
-  w.advance(1s);
-  const std::string id = str(d["deploymentId"]);
-  w.reboot();
-  EXPECT_EQ(str(w.get("/v2/deployments").body.at(0).at("id")), id);
-  w.auto_run = true;
-  for (const auto& t : w.alive()) w.update(t, S::TASK_RUNNING);
-  w.advance(20s);
-  EXPECT_EQ(w.deployments(), 0u);
-  EXPECT_EQ(good("sleep 2000"), 3);
-  EXPECT_EQ(w.alive().size(), 3u);
-}
-
-TEST_F(LifecycleTest, LaunchLostBetweenStoreAndMasterIsRepeated) {
-  w.cluster_down = false;
-  deploy(R"({"id":"a","cmd":"sleep 1000"})");
-  const std::string lost = w.alive()[0];
-  w.tasks[lost].alive = false;  // the master never heard of it
-  w.reboot();
-  w.advance(5s);
-  EXPECT_EQ(w.running(), 1);
-  EXPECT_NE(w.alive()[0], lost);
-}
-
-TEST_F(LifecycleTest, MasterGoneAndBack) {
-  deploy(R"({"id":"a","cmd":"sleep 1000","instances":2})");
-  const auto before = w.alive();
-  w.cluster_down = true;
-  w.disconnect();
-  w.advance(20s);
-  EXPECT_EQ(w.app("/a").at("tasks").get_array().size(), 2u);
-  w.cluster_down = false;
-  w.calls.clear();
-  w.advance(10s);
-  ASSERT_EQ(w.count(fb::CallType::SUBSCRIBE), 1);
-  EXPECT_EQ(w.calls.front().subscribe->framework_info->id, "F1");
-  EXPECT_EQ(w.count(fb::CallType::RECONCILE), 2);  // explicit and implicit
-  EXPECT_EQ(w.alive(), before);
-}
-
-TEST_F(LifecycleTest, UnreachableIsReplacedAndTheReturnedTaskKilled) {
-  deploy(R"({"id":"a","cmd":"sleep 1000"})");
-  const std::string id = w.alive()[0];
-  w.update(id, S::TASK_UNREACHABLE);
-  w.advance(3s);
-  EXPECT_EQ(w.alive().size(), 2u);
-  w.update(id, S::TASK_RUNNING);
-  w.advance(3s);
-  EXPECT_FALSE(w.tasks[id].alive);
-  EXPECT_EQ(w.running(), 1);
-}
-
-TEST_F(LifecycleTest, UnreachableDisabledWaitsTimedReplacesLate) {
-  deploy(R"({"id":"a","cmd":"sleep 1000","unreachableStrategy":"disabled"})");
-  deploy(R"({"id":"b","cmd":"sleep 1000","unreachableStrategy":{"inactiveAfterSeconds":60,"expungeAfterSeconds":120}})");
-  const std::string a = w.alive("/a")[0], b = w.alive("/b")[0];
-  w.update(a, S::TASK_UNREACHABLE);
-  w.update(b, S::TASK_UNREACHABLE);
-  w.advance(58s);
-  EXPECT_EQ(w.alive().size(), 2u);
-  w.advance(10s);
-  EXPECT_EQ(w.alive("/a").size(), 1u);
-  EXPECT_EQ(w.alive("/b").size(), 2u);
-  w.advance(600s);
-  EXPECT_EQ(w.alive("/a").size(), 1u);
-  w.update(a, S::TASK_RUNNING);
-  w.update(b, S::TASK_RUNNING);
-  w.advance(3s);
-  EXPECT_TRUE(w.tasks[a].alive);
-  EXPECT_FALSE(w.tasks[b].alive);  // expunged long ago
-}
-
-TEST_F(LifecycleTest, AcknowledgedOnlyWhenStoredAndOnlyWithUuid) {
-  deploy(R"({"id":"a","cmd":"sleep 1000"})");
-  const std::string id = w.alive()[0];
-  w.hold_commits = true;
-  const int before = w.count(fb::CallType::ACKNOWLEDGE);
-  w.update(id, S::TASK_FAILED);
-  w.host().run();
-  EXPECT_EQ(w.count(fb::CallType::ACKNOWLEDGE), before);
-  w.release_commits();
-  EXPECT_EQ(w.count(fb::CallType::ACKNOWLEDGE), before + 1);
-  w.update("stranger.instance-11111111-2222-3333-4444-555555555555._app.1", S::TASK_RUNNING, "", {}, false);
-  w.host().run();
-  EXPECT_EQ(w.count(fb::CallType::ACKNOWLEDGE), before + 1);
-  EXPECT_EQ(w.calls.back().kill->task_id, "stranger.instance-11111111-2222-3333-4444-555555555555._app.1");
-}
-
-TEST_F(LifecycleTest, StopAnswersEverything) {
-  deploy(R"({"id":"a","cmd":"sleep 1000"})");
-  const auto s = w.send("GET", "/v2/events", {}, {{"accept", "text/event-stream"}});
-  w.host().run();
-  EXPECT_TRUE(w.stop());
-  w.host().run();
-  EXPECT_FALSE(w.responses[s].open);
-}
-
-// ---- events
-
-TEST_F(LifecycleTest, EventStreamsFilterAndBeginWithThemselves) {
-  const auto all = w.send("GET", "/v2/events", {}, {{"accept", "text/event-stream"}});
-  w.host().run();
-  const auto two = w.send("GET", "/v2/events?event_type=deployment_success&event_type=event_stream_attached", {}, {{"accept", "text/event-stream"}});
-  w.host().run();
-  const auto r = w.post("/v2/apps", R"({"id":"a","cmd":"sleep 1000"})");
-  w.advance(3s);
-  EXPECT_EQ(w.types(two), (std::vector<std::string>{"event_stream_attached", "deployment_success"}));
-  EXPECT_EQ(str(w.events(two)[1].second.at("plan").at("id")), r.headers.at("Marathon-Deployment-Id"));
-  const auto types = w.types(all);
-  EXPECT_EQ(types.front(), "event_stream_attached");
-  for (const char* t : {"api_post_event", "deployment_info", "deployment_step_success", "status_update_event", "instance_changed_event", "group_change_success"}) {
-    EXPECT_THAT(types, Contains(t));
-  }
-  for (const auto& [type, data] : w.events(all)) {
-    EXPECT_EQ(str(data.at("eventType")), type);
-    EXPECT_TRUE(parse_time(str(data.at("timestamp"))));
-    if (type == "deployment_info") {
-      EXPECT_TRUE(data.at("plan").at("original").is_object());
-    }
-  }
-  EXPECT_EQ(w.ask("GET", "/v2/events", {}, {{"accept", "application/json"}}).status, 406);
-}
-
-TEST_F(LifecycleTest, AClientThatDoesNotReadIsCutOff) {
-  const auto s = w.send("GET", "/v2/events", {}, {{"accept", "text/event-stream"}});
-  w.host().run();
-  w.reads = [&](std::uint64_t id) { return id != s; };
-  deploy(R"({"id":"a","cmd":"sleep 1000"})");
-  const std::string id = w.alive()[0];
-  for (int i = 0; i < 1200; ++i) {
-    w.update(id, i % 2 ? S::TASK_RUNNING : S::TASK_STARTING);
-    w.host().run();
-  }
-  EXPECT_TRUE(w.host().logged("cut off"));
-}
-
-TEST_F(LifecycleTest, ThousandsOfTasksStayQuick) {
-  w.agents.clear();
-  for (int i = 0; i < 20; ++i) {
-    w.agents.push_back({"A" + std::to_string(i), "h" + std::to_string(i)});
-    w.agents.back().cpus = 100;
-    w.agents.back().mem = 100000;
-  }
-  deploy(R"({"id":"a","cmd":"sleep 1000","cpus":0.1,"mem":1,"instances":1000})");
-  w.advance(60s);
-  EXPECT_EQ(w.running(), 1000);
-  EXPECT_EQ(w.deployments(), 0u);
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ bool usable(const App& app, const fb::ResourceT& r) {
   // Revocable resources may be taken away; volumes and labelled reservations belong to particular tasks.
   if (r.revocable || (r.disk && (r.disk->persistence || r.disk->source))) return false;
   if (!r.reservations.empty() && !r.reservations.back()->labels.empty()) return false;
-  return app.accepted_roles.empty() || std::find(app.accepted_roles.begin(), app.accepted_roles.end(), role_of(r)) != app.accepted_roles.end();
+  return app.accepted_roles.empty() ||
+         std::find(app.accepted_roles.begin(), app.accepted_roles.end(), role_of(r)) != app.accepted_roles.end();
 }
 
 std::unique_ptr<fb::ResourceT> piece_of(const fb::ResourceT& r) {
@@ -33,7 +34,8 @@ std::unique_ptr<fb::ResourceT> piece_of(const fb::ResourceT& r) {
 
 std::int64_t milli(double v) { return std::llround(v * 1000); }
 
-bool take_scalar(fb::OfferT& offer, const App& app, const char* name, double amount, std::vector<std::unique_ptr<fb::ResourceT>>& out) {
+bool take_scalar(fb::OfferT& offer, const App& app, const char* name, double amount,
+                 std::vector<std::unique_ptr<fb::ResourceT>>& out) {
   std::int64_t need = milli(amount);
   for (auto& r : offer.resources) {
     if (need <= 0) break;
@@ -55,8 +57,10 @@ bool cut(fb::ResourceT& r, std::uint64_t port) {
     const auto range = r.ranges[i];
     if (port < range.begin() || port > range.end()) continue;
     r.ranges.erase(r.ranges.begin() + static_cast<std::ptrdiff_t>(i));
-    if (port < range.end()) r.ranges.insert(r.ranges.begin() + static_cast<std::ptrdiff_t>(i), fb::Range(port + 1, range.end()));
-    if (port > range.begin()) r.ranges.insert(r.ranges.begin() + static_cast<std::ptrdiff_t>(i), fb::Range(range.begin(), port - 1));
+    if (port < range.end())
+      r.ranges.insert(r.ranges.begin() + static_cast<std::ptrdiff_t>(i), fb::Range(port + 1, range.end()));
+    if (port > range.begin())
+      r.ranges.insert(r.ranges.begin() + static_cast<std::ptrdiff_t>(i), fb::Range(range.begin(), port - 1));
     return true;
   }
   return false;
@@ -92,7 +96,8 @@ bool take_port(fb::OfferT& offer, const App& app, int wanted, std::uint64_t seed
 
 }  // namespace
 
-std::variant<Match, Reject> carve(OfferPool& pool, const App& app, const std::vector<const Instance*>& placed, std::uint64_t seed) {
+std::variant<Match, Reject> carve(OfferPool& pool, const App& app, const std::vector<const Instance*>& placed,
+                                  std::uint64_t seed) {
   const fb::OfferT& whole = pool.offer;
   bool any_role = app.accepted_roles.empty();
   for (const auto& r : whole.resources) any_role = any_role || usable(app, *r);
@@ -119,7 +124,8 @@ std::variant<Match, Reject> carve(OfferPool& pool, const App& app, const std::ve
   }
   for (std::size_t i = 0; i < app.ports.size(); ++i) {
     const auto& p = app.ports[i];
-    if (p.host_port && *p.host_port == 0 && !take_port(copy, app, 0, seed + i * 7919, m, m.ports[i])) return Reject::ports;
+    if (p.host_port && *p.host_port == 0 && !take_port(copy, app, 0, seed + i * 7919, m, m.ports[i]))
+      return Reject::ports;
   }
   for (std::size_t i = 0; i < copy.resources.size(); ++i) {
     pool.offer.resources[i]->scalar = copy.resources[i]->scalar;

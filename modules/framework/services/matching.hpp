@@ -16,7 +16,8 @@ struct Match {
 
 // Takes cpus, mem, disk, gpus and ports for one instance. On success they are gone from the pool; a failure leaves it
 // as it was and names the first reason. `seed` spreads the choice of free host ports.
-std::variant<Match, Reject> carve(OfferPool& pool, const App& app, const std::vector<const Instance*>& placed, std::uint64_t seed);
+std::variant<Match, Reject> carve(OfferPool& pool, const App& app, const std::vector<const Instance*>& placed,
+                                  std::uint64_t seed);
 
 // The port a check goes to: a fixed one, or that of the port definition `index`; 0 if there is none.
 int check_port(const Instance& in, const std::optional<int>& port, int index);
@@ -25,6 +26,7 @@ struct LaunchSettings {
   std::string user, prefix;
 };
 // The TaskInfo of an instance that has been matched: command, environment, ports, checks, discovery (marathon.md A4).
-std::unique_ptr<fb::TaskInfoT> task_info(const Instance& instance, Match match, const LaunchSettings& settings, std::uint64_t seed);
+std::unique_ptr<fb::TaskInfoT> task_info(const Instance& instance, Match match, const LaunchSettings& settings,
+                                         std::uint64_t seed);
 
 }  // namespace gantry::framework_services

@@ -82,8 +82,10 @@ void Prober::start(const Key& key, Probe& p) {
   }
   const HealthCheckSpec& h = i->app->health[static_cast<std::size_t>(key.second)];
   const std::string where = authority(i->host, check_port(*i, h.port, h.port_index));
-  if (h.kind == HealthCheckSpec::Kind::tcp) connect(key, p.incarnation, where, h.timeout);
-  else fetch(key, p.incarnation, (h.https ? "https://" : "http://") + where + h.path, h.timeout, h.ignore_1xx);
+  if (h.kind == HealthCheckSpec::Kind::tcp)
+    connect(key, p.incarnation, where, h.timeout);
+  else
+    fetch(key, p.incarnation, (h.https ? "https://" : "http://") + where + h.path, h.timeout, h.ignore_1xx);
 }
 
 void Prober::fetch(const Key& key, int incarnation, std::string url, double timeout, bool ignore_1xx) {
@@ -98,20 +100,22 @@ void Prober::fetch(const Key& key, int incarnation, std::string url, double time
   accept->name = "accept";
   accept->value = "*/*";
   f.headers.push_back(std::move(accept));
-  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::FETCH, f, [this, key, incarnation, started, ignore_1xx](Result<Buffer> reply) {
-    if (!reply) return finish(key, incarnation, started, false, 0, reply.error().message);
-    const auto* answer = view<fb::host::Fetched>(*reply);
-    const int status = answer ? answer->status() : 0;
-    std::string body;
-    if (answer && answer->body()) body.assign(reinterpret_cast<const char*>(answer->body()->data()), answer->body()->size());
-    if (key.second < 0) {
-      finish(key, incarnation, started, true, status, body);
-    } else if (status < 200 && status >= 100 && ignore_1xx) {
-      finish(key, incarnation, started, std::nullopt, status, {});
-    } else {
-      finish(key, incarnation, started, status >= 200 && status < 400, status, std::to_string(status));
-    }
-  });
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::FETCH, f,
+      [this, key, incarnation, started, ignore_1xx](Result<Buffer> reply) {
+        if (!reply) return finish(key, incarnation, started, false, 0, reply.error().message);
+        const auto* answer = view<fb::host::Fetched>(*reply);
+        const int status = answer ? answer->status() : 0;
+        std::string body;
+        if (answer && answer->body())
+          body.assign(reinterpret_cast<const char*>(answer->body()->data()), answer->body()->size());
+        if (key.second < 0) {
+          finish(key, incarnation, started, true, status, body);
+        } else if (status < 200 && status >= 100 && ignore_1xx) {
+          finish(key, incarnation, started, std::nullopt, status, {});
+        } else {
+          finish(key, incarnation, started, status >= 200 && status < 400, status, std::to_string(status));
+        }
+      });
 }
 
 void Prober::connect(const Key& key, int incarnation, std::string address, double timeout) {
@@ -119,12 +123,14 @@ void Prober::connect(const Key& key, int incarnation, std::string address, doubl
   fb::host::ProbeT p;
   p.address = std::move(address);
   p.timeout_ns = static_cast<std::uint64_t>(timeout * 1e9);
-  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::PROBE, p, [this, key, incarnation, started](Result<Buffer> reply) {
-    finish(key, incarnation, started, reply.has_value(), 0, reply ? std::string() : reply.error().message);
-  });
+  ask(host_, fb::host::Service::HTTP, fb::host::HttpMethod::PROBE, p,
+      [this, key, incarnation, started](Result<Buffer> reply) {
+        finish(key, incarnation, started, reply.has_value(), 0, reply ? std::string() : reply.error().message);
+      });
 }
 
-void Prober::finish(const Key& key, int incarnation, Nanos started, std::optional<bool> passed, int status, const std::string& text) {
+void Prober::finish(const Key& key, int incarnation, Nanos started, std::optional<bool> passed, int status,
+                    const std::string& text) {
   --in_flight_;
   if (stopped_) return;
   const auto it = probes_.find(key);
@@ -146,8 +152,10 @@ void Prober::finish(const Key& key, int incarnation, Nanos started, std::optiona
     due_.emplace(it->second.due, key);
     if (passed) verdict_(key.first, incarnation, key.second, *passed, status, text);
   }
-  if (!due_.empty() && due_.begin()->first <= host_.now()) run();
-  else arm();
+  if (!due_.empty() && due_.begin()->first <= host_.now())
+    run();
+  else
+    arm();
 }
 
 void Prober::stop() {

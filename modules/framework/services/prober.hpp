@@ -10,7 +10,8 @@ namespace gantry::framework_services {
 class Prober {
  public:
   // `check` is the index of the health check, or -1 for readiness (then `status` and `text` are the answer).
-  using Verdict = std::function<void(const std::string& instance, int incarnation, int check, bool passed, int status, const std::string& text)>;
+  using Verdict = std::function<void(const std::string& instance, int incarnation, int check, bool passed, int status,
+                                     const std::string& text)>;
 
   Prober(Host& host, const Core& core, std::size_t limit, Verdict verdict)
       : host_(host), core_(core), limit_(limit), verdict_(std::move(verdict)) {}
@@ -30,7 +31,8 @@ class Prober {
   void run();
   void arm();
   void start(const Key& key, Probe& p);
-  void finish(const Key& key, int incarnation, Nanos started, std::optional<bool> passed, int status, const std::string& text);
+  void finish(const Key& key, int incarnation, Nanos started, std::optional<bool> passed, int status,
+              const std::string& text);
   void fetch(const Key& key, int incarnation, std::string url, double timeout, bool ignore_1xx);
   void connect(const Key& key, int incarnation, std::string address, double timeout);
 

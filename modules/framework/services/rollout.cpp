@@ -9,13 +9,18 @@ namespace {
 // Lower goes first.
 int rank(const Instance& i) {
   switch (i.condition) {
-    case Condition::scheduled: return 0;
+    case Condition::scheduled:
+      return 0;
     case Condition::unreachable:
-    case Condition::inactive: return 1;
-    case Condition::provisioned: return 2;
+    case Condition::inactive:
+      return 1;
+    case Condition::provisioned:
+      return 2;
     case Condition::staging:
-    case Condition::starting: return 3;
-    default: return i.healthy() == false ? 4 : 5;
+    case Condition::starting:
+      return 3;
+    default:
+      return i.healthy() == false ? 4 : 5;
   }
 }
 
@@ -49,7 +54,8 @@ std::vector<const Instance*> kill_order(std::vector<const Instance*> all, bool o
       if (ga != gb) return ga > gb;
     }
     if (rank(*a) != rank(*b)) return rank(*a) < rank(*b);
-    if (a->started_at != b->started_at) return oldest_first ? a->started_at < b->started_at : a->started_at > b->started_at;
+    if (a->started_at != b->started_at)
+      return oldest_first ? a->started_at < b->started_at : a->started_at > b->started_at;
     return oldest_first ? a->id < b->id : a->id > b->id;
   };
   if (field.empty()) {

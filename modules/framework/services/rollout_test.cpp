@@ -49,8 +49,10 @@ TEST(RolloutTest, RandomUpgradesKeepCapacityAndEnd) {
         Instance& i = all.at(id);
         EXPECT_FALSE(i.doomed);
         lost += i.good();
-        if (i.has_task()) i.doomed = true;
-        else all.erase(id);
+        if (i.has_task())
+          i.doomed = true;
+        else
+          all.erase(id);
       }
       EXPECT_GE(good - lost, std::min({good, min_good, n})) << "game " << game;
       for (int k = 0; k < step.start; ++k) add(after, Condition::scheduled);
@@ -62,9 +64,12 @@ TEST(RolloutTest, RandomUpgradesKeepCapacityAndEnd) {
           it = all.erase(it);
           continue;
         }
-        if (i.condition == Condition::scheduled && pick(2)) i.condition = Condition::staging;
-        else if (i.condition == Condition::staging && pick(3)) i.condition = Condition::running;
-        else if (i.condition == Condition::running && !i.doomed && round < 100 && pick(20) == 0) i.condition = Condition::scheduled;
+        if (i.condition == Condition::scheduled && pick(2))
+          i.condition = Condition::staging;
+        else if (i.condition == Condition::staging && pick(3))
+          i.condition = Condition::running;
+        else if (i.condition == Condition::running && !i.doomed && round < 100 && pick(20) == 0)
+          i.condition = Condition::scheduled;
         ++it;
       }
     }

@@ -53,7 +53,8 @@ Result<Selector> parse_selector(std::string_view text) {
   Selector out;
   Cursor c{text};
   const auto bad = [&](const char* what) {
-    return fail(Code::invalid_argument, "Couldn't parse label selector '" + std::string(text) + "': " + what + " at position " + std::to_string(c.i));
+    return fail(Code::invalid_argument, "Couldn't parse label selector '" + std::string(text) + "': " + what +
+                                            " at position " + std::to_string(c.i));
   };
   do {
     Selector::Term t{Selector::Term::Op::exists, c.word(), {}};
@@ -79,7 +80,8 @@ Result<Selector> parse_selector(std::string_view text) {
 
 bool Selector::matches(const App& app) const {
   for (const auto& t : terms) {
-    const auto l = std::find_if(app.labels.begin(), app.labels.end(), [&](const auto& kv) { return kv.first == t.key; });
+    const auto l =
+        std::find_if(app.labels.begin(), app.labels.end(), [&](const auto& kv) { return kv.first == t.key; });
     if (l == app.labels.end()) return false;
     const bool listed = std::find(t.values.begin(), t.values.end(), l->second) != t.values.end();
     if (t.op == Term::Op::in && !listed) return false;

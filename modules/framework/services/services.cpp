@@ -34,8 +34,8 @@ Task<Status> Services::configure(Settings s) {
   options_.port_last = static_cast<int>(s.number("local_port_max"));
   if (options_.port_first > options_.port_last) {
     co_return fail(Code::invalid_argument,
-                   "local_port_min " + std::to_string(options_.port_first) + " is above local_port_max " + std::to_string(options_.port_last) +
-                       "; swap them",
+                   "local_port_min " + std::to_string(options_.port_first) + " is above local_port_max " +
+                       std::to_string(options_.port_last) + "; swap them",
                    "local_port_min");
   }
   if (s.reload()) {
@@ -67,18 +67,24 @@ Task<Status> Services::configure(Settings s) {
     if (!stopping_) step([&] { core_->announce(std::move(type), std::move(body)); });
   });
   prober_ = std::make_unique<Prober>(host(), *core_, health_limit_,
-                                     [this](const std::string& instance, int incarnation, int check, bool passed, int status, const std::string& text) {
+                                     [this](const std::string& instance, int incarnation, int check, bool passed,
+                                            int status, const std::string& text) {
                                        step([&] {
-                                         if (check < 0) core_->readiness(instance, incarnation, status, text);
-                                         else core_->probed(instance, incarnation, static_cast<std::size_t>(check), passed, text);
+                                         if (check < 0)
+                                           core_->readiness(instance, incarnation, status, text);
+                                         else
+                                           core_->probed(instance, incarnation, static_cast<std::size_t>(check), passed,
+                                                         text);
                                        });
                                      });
   co_return ok;
 }
 
 Task<Status> Services::start() {
-  if (auto loaded = co_await load(); !loaded) co_return std::move(loaded.error()).because("cannot read the stored applications");
-  if (auto bound = co_await listen(); !bound) co_return std::move(bound.error()).because("cannot serve the Marathon API on " + listen_address_);
+  if (auto loaded = co_await load(); !loaded)
+    co_return std::move(loaded.error()).because("cannot read the stored applications");
+  if (auto bound = co_await listen(); !bound)
+    co_return std::move(bound.error()).because("cannot serve the Marathon API on " + listen_address_);
   step([&] { core_->recovered(); });
   host().info("services framework ready", {{"api", info_.leader}, {"apps", std::to_string(core_->specs().size())}});
   open_subscription();
@@ -212,7 +218,8 @@ void Services::commit_next(std::shared_ptr<Commit> work) {
       return;
     }
     if (store_trouble_.empty()) {
-      host().error("the store refuses changes, retrying; new requests are answered with 503", {{"error", reply.error().message}});
+      host().error("the store refuses changes, retrying; new requests are answered with 503",
+                   {{"error", reply.error().message}});
     }
     store_trouble_ = reply.error().message;
     for (auto& r : work->batch.replies) {
@@ -242,11 +249,13 @@ void Services::send(fb::CallT c) {
   }
   c.framework_id = core_->framework_id();
   const auto type = c.type;
-  ask(host(), fb::host::Service::CLUSTER, fb::host::ClusterMethod::CALL, c, [this, type, launched = std::move(launched)](Result<Buffer> reply) {
-    if (reply || stopping_) return;
-    host().warning("the master refused a call", {{"call", fb::EnumNameCallType(type)}, {"error", reply.error().message}});
-    if (!launched.empty()) step([&] { core_->launch_failed(launched, reply.error().message); });
-  });
+  ask(host(), fb::host::Service::CLUSTER, fb::host::ClusterMethod::CALL, c,
+      [this, type, launched = std::move(launched)](Result<Buffer> reply) {
+        if (reply || stopping_) return;
+        host().warning("the master refused a call",
+                       {{"call", fb::EnumNameCallType(type)}, {"error", reply.error().message}});
+        if (!launched.empty()) step([&] { core_->launch_failed(launched, reply.error().message); });
+      });
 }
 
 // ---- recovery
@@ -265,7 +274,9 @@ Task<Status> Services::load() {
       const auto* records = view<fb::store::Records>(bytes);
       if (!records || !records->records()) return;
       for (const auto* r : *records->records()) {
-        const auto value = r->value() ? std::string_view(reinterpret_cast<const char*>(r->value()->data()), r->value()->size()) : std::string_view();
+        const auto value = r->value()
+                               ? std::string_view(reinterpret_cast<const char*>(r->value()->data()), r->value()->size())
+                               : std::string_view();
         auto s = core_->load(std::string(text(r->key())), value);
         if (!s && state->status) state->status = s;
         ++state->records;
@@ -294,8 +305,9 @@ void Services::open_subscription() {
   if (core_->idle()) c.subscribe->suppressed_roles.push_back(options_.role);
   const Buffer body = pack(c);
   const std::uint64_t generation = ++generation_;
-  subscription_ = host().stream(fb::host::Service::CLUSTER, static_cast<std::uint32_t>(fb::host::ClusterMethod::SUBSCRIBE), body,
-                                [this, generation](gantry_code code, Bytes bytes) { on_event(code, bytes, generation); });
+  subscription_ =
+      host().stream(fb::host::Service::CLUSTER, static_cast<std::uint32_t>(fb::host::ClusterMethod::SUBSCRIBE), body,
+                    [this, generation](gantry_code code, Bytes bytes) { on_event(code, bytes, generation); });
 }
 
 void Services::resubscribe(Nanos after) {
@@ -309,12 +321,15 @@ void Services::on_event(gantry_code code, Bytes bytes, std::uint64_t generation)
   if (code != GANTRY_MORE) {
     const bool was = std::exchange(subscribed_, false);
     core_->disconnected();
-    const Error e = code < 0 ? unpack_error(code, bytes) : fail(Code::failed_precondition, "the master has removed this framework");
-    if (was || cluster_trouble_.empty()) host().warning("the subscription ended, trying again", {{"reason", e.message}});
+    const Error e =
+        code < 0 ? unpack_error(code, bytes) : fail(Code::failed_precondition, "the master has removed this framework");
+    if (was || cluster_trouble_.empty())
+      host().warning("the subscription ended, trying again", {{"reason", e.message}});
     cluster_trouble_ = e.message;
     // Removed for good: a new framework takes over, and starts what is wanted afresh.
     if (code == GANTRY_OK) step([&] { core_->forget_framework(); });
-    retry_delay_ = e.code == Code::aborted ? seconds(30) : std::min(std::max(retry_delay_ * 2, seconds(0.25)), seconds(5));
+    retry_delay_ =
+        e.code == Code::aborted ? seconds(30) : std::min(std::max(retry_delay_ * 2, seconds(0.25)), seconds(5));
     resubscribe(retry_delay_);
     return;
   }
@@ -345,13 +360,16 @@ void Services::on_event(gantry_code code, Bytes bytes, std::uint64_t generation)
       if (event->message) {
         const auto& m = *event->message;
         step([&] {
-          core_->announce("framework_message_event", {{"slaveId", boost::json::string(m.agent_id)},
-                                                      {"executorId", boost::json::string(m.executor_id)},
-                                                      {"message", boost::json::string(boost::json::string_view(reinterpret_cast<const char*>(m.data.data()), m.data.size()))}});
+          core_->announce("framework_message_event",
+                          {{"slaveId", boost::json::string(m.agent_id)},
+                           {"executorId", boost::json::string(m.executor_id)},
+                           {"message", boost::json::string(boost::json::string_view(
+                                           reinterpret_cast<const char*>(m.data.data()), m.data.size()))}});
         });
       }
       return;
-    default: return;  // offers are answered at once, so a rescinded one is not held; agents speak through their tasks
+    default:
+      return;  // offers are answered at once, so a rescinded one is not held; agents speak through their tasks
   }
 }
 
@@ -365,37 +383,42 @@ Task<Status> Services::listen() {
   l.public_paths = {"/ping"};
   const Buffer body = pack(l);
   Promise<Status> bound;
-  listener_ = host().stream(kHttp, number(fb::host::HttpMethod::LISTEN), body, [this, bound](gantry_code code, Bytes bytes) {
-    if (code == GANTRY_MORE) {
-      if (bound.is_set()) {
-        on_request(bytes);
-        return;
-      }
-      if (const auto* b = view<fb::host::Listening>(bytes)) info_.leader = std::string(text(b->address()));
-      bound.set(ok);
-      return;
-    }
-    if (!bound.is_set()) bound.set(code < 0 ? Status(unpack_error(code, bytes)) : Status(fail(Code::unavailable, "the listener closed")));
-    else if (!stopping_) host().error("the API listener has closed");
-  });
+  listener_ =
+      host().stream(kHttp, number(fb::host::HttpMethod::LISTEN), body, [this, bound](gantry_code code, Bytes bytes) {
+        if (code == GANTRY_MORE) {
+          if (bound.is_set()) {
+            on_request(bytes);
+            return;
+          }
+          if (const auto* b = view<fb::host::Listening>(bytes)) info_.leader = std::string(text(b->address()));
+          bound.set(ok);
+          return;
+        }
+        if (!bound.is_set())
+          bound.set(code < 0 ? Status(unpack_error(code, bytes))
+                             : Status(fail(Code::unavailable, "the listener closed")));
+        else if (!stopping_)
+          host().error("the API listener has closed");
+      });
   auto status = co_await bound.get();
   if (status) {
     const auto colon = info_.leader.rfind(':');
     info_.http_port = colon == std::string::npos ? 8080 : std::atoi(info_.leader.c_str() + colon + 1);
     if (info_.hostname.empty()) info_.hostname = info_.leader.substr(0, colon);
     info_.leader = info_.hostname + ":" + std::to_string(info_.http_port);
-    info_.config = {{"checkpoint", true},
-                    {"executor", "//cmd"},
-                    {"failover_timeout", framework_.failover_timeout.value_or(0)},
-                    {"framework_name", boost::json::string(framework_.name)},
-                    {"ha", false},
-                    {"hostname", boost::json::string(info_.hostname)},
-                    {"local_port_min", options_.port_first},
-                    {"local_port_max", options_.port_last},
-                    {"mesos_role", boost::json::string(options_.role)},
-                    {"mesos_user", boost::json::string(framework_.user)},
-                    {"reconciliation_interval", static_cast<std::int64_t>(options_.reconcile_interval.count() / 1000000)},
-                    {"webui_url", nullptr}};
+    info_.config = {
+        {"checkpoint", true},
+        {"executor", "//cmd"},
+        {"failover_timeout", framework_.failover_timeout.value_or(0)},
+        {"framework_name", boost::json::string(framework_.name)},
+        {"ha", false},
+        {"hostname", boost::json::string(info_.hostname)},
+        {"local_port_min", options_.port_first},
+        {"local_port_max", options_.port_last},
+        {"mesos_role", boost::json::string(options_.role)},
+        {"mesos_user", boost::json::string(framework_.user)},
+        {"reconciliation_interval", static_cast<std::int64_t>(options_.reconcile_interval.count() / 1000000)},
+        {"webui_url", nullptr}};
   }
   co_return status;
 }
@@ -419,7 +442,8 @@ void Services::on_request(Bytes bytes) {
   }
   if (request.path == "/v2/events" && request.method == "GET") {
     const std::string accept = request.header("accept");
-    if (!accept.empty() && accept.find("text/event-stream") == std::string::npos && accept.find("*/*") == std::string::npos) {
+    if (!accept.empty() && accept.find("text/event-stream") == std::string::npos &&
+        accept.find("*/*") == std::string::npos) {
       return respond(id, message_reply(406, "Not Acceptable: /v2/events needs Accept: text/event-stream"));
     }
     const auto types = request.all("event_type");

@@ -1,7 +1,7 @@
 // The Marathon-compatible service framework as a module: the core between the host's services. See README.md.
 #pragma once
-#include <gantry/framework.hpp>
 #include <gantry/store_generated.h>
+#include <gantry/framework.hpp>
 
 #include "api.hpp"
 #include "events.hpp"

@@ -1,9 +1,9 @@
 // What the scheduler knows: applications, their instances, deployments; and what a step of it asks the world to do.
 #pragma once
+#include <gantry/framework_generated.h>
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <gantry/framework_generated.h>
 #include <set>
 #include <variant>
 
@@ -47,22 +47,26 @@ struct Instance {
   // All checks pass: true; one fails: false; unknown, or without checks: absent.
   [[nodiscard]] std::optional<bool> healthy() const;
   // Counts towards capacity: running, ready, and healthy where there are checks.
-  [[nodiscard]] bool good() const { return running() && (app->readiness.empty() || ready) && (app->health.empty() || healthy() == true); }
+  [[nodiscard]] bool good() const {
+    return running() && (app->readiness.empty() || ready) && (app->health.empty() || healthy() == true);
+  }
 };
 
 // Why a launch attempt on an offer failed, in the order Marathon names them (marathon.md A7).
 enum class Reject { role, constraint, reservation, maintenance, cpus, memory, disk, gpus, ports, scarce };
-inline constexpr std::array<std::string_view, 10> kRejectNames = {"UnfulfilledRole",    "UnfulfilledConstraint", "NoCorrespondingReservationFound", "AgentMaintenance",
-                                                                  "InsufficientCpus",   "InsufficientMemory",    "InsufficientDisk",                "InsufficientGpus",
-                                                                  "InsufficientPorts",  "DeclinedScarceResources"};
+inline constexpr std::array<std::string_view, 10> kRejectNames = {
+    "UnfulfilledRole",        "UnfulfilledConstraint", "NoCorrespondingReservationFound",
+    "AgentMaintenance",       "InsufficientCpus",      "InsufficientMemory",
+    "InsufficientDisk",       "InsufficientGpus",      "InsufficientPorts",
+    "DeclinedScarceResources"};
 
 struct QueueStats {
   Millis since = 0;
   int processed = 0, unused = 0;
   Millis last_unused = 0, last_used = 0;
-  std::array<int, 10> declined{}, tried{};         // of the whole attempt, by reason reached
-  std::map<std::string, Reject> last_by_agent;     // latest verdict of each agent
-  std::map<std::string, Object> unused_by_agent;   // latest unused offer of each agent, bounded
+  std::array<int, 10> declined{}, tried{};        // of the whole attempt, by reason reached
+  std::map<std::string, Reject> last_by_agent;    // latest verdict of each agent
+  std::map<std::string, Object> unused_by_agent;  // latest unused offer of each agent, bounded
 };
 
 struct TaskFailure {

@@ -11,10 +11,14 @@ Json text(std::string_view s) { return boost::json::string(boost::json::string_v
 
 std::string_view to_string(Action::Kind kind) {
   switch (kind) {
-    case Action::Kind::start: return "StartApplication";
-    case Action::Kind::stop: return "StopApplication";
-    case Action::Kind::scale: return "ScaleApplication";
-    case Action::Kind::restart: return "RestartApplication";
+    case Action::Kind::start:
+      return "StartApplication";
+    case Action::Kind::stop:
+      return "StopApplication";
+    case Action::Kind::scale:
+      return "ScaleApplication";
+    case Action::Kind::restart:
+      return "RestartApplication";
   }
   return "";
 }
@@ -28,7 +32,11 @@ Object step_json(const std::vector<Action>& actions) {
 Object plan_json(const Deployment& d) {
   Array steps;
   for (const auto& s : d.steps) steps.push_back(step_json(s));
-  return {{"id", text(d.id)}, {"version", format_time(d.version)}, {"original", Object()}, {"target", Object()}, {"steps", std::move(steps)}};
+  return {{"id", text(d.id)},
+          {"version", format_time(d.version)},
+          {"original", Object()},
+          {"target", Object()},
+          {"steps", std::move(steps)}};
 }
 
 Object deployment_json(const Core& core, const Deployment& d) {
@@ -42,11 +50,14 @@ Object deployment_json(const Core& core, const Deployment& d) {
         for (const auto& [iid, i] : it->second.instances) {
           if (i.app->readiness.empty() || !i.ready_status) continue;
           Object r{{"name", text(i.app->readiness.front().name)}, {"taskId", text(i.task_id())}, {"ready", i.ready}};
-          if (!i.ready_body.empty()) r["lastResponse"] = Object{{"status", *i.ready_status}, {"contentType", "text/plain"}, {"body", text(i.ready_body)}};
+          if (!i.ready_body.empty())
+            r["lastResponse"] =
+                Object{{"status", *i.ready_status}, {"contentType", "text/plain"}, {"body", text(i.ready_body)}};
           results.push_back(std::move(r));
         }
       }
-      current.push_back(Object{{"action", text(to_string(a.kind))}, {"app", text(a.app)}, {"readinessCheckResults", std::move(results)}});
+      current.push_back(Object{
+          {"action", text(to_string(a.kind))}, {"app", text(a.app)}, {"readinessCheckResults", std::move(results)}});
     }
   }
   return {{"id", text(d.id)},
@@ -99,8 +110,13 @@ Object task_json(const Instance& i, const std::string& role, bool service_ports)
 }
 
 Object failure_json(const std::string& app, const TaskFailure& f) {
-  Object o{{"appId", text(app)},      {"host", text(f.host)},   {"message", text(f.message)}, {"state", text(f.state)},
-           {"taskId", text(f.task_id)}, {"timestamp", format_time(f.timestamp)}, {"version", format_time(f.version)}};
+  Object o{{"appId", text(app)},
+           {"host", text(f.host)},
+           {"message", text(f.message)},
+           {"state", text(f.state)},
+           {"taskId", text(f.task_id)},
+           {"timestamp", format_time(f.timestamp)},
+           {"version", format_time(f.version)}};
   if (!f.agent_id.empty()) o["slaveId"] = text(f.agent_id);
   return o;
 }
@@ -133,7 +149,11 @@ Object offer_json(const fb::OfferT& offer) {
     if (a->scalar) o["scalar"] = *a->scalar;
     attributes.push_back(std::move(o));
   }
-  return {{"id", text(offer.id)}, {"agentId", text(offer.agent_id)}, {"hostname", text(offer.hostname)}, {"resources", std::move(resources)}, {"attributes", std::move(attributes)}};
+  return {{"id", text(offer.id)},
+          {"agentId", text(offer.agent_id)},
+          {"hostname", text(offer.hostname)},
+          {"resources", std::move(resources)},
+          {"attributes", std::move(attributes)}};
 }
 
 Object queue_item_json(const Core& core, const Spec& s, bool last_unused_offers) {
@@ -176,18 +196,21 @@ Object stats_of(const std::vector<const Instance*>& list, Millis now) {
   int staged = 0, running = 0, healthy = 0, unhealthy = 0;
   std::vector<double> lives;
   for (const auto* i : list) {
-    staged += i->condition == Condition::provisioned || i->condition == Condition::staging || i->condition == Condition::starting;
+    staged += i->condition == Condition::provisioned || i->condition == Condition::staging ||
+              i->condition == Condition::starting;
     running += i->running();
     healthy += i->healthy() == true;
     unhealthy += i->healthy() == false;
     if (i->started_at) lives.push_back(static_cast<double>(now - i->started_at) / 1000);
   }
-  Object stats{{"counts", Object{{"staged", staged}, {"running", running}, {"healthy", healthy}, {"unhealthy", unhealthy}}}};
+  Object stats{
+      {"counts", Object{{"staged", staged}, {"running", running}, {"healthy", healthy}, {"unhealthy", unhealthy}}}};
   if (!lives.empty()) {
     std::sort(lives.begin(), lives.end());
     double sum = 0;
     for (const double l : lives) sum += l;
-    stats["lifeTime"] = Object{{"averageSeconds", sum / static_cast<double>(lives.size())}, {"medianSeconds", lives[lives.size() / 2]}};
+    stats["lifeTime"] =
+        Object{{"averageSeconds", sum / static_cast<double>(lives.size())}, {"medianSeconds", lives[lives.size() / 2]}};
   }
   return {{"stats", std::move(stats)}};
 }
@@ -200,7 +223,8 @@ Object app_json(const Core& core, const Spec& s, const Embed& embed) {
   if (embed.counts) {
     int staged = 0, running = 0, healthy = 0, unhealthy = 0;
     for (const auto& [id, i] : s.instances) {
-      staged += i.condition == Condition::provisioned || i.condition == Condition::staging || i.condition == Condition::starting;
+      staged += i.condition == Condition::provisioned || i.condition == Condition::staging ||
+                i.condition == Condition::starting;
       running += i.running();
       healthy += i.running() && i.healthy() == true;
       unhealthy += i.running() && i.healthy() == false;
@@ -227,7 +251,8 @@ Object app_json(const Core& core, const Spec& s, const Embed& embed) {
     Array list;
     for (const auto& [id, i] : s.instances) {
       if (i.app->readiness.empty() || !i.ready_status) continue;
-      list.push_back(Object{{"name", text(i.app->readiness.front().name)}, {"taskId", text(i.task_id())}, {"ready", i.ready}});
+      list.push_back(
+          Object{{"name", text(i.app->readiness.front().name)}, {"taskId", text(i.task_id())}, {"ready", i.ready}});
     }
     o["readinessCheckResults"] = std::move(list);
   }

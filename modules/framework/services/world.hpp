@@ -1,7 +1,7 @@
 // Test world: the module on the fake host, with a small master, agents, store and HTTP around it. Tests only.
 #pragma once
-#include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
+#include <gantry/testing/host.hpp>
 
 #include "services.hpp"
 
@@ -66,12 +66,14 @@ class World {
   Status stop() { return module_->stop(); }
 
   // ---- the API
-  Response ask(const std::string& method, const std::string& target, const std::string& body = {}, std::map<std::string, std::string> headers = {}) {
+  Response ask(const std::string& method, const std::string& target, const std::string& body = {},
+               std::map<std::string, std::string> headers = {}) {
     const auto id = send(method, target, body, std::move(headers));
     host_->run();
     return responses[id];
   }
-  std::uint64_t send(const std::string& method, const std::string& target, const std::string& body = {}, std::map<std::string, std::string> headers = {}) {
+  std::uint64_t send(const std::string& method, const std::string& target, const std::string& body = {},
+                     std::map<std::string, std::string> headers = {}) {
     fb::host::RequestT r;
     r.id = ++last_request_;
     r.method = method;
@@ -118,7 +120,8 @@ class World {
     for (const auto& c : calls) n += c.type == type;
     return n;
   }
-  void update(const std::string& task, fb::TaskState state, const std::string& message = {}, std::optional<bool> healthy = {}, bool ack = true) {
+  void update(const std::string& task, fb::TaskState state, const std::string& message = {},
+              std::optional<bool> healthy = {}, bool ack = true) {
     fb::EventT e;
     e.type = fb::EventType::UPDATE;
     e.update = std::make_unique<fb::UpdateT>();
@@ -131,7 +134,9 @@ class World {
     if (const auto it = tasks.find(task); it != tasks.end()) {
       s.agent_id = it->second.agent;
       it->second.running = state == fb::TaskState::TASK_RUNNING;
-      if (state == fb::TaskState::TASK_FAILED || state == fb::TaskState::TASK_FINISHED || state == fb::TaskState::TASK_KILLED) it->second.alive = false;
+      if (state == fb::TaskState::TASK_FAILED || state == fb::TaskState::TASK_FINISHED ||
+          state == fb::TaskState::TASK_KILLED)
+        it->second.alive = false;
     }
     if (ack) s.uuid = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, ++uuid_};
     if (subscription_) subscription_->more(e);
@@ -192,7 +197,8 @@ class World {
     host_->run();
   }
   void disconnect(gantry_code code = GANTRY_UNAVAILABLE) {
-    if (subscription_) std::exchange(subscription_, std::nullopt)->reply(code, Bytes(pack_error(fail(static_cast<Code>(code), "gone"))));
+    if (subscription_)
+      std::exchange(subscription_, std::nullopt)->reply(code, Bytes(pack_error(fail(static_cast<Code>(code), "gone"))));
     host_->run();
   }
 
@@ -236,11 +242,26 @@ class World {
     host_->serve(fb::host::Service::CLUSTER, [this](testing::Asked a) { cluster(std::move(a)); });
     host_->serve(fb::host::Service::HTTP, [this](testing::Asked a) { http(std::move(a)); });
     module_ = std::make_unique<testing::Subject<Services>>(*host_, "services");
-    ASSERT_TRUE(module_->configure({{"listen", "127.0.0.1:8080"}, {"insecure", false}, {"realm", ""}, {"hostname", ""}, {"name", "marathon"},
-                                    {"role", "*"}, {"user", ""}, {"principal", ""}, {"failover_timeout", 168h}, {"decline_time", 120s},
-                                    {"revive_interval", 1s}, {"max_instances_per_offer", 5}, {"launch_tokens", 100}, {"health_concurrency", 256},
-                                    {"reconcile_interval", 10min}, {"local_port_min", 10000}, {"local_port_max", 20000},
-                                    {"max_running_deployments", 100}, {"max_apps", 0}, {"env_vars_prefix", ""}}));
+    ASSERT_TRUE(module_->configure({{"listen", "127.0.0.1:8080"},
+                                    {"insecure", false},
+                                    {"realm", ""},
+                                    {"hostname", ""},
+                                    {"name", "marathon"},
+                                    {"role", "*"},
+                                    {"user", ""},
+                                    {"principal", ""},
+                                    {"failover_timeout", 168h},
+                                    {"decline_time", 120s},
+                                    {"revive_interval", 1s},
+                                    {"max_instances_per_offer", 5},
+                                    {"launch_tokens", 100},
+                                    {"health_concurrency", 256},
+                                    {"reconcile_interval", 10min},
+                                    {"local_port_min", 10000},
+                                    {"local_port_max", 20000},
+                                    {"max_running_deployments", 100},
+                                    {"max_apps", 0},
+                                    {"env_vars_prefix", ""}}));
     const auto started = module_->start();
     ASSERT_TRUE(started) << started.error().message;
     host_->run();
@@ -259,17 +280,23 @@ class World {
       a.ok();
       return;
     }
-    if (hold_commits) held.push_back(a);
-    else commit(a);
+    if (hold_commits)
+      held.push_back(a);
+    else
+      commit(a);
   }
   void commit(const testing::Asked& a) {
     if (store_fails) return a.fail(fail(Code::resource_exhausted, "the disk is full"));
     const auto c = a.as<fb::store::Commit>().value();
     fb::store::CommittedT out;
     for (const auto& op : c.ops) {
-      EXPECT_EQ(op->key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%-/"), std::string::npos) << op->key;
-      if (op->type == fb::store::OpType::PUT) records[op->key].assign(op->value.begin(), op->value.end());
-      else records.erase(op->key);
+      EXPECT_EQ(op->key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._~%-/"),
+                std::string::npos)
+          << op->key;
+      if (op->type == fb::store::OpType::PUT)
+        records[op->key].assign(op->value.begin(), op->value.end());
+      else
+        records.erase(op->key);
       out.versions.push_back(1);
     }
     journal.push_back("commit");
@@ -319,15 +346,21 @@ class World {
           if (it != tasks.end() && it->second.alive) update(c.kill->task_id, fb::TaskState::TASK_KILLED);
         }
         break;
-      case fb::CallType::ACKNOWLEDGE: journal.push_back("ack"); break;
+      case fb::CallType::ACKNOWLEDGE:
+        journal.push_back("ack");
+        break;
       case fb::CallType::RECONCILE:
         for (const auto& t : c.reconcile->tasks) {
           const auto it = tasks.find(t->task_id);
-          if (it == tasks.end() || !it->second.alive) update(t->task_id, fb::TaskState::TASK_GONE, "reconciliation", {}, false);
-          else update(t->task_id, it->second.running ? fb::TaskState::TASK_RUNNING : fb::TaskState::TASK_STAGING, "reconciliation", {}, false);
+          if (it == tasks.end() || !it->second.alive)
+            update(t->task_id, fb::TaskState::TASK_GONE, "reconciliation", {}, false);
+          else
+            update(t->task_id, it->second.running ? fb::TaskState::TASK_RUNNING : fb::TaskState::TASK_STAGING,
+                   "reconciliation", {}, false);
         }
         break;
-      default: break;
+      default:
+        break;
     }
   }
   // Offers come after the reply, as from a real master.
@@ -370,10 +403,13 @@ class World {
         return;
       }
       case M::PROBE:
-        if (web(a.as<fb::host::Probe>().value().address) < 0) a.fail(fail(Code::unavailable, "Connection refused"));
-        else a.ok();
+        if (web(a.as<fb::host::Probe>().value().address) < 0)
+          a.fail(fail(Code::unavailable, "Connection refused"));
+        else
+          a.ok();
         return;
-      default: return;  // WATCH stays open
+      default:
+        return;  // WATCH stays open
     }
   }
 
@@ -384,6 +420,24 @@ class World {
   std::uint64_t last_request_ = 0;
   int last_offer_ = 0;
   std::uint8_t uuid_ = 0;
+};
+
+using S = fb::TaskState;
+
+class LifecycleTest : public ::testing::Test {
+ protected:
+  World w;
+  void deploy(const std::string& body) {
+    const auto r = w.post("/v2/apps", body);
+    ASSERT_EQ(r.status, 201) << r.text;
+    w.advance(3s);
+  }
+  std::string config_of(const std::string& task) { return w.tasks.at(task).info.command->value; }
+  int good(const std::string& cmd) {
+    int n = 0;
+    for (const auto& t : w.alive()) n += w.tasks[t].running && config_of(t) == cmd;
+    return n;
+  }
 };
 
 }  // namespace gantry::framework_services
