@@ -179,7 +179,8 @@ Task<Status> ModuleHost::start(Which which, BeforeStart before) {
     base::log_debug(item->config.id(), "running", {{"version", item->config.manifest.version}});
   }
   if (setup_.health_interval.count() && !health_timer_ && !started_.empty())
-    health_timer_ = setup_.loop.after(setup_.health_interval, [this] { ask_health(); });
+    // The first answer at once: an operator shall read in the first lines what a module cannot do here.
+    health_timer_ = setup_.loop.after(base::Nanos(0), [this] { ask_health(); });
   co_return ok;
 }
 

@@ -52,8 +52,7 @@ void Cgroups::open() {
     host().info("using cgroup v" + std::to_string(cgroups_->version()), {{"root", root_}});
     return;
   }
-  problem_ = "no cgroup rights: limits are not enforced (" + usable.error().message + "); run gantryd as root to enforce them";
-  host().warning(problem_);
+  problem_ = "no cgroup rights: limits are not enforced (" + usable.error().message + "); run gantryd as root to enforce them";  // said through health()
 }
 
 Task<Status> Cgroups::start() {

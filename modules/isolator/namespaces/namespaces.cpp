@@ -34,7 +34,6 @@ Task<Status> Namespaces::configure(Settings settings) {
 
 Task<Status> Namespaces::start() {
   may_ = allowed ? allowed() : has_sys_admin();
-  if (!may_ && wanted_) host().warning(problem);
   co_return ok;
 }
 
