@@ -90,6 +90,7 @@ class Up(unittest.TestCase):
         self.assertEqual(before, {t["id"]: cluster.main_pid(t["id"]) for t in self.web()}, "the same instances")
 
         self.assertNotEqual(0, self.up("--restart", "nobody")[0])
+        os.kill(self.daemons()[0]["agent-2"][0], signal.SIGKILL)   # --stop ends its tasks all the same
         code, out = self.up("--stop")
         self.assertEqual(0, code, out)
         self.assertEqual([], self.mine())
