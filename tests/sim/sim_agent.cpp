@@ -1,5 +1,7 @@
 #include "tests/sim/sim_agent.hpp"
 
+#include "kernel/resource/wire.hpp"
+
 namespace gantry::sim {
 
 namespace {
@@ -9,22 +11,12 @@ int exit_status(int code) { return code << 8; }
 
 }  // namespace
 
-SimAgent::SimAgent(World& world, std::size_t number, std::string resources) : world_(world), number_(number) {
+SimAgent::SimAgent(World& world, std::size_t number, std::string resources, std::string hostname)
+    : world_(world), number_(number) {
   total_ = *resource::Resources::parse(resources);
-  info_.hostname = "host-" + std::to_string(number);
+  info_.hostname = hostname.empty() ? "host-" + std::to_string(number) : std::move(hostname);
   info_.address = info_.hostname + ":5051";
-  for (const auto& r : total_) {
-    auto t = std::make_unique<fb::ResourceT>();
-    t->name = r.name_text();
-    if (r.type() == resource::Type::scalar) {
-      t->type = fb::ValueType::SCALAR;
-      t->scalar = total_.scalar(r.name()).value();
-    } else {
-      t->type = fb::ValueType::RANGES;
-      for (const auto& range : total_.ranges(r.name()).items()) t->ranges.emplace_back(range.begin, range.end);
-    }
-    info_.resources.push_back(std::move(t));
-  }
+  info_.resources = resource::to_wire(total_);
   boot_id_ = "boot-" + std::to_string(number) + "-0";
 }
 
@@ -184,8 +176,8 @@ void SimAgent::execute(agent::Effect& effect) {
   } else if (auto* k = std::get_if<fx::Kill>(&effect)) {
     const auto it = containers_.find(k->container_id);
     if (it == containers_.end() || it->second.ended) return;
-    const bool obeys = random.chance(80);
-    const Instant at = world_.loop.now() + (obeys ? random.between(Nanos(1ms), std::max(Nanos(2ms), k->grace)) : k->grace);
+    const auto& obeys = it->second.plan.obeys_after;
+    const Instant at = world_.loop.now() + (obeys ? std::min(*obeys, k->grace) : k->grace);
     it->second.kill_at = std::min(it->second.kill_at.value_or(at), at);
     it->second.ends = std::min(it->second.ends, *it->second.kill_at);
     const std::string id = k->container_id;
@@ -193,12 +185,14 @@ void SimAgent::execute(agent::Effect& effect) {
       const auto c = containers_.find(id);
       if (c == containers_.end() || c->second.ended || !c->second.started) return;
       agent::ExitInfo exit;
-      exit.wait_status = 9;
+      exit.wait_status = 9;  // killed by signal 9
       end_container(id, exit);
     });
   } else if (auto* c = std::get_if<fx::RunCheck>(&effect)) {
-    after(random.between(1ms, 2s), [this, id = c->container_id, run = c->run] {
-      step(agent::event::CheckDone{id, run, world_.random.chance(90), "sim"});
+    const auto it = containers_.find(c->container_id);
+    const bool healthy = it != containers_.end() && it->second.plan.healthy;
+    after(random.between(1ms, std::max(Nanos(2ms), std::min(Nanos(2s), c->timeout))), [this, id = c->container_id, run = c->run, healthy] {
+      step(agent::event::CheckDone{id, run, healthy && (world_.plan || world_.random.chance(90)), "sim"});
     });
   } else if (auto* stop = std::get_if<fx::Stop>(&effect)) {
     world_.trace("agent " + std::to_string(number_) + " stops: " + stop->message);
@@ -209,39 +203,48 @@ void SimAgent::execute(agent::Effect& effect) {
   }
 }
 
-void SimAgent::launch(agent::LaunchSpec spec) {
+TaskPlan SimAgent::chance_plan() {
   auto& random = world_.random;
+  TaskPlan p;
+  p.starts_after = random.between(1ms, 3s);
+  p.fails = random.chance(4);
+  // Most tasks end by themselves after seconds to half an hour, some run for ever.
+  if (!random.chance(15)) p.ends_after = random.chance(30) ? random.between(1s, 30s) : random.between(1min, 30min);
+  p.exit_code = random.chance(70) ? 0 : 1;
+  p.obeys_after = random.chance(80) ? std::optional(random.between(1ms, 10s)) : std::nullopt;
+  return p;
+}
+
+void SimAgent::launch(agent::LaunchSpec spec) {
   const auto& task = *spec.task;
   if (!started_once_.emplace(spec.framework_id, task.task_id).second)
     world_.violated("task " + task.task_id + " of " + spec.framework_id + " was launched twice on agent " + std::to_string(number_));
   SimContainer c;
   c.framework_id = spec.framework_id;
   c.task_id = task.task_id;
-  for (const auto& r : task.resources)
-    if (r->type == fb::ValueType::SCALAR && r->scalar)
-      c.resources += *resource::Resources::parse(r->name + ":" + std::to_string(*r->scalar));
-  const Nanos delay = random.between(1ms, 3s);
-  const bool fails = random.chance(4);
+  c.plan = world_.plan ? world_.plan(spec.framework_id, task.task_id) : chance_plan();
+  if (const auto r = resource::from_wire(task.resources)) c.resources = r->unallocated();
   c.ends = Instant::max();
   const std::string id = spec.container_id;
+  const Nanos delay = c.plan.starts_after;
   containers_[id] = std::move(c);
-  after(delay, [this, id, fails] {
+  check_laws();
+  after(delay, [this, id] {
     const auto it = containers_.find(id);
     if (it == containers_.end()) return;
-    if (fails || it->second.kill_at) {
+    SimContainer& c = it->second;
+    if (c.plan.fails || c.kill_at) {
       containers_.erase(it);
       step(agent::event::LaunchFailed{id, fb::Reason::REASON_CONTAINER_LAUNCH_FAILED, "simulated"});
       return;
     }
-    SimContainer& c = it->second;
     c.started = true;
     c.identity.pid = static_cast<int>(++pids_);
     c.identity.supervisor_pid = static_cast<int>(++pids_);
     c.identity.supervisor_start = ++pids_;
-    // Most tasks end by themselves after seconds to half an hour, some run for ever.
-    if (!world_.random.chance(15)) {
-      c.ends = world_.loop.now() + (world_.random.chance(30) ? world_.random.between(1s, 30s) : world_.random.between(1min, 30min));
-      const int status = exit_status(world_.random.chance(70) ? 0 : 1);
+    if (c.plan.ends_after) {
+      c.ends = world_.loop.now() + *c.plan.ends_after;
+      const int status = exit_status(c.plan.exit_code);
       world_.loop.at(c.ends, [this, id, status] {
         const auto again = containers_.find(id);
         if (again == containers_.end() || again->second.ended) return;
@@ -265,11 +268,12 @@ void SimAgent::end_container(const std::string& id, agent::ExitInfo exit) {
   });
 }
 
+// Only a launch can take too much.
 void SimAgent::check_laws() {
   resource::Resources used;
   for (const auto& [id, c] : containers_)
     if (!c.ended) used += c.resources;
-  if (!total_.contains(used))
+  if (!total_.to_unreserved().contains(used.to_unreserved()))
     world_.violated("agent " + std::to_string(number_) + " is over-committed: runs " + used.text() + " of " + total_.text());
 }
 

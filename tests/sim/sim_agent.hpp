@@ -21,11 +21,12 @@ struct SimContainer {
   bool ended = false;                  // its supervisor has recorded the end
   agent::Identity identity;
   std::optional<Instant> kill_at;
+  TaskPlan plan;
 };
 
 class SimAgent {
  public:
-  SimAgent(World& world, std::size_t number, std::string resources);
+  SimAgent(World& world, std::size_t number, std::string resources, std::string hostname = {});
 
   void start();                        // the daemon
   void crash();                        // kill -9 of the daemon; containers go on
@@ -35,6 +36,7 @@ class SimAgent {
   [[nodiscard]] const std::map<std::string, SimContainer>& containers() const { return containers_; }
   [[nodiscard]] const resource::Resources& total() const { return total_; }
   [[nodiscard]] std::size_t number() const { return number_; }
+  [[nodiscard]] const std::string& hostname() const { return info_.hostname; }
 
   // From the network.
   void on_connected(master::LinkId link);
@@ -43,13 +45,13 @@ class SimAgent {
   master::LinkId link = 0;
   Instant partitioned_until{0};
 
-  void check_laws();
-
  private:
+  void check_laws();
   void step(agent::Event event);
   void execute(agent::Effect& effect);
   void arm();
   void launch(agent::LaunchSpec spec);
+  [[nodiscard]] TaskPlan chance_plan();
   void end_container(const std::string& id, agent::ExitInfo exit);
   void after(Nanos d, Function<void()> fn);  // only if this life of the daemon still goes on
 

@@ -1,5 +1,7 @@
 #include "tests/sim/sim_framework.hpp"
 
+#include "kernel/resource/wire.hpp"
+
 #include <gantry/framework_generated.h>
 
 namespace gantry::sim {
@@ -154,13 +156,12 @@ void SimFramework::on_event(std::uint64_t session, Bytes bytes) {
 void SimFramework::on_offer(const fb::Offer& offer) {
   auto& random = world_.random;
   ++world_.statistics.offers;
-  double cpus = 0, mem = 0;
-  for (const auto* r : *offer.resources()) {
+  for (const auto* r : *offer.resources())
     if (const auto* stack = r->reservations(); stack && stack->size() && text(stack->Get(stack->size() - 1)->role()) != role_)
       world_.violated("framework " + id_ + " of role " + role_ + " was offered a reservation of another role");
-    if (text(r->name()) == "cpus") cpus += r->scalar().value_or(0);
-    if (text(r->name()) == "mem") mem += r->scalar().value_or(0);
-  }
+  auto pool = resource::from_wire(offer.resources());
+  if (!pool) return world_.violated("framework " + id_ + " was offered what is no resource: " + pool.error().message);
+  *pool = pool->unallocated();
   fb::CallT c;
   const std::string offer_id{text(offer.id())};
   if (resting_ || random.chance(30)) {
@@ -176,6 +177,27 @@ void SimFramework::on_offer(const fb::Offer& offer) {
   c.type = fb::CallType::ACCEPT;
   c.accept = std::make_unique<fb::AcceptT>();
   c.accept->offer_ids.push_back(offer_id);
+  resource::Reservation ours;
+  ours.dynamic = true;
+  ours.role = role_;
+  if (role_ != "*" && random.chance(10)) {
+    const auto wanted = resource::Resources::parse("cpus:0." + std::to_string(random.between(1, 9)) + ";mem:64");
+    if (auto after = pool->reserve(wanted->push_reservation(ours))) {
+      auto op = std::make_unique<fb::OperationT>();
+      op->type = fb::OperationType::RESERVE;
+      op->reserve = std::make_unique<fb::ReserveT>();
+      op->reserve->resources = resource::to_wire(wanted->push_reservation(ours));
+      c.accept->operations.push_back(std::move(op));
+      *pool = std::move(*after);
+    }
+  } else if (const auto mine = pool->reserved(); !mine.empty() && random.chance(20)) {
+    auto op = std::make_unique<fb::OperationT>();
+    op->type = fb::OperationType::UNRESERVE;
+    op->unreserve = std::make_unique<fb::UnreserveT>();
+    op->unreserve->resources = resource::to_wire(mine);
+    c.accept->operations.push_back(std::move(op));
+    if (auto after = pool->unreserve(mine)) *pool = std::move(*after);
+  }
   auto op = std::make_unique<fb::OperationT>();
   op->type = fb::OperationType::LAUNCH;
   op->launch = std::make_unique<fb::LaunchT>();
@@ -183,28 +205,22 @@ void SimFramework::on_offer(const fb::Offer& offer) {
   const std::uint64_t n = random.between(1, 4);
   for (std::uint64_t i = 0; i < n; ++i) {
     // Sometimes more than there is: the master must say ERROR.
-    const double want_cpus = random.chance(3) ? cpus + 1 : 0.1 * static_cast<double>(random.between(1, 10));
-    const double want_mem = 32.0 * static_cast<double>(random.between(1, 8));
-    if (want_cpus <= cpus && (want_cpus > cpus || want_mem > mem)) break;
+    const bool greedy = random.chance(2);
+    auto wanted = *resource::Resources::parse("cpus:" + std::to_string(greedy ? 99 : random.between(0, 1)) + "." + std::to_string(random.between(1, 9)) +
+                                              ";mem:" + std::to_string(32 * random.between(1, 8)));
+    if (random.chance(50) && !pool->reserved().empty()) wanted = wanted.push_reservation(ours);
+    if (!pool->contains(wanted)) {
+      if (!greedy) break;
+    } else {
+      *pool -= wanted;
+    }
     auto t = std::make_unique<fb::TaskInfoT>();
     t->name = "sim";
     t->task_id = "t" + std::to_string(number_) + "-" + std::to_string(++next_task_);
     t->agent_id = text(offer.agent_id());
     t->command = std::make_unique<fb::CommandInfoT>();
     t->command->value = "true";
-    const auto add = [&t](const char* name, double v) {
-      auto r = std::make_unique<fb::ResourceT>();
-      r->name = name;
-      r->type = fb::ValueType::SCALAR;
-      r->scalar = v;
-      t->resources.push_back(std::move(r));
-    };
-    add("cpus", want_cpus);
-    add("mem", want_mem);
-    if (want_cpus <= cpus) {
-      cpus -= want_cpus;
-      mem -= want_mem;
-    }
+    t->resources = resource::to_wire(wanted);
     SimTask& task = tasks_[t->task_id];
     task.id = t->task_id;
     task.agent_id = t->agent_id;
@@ -234,6 +250,9 @@ void SimFramework::on_update(const fb::TaskStatus& status) {
   const bool has_uuid = status.uuid() && status.uuid()->size();
   if (it == tasks_.end()) return world_.violated("framework " + id_ + " heard of task " + id + " it never launched");
   SimTask& t = it->second;
+  if (world_.options.trace)
+    world_.trace("framework " + std::to_string(number_) + " hears " + id + " " + fb::EnumNameTaskState(state) + (has_uuid ? "" : " without uuid") +
+                 (status.reason() ? std::string(" ") + fb::EnumNameReason(*status.reason()) : std::string()) + " " + std::string(text(status.message())));
   t.launched = true;
   t.last = state;
   if (has_uuid) {
@@ -317,7 +336,7 @@ void SimFramework::kill_something() {
 
 void SimFramework::live() {
   world_.loop.after(world_.random.between(5s, 60s), [this] {
-    if (subscribed_) {
+    if (subscribed_ && !hushed_) {
       const auto dice = world_.random.below(100);
       if (dice < 30) kill_something();
       else if (dice < 45) reconcile();

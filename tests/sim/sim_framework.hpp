@@ -29,6 +29,7 @@ class SimFramework {
   void disconnect();                   // its connection breaks; it comes back by itself
   void fail_over();                    // a second scheduler with the same id takes over
   void rest() { resting_ = true; }     // launch nothing more
+  void hush() { hushed_ = true; }      // nor do anything else
   [[nodiscard]] const std::map<std::string, SimTask>& tasks() const { return tasks_; }
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] bool connected() const { return subscribed_; }
@@ -51,7 +52,7 @@ class SimFramework {
   std::size_t number_;
   std::string id_, role_;
   bool partition_aware_;
-  bool resting_ = false;
+  bool resting_ = false, hushed_ = false;
   bool subscribed_ = false;
   std::uint64_t session_ = 0;          // grows with each subscription
   master::StreamId stream_ = 0;

@@ -48,6 +48,42 @@ class World::Links final : public master::LinkServer {
   World& w_;
 };
 
+// What a module in a process of its own does to its caller: answers late, fails, forgets everything.
+class World::Allocator final : public module::Instance {
+ public:
+  Allocator(World& w, module::LocalInstance& inner) : w_(w), inner_(inner) {}
+  ~Allocator() override { *alive_ = false; }
+  const std::string& kind() const override { return inner_.kind(); }
+  const std::string& name() const override { return inner_.name(); }
+  module::State state() const override { return inner_.state(); }
+  module::Counters counters() const override { return inner_.counters(); }
+  void cancel(std::uint64_t id) override { inner_.cancel(id); }
+  std::uint64_t call(std::uint32_t method, Buffer body, module::OnReply on_reply, module::CallOptions options) override {
+    if (!w_.options.faults || w_.settled_) return inner_.call(method, std::move(body), std::move(on_reply), std::move(options));
+    auto shared = std::make_shared<module::OnReply>(std::move(on_reply));
+    const auto dice = w_.random.below(100);
+    if (dice < w_.options.allocator_failures) {
+      w_.loop.after(w_.random.between(Nanos(0), Nanos(3s)), [shared, alive = alive_] {
+        if (*alive) (*shared)(GANTRY_UNAVAILABLE, pack_error(fail(Code::unavailable, "simulated: the module has crashed")));
+      });
+      return 0;
+    }
+    const Nanos late = dice < 90 ? Nanos(0) : w_.random.between(Nanos(100us), Nanos(2s));
+    return inner_.call(method, std::move(body), [this, shared, late, alive = alive_](gantry_code code, Bytes bytes) {
+      if (!*alive) return;
+      if (late == Nanos(0)) return (*shared)(code, bytes);
+      w_.loop.after(late, [shared, code, copy = std::vector<std::uint8_t>(bytes.begin(), bytes.end()), again = alive] {
+        if (*again) (*shared)(code, Bytes(copy));
+      });
+    }, std::move(options));
+  }
+
+ private:
+  World& w_;
+  module::LocalInstance& inner_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
 World::World(WorldOptions o)
     : options(o), random(o.seed), store_failures_(o.faults ? o.store_failures : 0), strands_(std::make_unique<module::Strands>(loop)),
       links_(std::make_unique<Links>(*this)) {
@@ -62,8 +98,20 @@ World::World(WorldOptions o)
 
 World::~World() {
   master_.reset();
-  allocator_.reset();
-  retired_.clear();
+  retire_allocator();
+  for (int i = 0; i < 10'000 && !retired_.empty(); ++i)
+    if (!loop.run_one()) loop.skip_to(loop.next_due());
+}
+
+void World::retire_allocator() {
+  troubled_.reset();
+  if (!allocator_) return;
+  std::shared_ptr<module::LocalInstance> old = std::move(allocator_);
+  retired_.insert(old);
+  spawn(old->stop(false, 1s, 1s), [this, old](Status s) {
+    if (!s) violated("the allocator could not be stopped: " + s.error().message);
+    loop.post([this, old] { retired_.erase(old); });
+  });
 }
 
 void World::trace(const std::string& what) {
@@ -111,16 +159,20 @@ void World::start_master() {
       if (term != master_term_) return;
       if (code != GANTRY_OK) return violated("the allocator refused its configuration: " + unpack_error(code, body).message);
       allocator->set_state(module::State::running);
+      troubled_ = std::make_unique<Allocator>(*this, *allocator);
       master::MasterOptions mo;
       mo.id_seed = "sim";
-      mo.ping_interval = 15s;
-      mo.offer_timeout = 2min;
-      master_ = std::make_unique<master::Master>(loop, std::move(mo), *allocator, *store_, *links_);
+      mo.ping_interval = options.ping_interval;
+      mo.offer_timeout = options.offer_timeout;
+      mo.agent_reregister_timeout = options.agent_reregister_timeout;
+      master_ = std::make_unique<master::Master>(loop, std::move(mo), *troubled_, *store_, *links_);
       master_->lead([this, term](Status s) {
         if (term != master_term_) return;
         if (!s) {
           trace("the master cannot lead: " + s.error().message);
-          crash_master();
+          loop.post([this, term] {
+            if (term == master_term_) crash_master();
+          });
           loop.after(5s, [this] { start_master(); });
         }
       });
@@ -134,7 +186,7 @@ void World::crash_master() {
   ++master_term_;
   master_.reset();
   store_.reset();
-  if (allocator_) retired_.push_back(std::move(allocator_));  // late callbacks of its strand find nobody
+  retire_allocator();
   for (auto& [id, c] : std::exchange(connections_, {})) {
     c->master_open = false;
     loop.after(random.between(Nanos(1ms), Nanos(2s)), [c = c, link = id] {
@@ -144,6 +196,7 @@ void World::crash_master() {
     });
   }
   for (auto& f : frameworks) f->master_gone();
+  if (on_master_gone) on_master_gone();
 }
 
 void World::settle() {
@@ -253,8 +306,9 @@ void World::one_fault() {
 
 // ---- the run
 
-bool World::play_until(Instant end) {
+bool World::play_until(Instant end, const std::function<bool()>& until) {
   while (broken_.empty()) {
+    if (until && until()) return true;
     if (loop.run_one()) {
       ++statistics.steps;
       check_laws();
@@ -268,25 +322,25 @@ bool World::play_until(Instant end) {
   return broken_.empty();
 }
 
-bool World::play(Nanos d) { return play_until(loop.now() + d); }
-
 bool World::run() {
   start_master();
   for (auto& a : agents) a->start();
   for (auto& f : frameworks) f->start();
   if (options.faults) step_faults();
-  if (!play(options.length)) return false;
+  if (!play_until(loop.now() + options.length)) return false;
   settle();
-  if (!play(options.quiet)) return false;
+  // Kills and reconciliations go on for a while; what they caused must be over at the end.
+  if (!play_until(loop.now() + options.quiet - 10min)) return false;
+  for (auto& f : frameworks) f->hush();
+  if (!play_until(loop.now() + 10min)) return false;
   check_convergence();
   return broken_.empty();
 }
 
 void World::check_laws() {
-  if (const auto* m = master()) {
+  if (const auto* m = master(); m && m->core()->counters().events != std::exchange(checked_, m->core()->counters().events)) {
     if (const Status s = m->core()->check(); !s) violated("the master's books: " + s.error().message);
   }
-  for (const auto& a : agents) a->check_laws();
 }
 
 void World::check_convergence() {
@@ -308,6 +362,13 @@ void World::check_convergence() {
         return violated("task " + id + " of " + f->id() + " runs, but the framework last heard " + fb::EnumNameTaskState(t.last));
     }
   }
+  resource::Resources total, used, offered, running;
+  m->core()->sums(total, used, offered);
+  for (const auto& a : agents)
+    for (const auto& [id, c] : a->containers())
+      if (!c.ended) running += c.resources;
+  if (!(used.unallocated().to_unreserved() == running.to_unreserved()))
+    return violated("the master books " + used.text() + " as used at the end, but containers use " + running.text());
   for (const auto& a : agents) {
     if (!a->core()->registered()) return violated("agent " + std::to_string(a->number()) + " is not registered at the end");
     for (const auto& [id, task] : a->core()->tasks())

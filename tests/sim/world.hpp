@@ -12,8 +12,10 @@
 #include "tests/sim/sim_store.hpp"
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,15 +35,29 @@ struct WorldOptions {
   bool faults = true;
   // Percent of the time between two faults of a kind; 0 switches the kind off.
   Nanos mean_between_faults = 40s;
-  unsigned store_failures = 2;  // percent of commits
+  unsigned store_failures = 2;      // percent of commits
+  unsigned allocator_failures = 1;  // percent of rounds; others are slow
   // Guards taken away on purpose, to see that the simulator notices:
   bool acknowledge_before_store = false;   // the master's store answers before the record is on disk
   bool send_before_append = false;         // the agent tells before its journal has it
   bool trace = false;                      // print every step
+  // Of the master; scenarios set them.
+  Nanos ping_interval = 15s, offer_timeout = 2min, agent_reregister_timeout = 10min;
+};
+
+// How a container will behave.
+struct TaskPlan {
+  Nanos starts_after{0};
+  bool fails = false;                      // its launch
+  std::optional<Nanos> ends_after;         // by itself, counted from its start; nothing: never
+  int exit_code = 0;
+  std::optional<Nanos> obeys_after = Nanos(0);  // after SIGTERM; nothing: only SIGKILL ends it
+  bool healthy = true;                     // what its health checks find
 };
 
 class SimAgent;
 class SimFramework;
+struct SimContainer;
 
 class World {
  public:
@@ -49,8 +65,9 @@ class World {
   ~World();
   // Plays the whole time. False when a law was broken; broken() says which, at what time.
   bool run();
-  // For scenarios: plays `d` of time, without random faults of its own.
-  bool play(Nanos d);
+  // For scenarios: plays until `end`, or until `until` (asked after every step) is true, without random faults of its own.
+  // False when a law was broken.
+  bool play_until(Instant end, const std::function<bool()>& until = {});
   [[nodiscard]] const std::string& broken() const { return broken_; }
   void violated(std::string what);
   void trace(const std::string& what);
@@ -78,6 +95,10 @@ class World {
   void cut(SimAgent& agent);                         // both ends notice, each in its own time
   void partition(SimAgent& agent, Nanos d);          // what is sent waits
 
+  // Scenarios say how containers behave; without this, chance does.
+  std::function<TaskPlan(const std::string& framework_id, const std::string& task_id)> plan;
+  std::function<void()> on_master_gone;
+
   std::vector<std::unique_ptr<SimAgent>> agents;
   std::vector<std::unique_ptr<SimFramework>> frameworks;
 
@@ -86,11 +107,11 @@ class World {
  private:
   class Links;
   friend class Links;
+  class Allocator;  // the module, with trouble now and then
+  void retire_allocator();
   void step_faults();
   void one_fault();
   void check_convergence();
-  bool play_until(Instant end);
-
   Disk disk_;
   unsigned store_failures_;
   std::unique_ptr<module::Strands> strands_;
@@ -98,8 +119,10 @@ class World {
   std::unique_ptr<Links> links_;
   std::unique_ptr<SimStore> store_;
   std::unique_ptr<module::LocalInstance> allocator_;
+  std::unique_ptr<Allocator> troubled_;
   std::unique_ptr<master::Master> master_;
-  std::vector<std::unique_ptr<module::LocalInstance>> retired_;
+  std::set<std::shared_ptr<module::LocalInstance>> retired_;  // being stopped
+  std::uint64_t checked_ = 0;  // events of the master at the last look
   std::uint64_t master_term_ = 0;
   master::LinkId next_link_ = 0;
   std::map<master::LinkId, std::shared_ptr<Connection>> connections_;
