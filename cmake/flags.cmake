@@ -28,7 +28,11 @@ find_program(MOLD mold)
 if(MOLD AND NOT GANTRY_SANITIZE)
   add_link_options(-fuse-ld=mold)
 endif()
-add_link_options(-Wl,--as-needed -Wl,-z,relro -Wl,-z,now)
+add_link_options(-Wl,-z,relro -Wl,-z,now)
+# A sanitizer's interceptors satisfy symbols whose library would then be left out, and have nothing to call.
+if(NOT GANTRY_SANITIZE)
+  add_link_options(-Wl,--as-needed)
+endif()
 if(GANTRY_FUZZ)
   # Fuzzers are blind to code that does not report its coverage.
   add_compile_options(-fsanitize=fuzzer-no-link)

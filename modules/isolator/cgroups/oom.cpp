@@ -57,11 +57,12 @@ void OomListener::run() {
     epoll_event events[16];
     const int n = ::epoll_wait(epoll_, events, 16, -1);
     for (int i = 0; i < n; ++i) {
-      if (events[i].data.u64 == 0) return;
+      const std::uint64_t key = events[i].data.u64;  // a copy: epoll_event is packed
+      if (key == 0) return;
       std::string id;
       {
         const std::lock_guard lock(mutex_);
-        const auto it = watched_.find(events[i].data.u64);
+        const auto it = watched_.find(key);
         if (it == watched_.end()) continue;
         // Read it, or the same event comes again: an eventfd's count, or memory.events from its start.
         char text[512];

@@ -25,7 +25,7 @@ TEST(AbsentTasks, ThatTheReturningAgentDoesNotKnowAreGone) {
     } else {
       EXPECT_TRUE(u.empty()) << "LOST has been said";
     }
-    c.reconcile("f", {{"t", r.agent}});
+    static_cast<void>(c.reconcile("f", {{"t", r.agent}}));
     ASSERT_EQ(c.updates(r.stream).at(0).state, aware ? S::TASK_GONE : S::TASK_LOST);
   }
 }
