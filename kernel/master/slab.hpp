@@ -48,6 +48,13 @@ class Slab {
     assert(contains(h));
     return chunks_[h / kChunk][h % kChunk].value;
   }
+  // Tells the processor that h is wanted soon: walks over many thousands of objects wait for memory otherwise. Inlined
+  // by force, for gcc takes a function that only prefetches for one without effect and drops the call.
+  [[gnu::always_inline]] void prefetch(Handle h) const {
+    if (h == 0 || h >= next_) return;
+    const char* p = reinterpret_cast<const char*>(&chunks_[h / kChunk][h % kChunk]);
+    for (std::size_t i = 0; i < sizeof(Cell); i += 64) __builtin_prefetch(p + i);
+  }
   [[nodiscard]] std::size_t size() const { return size_; }
   // One past the largest handle ever used: for (Handle h = 1; h < end(); ++h) if (contains(h)) ...
   [[nodiscard]] Handle end() const { return next_; }

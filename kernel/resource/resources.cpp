@@ -160,6 +160,12 @@ Resources Resources::pop_reservation() const {
 
 Resources Resources::allocated_to(RoleId role) const {
   Resources out;
+  const auto same = [&](const Resource& r) { return r.allocation_role() == items_.front().allocation_role(); };
+  if (std::all_of(items_.begin(), items_.end(), same)) {  // they stay distinct and in order; every offer comes this way
+    out.items_ = items_;
+    for (auto& r : out.items_) r.set_allocation_role(role);
+    return out;
+  }
   for (Resource r : items_) {
     r.set_allocation_role(role);
     out.add(r);
@@ -201,12 +207,17 @@ std::size_t Resources::memory_bytes() const {
 std::vector<Quantity> Resources::quantities() const {
   std::vector<Quantity> out;
   out.reserve(items_.size());
+  quantities(out);
+  return out;
+}
+
+void Resources::quantities(std::vector<Quantity>& out) const {
+  out.clear();
   for (const auto& r : items_) {
     const auto it = std::find_if(out.begin(), out.end(), [&](const Quantity& q) { return matches(q, r); });
     if (it == out.end()) out.push_back({r.name(), r.reservation_role(), quantity_flags(r), r.value().amount()});
     else it->milli = (Scalar::milli(it->milli) + Scalar::milli(r.value().amount())).milli();
   }
-  return out;
 }
 
 std::optional<Resources> Resources::take(std::span<const Quantity> wanted) const {

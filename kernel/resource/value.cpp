@@ -28,12 +28,29 @@ std::string Scalar::text() const {
 
 // ---- Ranges
 
+namespace {
+
+std::uint64_t count_of(std::span<const Range> items) {
+  std::uint64_t n = 0;
+  for (const Range& r : items) {
+    const std::uint64_t width = r.end - r.begin;
+    if (width == std::numeric_limits<std::uint64_t>::max() || n > std::numeric_limits<std::uint64_t>::max() - width - 1) {
+      return std::numeric_limits<std::uint64_t>::max();
+    }
+    n += width + 1;
+  }
+  return n;
+}
+
+}  // namespace
+
 Ranges Ranges::from_sorted(std::vector<Range> items) {
   Ranges out;
   if (items.empty()) return out;
   auto* rep = new Rep;
   items.shrink_to_fit();
   rep->items = std::move(items);
+  rep->count = count_of(rep->items);
   out.rep_ = detail::Ref<Rep>(rep);
   return out;
 }
@@ -51,18 +68,6 @@ Ranges::Ranges(std::vector<Range> ranges) {
     }
   }
   *this = from_sorted(std::move(joined));
-}
-
-std::uint64_t Ranges::count() const {
-  std::uint64_t n = 0;
-  for (const Range& r : items()) {
-    const std::uint64_t width = r.end - r.begin;
-    if (width == std::numeric_limits<std::uint64_t>::max() || n > std::numeric_limits<std::uint64_t>::max() - width - 1) {
-      return std::numeric_limits<std::uint64_t>::max();
-    }
-    n += width + 1;
-  }
-  return n;
 }
 
 bool Ranges::contains(const Ranges& other) const {
@@ -237,7 +242,8 @@ bool Value::empty() const { return type() == Type::scalar ? scalar() <= Scalar()
 
 std::int64_t Value::amount() const {
   if (type() == Type::scalar) return scalar().milli();
-  const std::uint64_t n = type() == Type::ranges ? ranges().count() : set().count();
+  if ((word_ & ~std::uint64_t{3}) == 0) return 0;
+  const std::uint64_t n = type() == Type::ranges ? rep<Ranges::Rep>()->count : rep<Set::Rep>()->items.size();
   return n > static_cast<std::uint64_t>(Scalar::kMax) / 1000 ? Scalar::kMax : static_cast<std::int64_t>(n) * 1000;
 }
 

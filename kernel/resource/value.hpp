@@ -89,7 +89,7 @@ class Ranges {
   [[nodiscard]] std::span<const Range> items() const { return rep_ ? std::span<const Range>(rep_->items) : std::span<const Range>(); }
   [[nodiscard]] bool empty() const { return !rep_; }
   // How many integers; saturates at 2^64 - 1.
-  [[nodiscard]] std::uint64_t count() const;
+  [[nodiscard]] std::uint64_t count() const { return rep_ ? rep_->count : 0; }
   [[nodiscard]] bool contains(const Ranges& other) const;
   [[nodiscard]] bool contains(std::uint64_t n) const;
   // The n smallest integers (all if there are fewer).
@@ -105,6 +105,7 @@ class Ranges {
   friend class Value;
   struct Rep {
     mutable std::atomic<std::uint32_t> refs{1};
+    std::uint64_t count = 0;  // kept: the allocator asks for it in every round
     std::vector<Range> items;
   };
   static Ranges from_sorted(std::vector<Range> items);
@@ -166,6 +167,15 @@ class Value {
   }
   [[nodiscard]] Ranges ranges() const;
   [[nodiscard]] Set set() const;
+  // What ranges() holds, without sharing it: valid as long as this value.
+  [[nodiscard]] std::span<const Range> range_items() const {
+    return type() == Type::ranges && rep<Ranges::Rep>() ? std::span<const Range>(rep<Ranges::Rep>()->items) : std::span<const Range>();
+  }
+
+  // Tells the processor that the shared part is wanted soon.
+  [[gnu::always_inline]] void prefetch() const {
+    if (type() != Type::scalar) __builtin_prefetch(rep<char>());
+  }
 
   // Scalars are empty at zero or below.
   [[nodiscard]] bool empty() const;

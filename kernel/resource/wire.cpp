@@ -149,14 +149,13 @@ flatbuffers::Offset<fb::DiskInfo> write_disk(flatbuffers::FlatBufferBuilder& fbb
   return fb::CreateDiskInfo(fbb, persistence, volume, source);
 }
 
-flatbuffers::Offset<fb::Resource> write_one(flatbuffers::FlatBufferBuilder& fbb, const Resource& r) {
+flatbuffers::Offset<fb::Resource> write_one(flatbuffers::FlatBufferBuilder& fbb, const Resource& r, RoleId allocated_to) {
   const std::string_view name_text = r.name_text();
   const auto name = fbb.CreateSharedString(name_text.data(), name_text.size());
   flatbuffers::Offset<flatbuffers::Vector<const fb::Range*>> ranges;
   flatbuffers::Offset<StringVector> set;
   if (r.type() == Type::ranges) {
-    const Ranges held = r.value().ranges();
-    const auto items = held.items();
+    const auto items = r.value().range_items();
     static_assert(sizeof(Range) == sizeof(fb::Range));
     ranges = fbb.CreateVectorOfStructs(reinterpret_cast<const fb::Range*>(items.data()), items.size());
   } else if (r.type() == Type::set) {
@@ -166,8 +165,8 @@ flatbuffers::Offset<fb::Resource> write_one(flatbuffers::FlatBufferBuilder& fbb,
   flatbuffers::Offset<flatbuffers::String> allocation_role, provider;
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<fb::ReservationInfo>>> reservations;
   flatbuffers::Offset<fb::DiskInfo> disk;
-  if (r.allocation_role() != RoleId::none) {
-    const std::string_view role = text_of(r.allocation_role());
+  if (allocated_to != RoleId::none) {
+    const std::string_view role = text_of(allocated_to);
     allocation_role = fbb.CreateSharedString(role.data(), role.size());
   }
   const Traits& t = r.traits();
@@ -241,7 +240,13 @@ Result<Resources> from_wire(const std::vector<std::unique_ptr<fb::ResourceT>>& r
 ResourceOffsets write(flatbuffers::FlatBufferBuilder& fbb, const Resources& resources) {
   std::vector<flatbuffers::Offset<fb::Resource>> offsets;
   offsets.reserve(resources.size());
-  for (const auto& r : resources) offsets.push_back(write_one(fbb, r));
+  for (const auto& r : resources) offsets.push_back(write_one(fbb, r, r.allocation_role()));
+  return fbb.CreateVector(offsets);
+}
+ResourceOffsets write_allocated(flatbuffers::FlatBufferBuilder& fbb, const Resources& resources, RoleId role) {
+  std::vector<flatbuffers::Offset<fb::Resource>> offsets;
+  offsets.reserve(resources.size());
+  for (const auto& r : resources) offsets.push_back(write_one(fbb, r, role));
   return fbb.CreateVector(offsets);
 }
 
@@ -254,13 +259,12 @@ std::unique_ptr<fb::ResourceT> to_wire(const Resource& r) {
     if (r.type() == Type::scalar) {
       out->scalar = r.value().scalar().value();
     } else {
-      const Ranges held = r.value().ranges();
-      for (const Range& x : held.items()) out->ranges.emplace_back(x.begin, x.end);
+      for (const Range& x : r.value().range_items()) out->ranges.emplace_back(x.begin, x.end);
     }
     return out;
   }
   flatbuffers::FlatBufferBuilder fbb(512);
-  fbb.Finish(write_one(fbb, r));
+  fbb.Finish(write_one(fbb, r, r.allocation_role()));
   flatbuffers::GetRoot<fb::Resource>(fbb.GetBufferPointer())->UnPackTo(out.get());
   return out;
 }

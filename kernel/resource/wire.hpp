@@ -20,6 +20,9 @@ using AttributeVector = flatbuffers::Vector<flatbuffers::Offset<fb::Attribute>>;
 [[nodiscard]] Result<Resources> from_wire(const std::vector<std::unique_ptr<fb::ResourceT>>& resources);
 [[nodiscard]] Result<Resource> from_wire(const fb::ResourceT& resource);
 [[nodiscard]] ResourceOffsets write(flatbuffers::FlatBufferBuilder& fbb, const Resources& resources);
+// All entries marked as allocated to `role`, whatever they say: write(fbb, resources.allocated_to(role)) without making that.
+// They carry no such marks of their own, or the same one.
+[[nodiscard]] ResourceOffsets write_allocated(flatbuffers::FlatBufferBuilder& fbb, const Resources& resources, RoleId role);
 [[nodiscard]] std::vector<std::unique_ptr<fb::ResourceT>> to_wire(const Resources& resources);
 [[nodiscard]] std::unique_ptr<fb::ResourceT> to_wire(const Resource& resource);
 

@@ -42,8 +42,8 @@ int main(int argc, char** argv) {
     char cpu[400], memory[400], pid[32];
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    snprintf(cpu, sizeof cpu, "%s/gantry-floor-%d", argv[2], i);
-    snprintf(memory, sizeof memory, "%s/gantry-floor-%d", argv[3], i);
+    snprintf(cpu, sizeof cpu, "%s/gantry-floor-%d-%d", argv[2], (int)getpid(), i);
+    snprintf(memory, sizeof memory, "%s/gantry-floor-%d-%d", argv[3], (int)getpid(), i);
     if (mkdir(cpu, 0755) != 0 || (!v2 && mkdir(memory, 0755) != 0)) return perror(cpu), 1;
     if (v2) {
       write_file(cpu, "cpu.weight", "10");

@@ -360,8 +360,15 @@ Status Engine::apply(const fb::allocator::Deltas& d) {
     for (const auto* f : *d.frameworks()) apply_framework(*f);
   if (d.unfilters())
     for (const auto* u : *d.unfilters()) apply_unfilter(u->framework(), u->role());
-  if (d.agents())
-    for (const auto* a : *d.agents()) apply_agent(*a);
+  if (d.agents()) {
+    const auto& all = *d.agents();
+    work_.clear();
+    for (const auto* a : all) work_.push_back(a->id());
+    for (flatbuffers::uoffset_t i = 0; i < all.size(); ++i) {
+      hint_agent(work_, i);
+      apply_agent(*all.Get(i));
+    }
+  }
   if (d.held()) {
     // Runs of one framework's amounts are usual; the client is looked up once for them.
     std::uint32_t framework = 0, role = 0;
@@ -377,8 +384,15 @@ Status Engine::apply(const fb::allocator::Deltas& d) {
       tree_.hold(client, static_cast<std::uint16_t>(h->name()), h->amount());
     }
   }
-  if (d.filters())
-    for (const auto* f : *d.filters()) apply_filter(*f);
+  if (d.filters()) {
+    const auto& all = *d.filters();
+    work_.clear();
+    for (const auto* f : all) work_.push_back(f->agent());
+    for (flatbuffers::uoffset_t i = 0; i < all.size(); ++i) {
+      hint_agent(work_, i);
+      apply_filter(*all.Get(i));
+    }
+  }
   return ok;
 }
 

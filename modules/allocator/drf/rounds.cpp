@@ -43,7 +43,9 @@ const Engine::Round& Engine::round() {
   dirty_.clear();
   all_ = false;
   if (!tree_.order(kRoot).empty()) {
-    for (const std::uint32_t id : work_) {
+    for (std::size_t i = 0; i < work_.size(); ++i) {
+      hint_agent(work_, i);
+      const std::uint32_t id = work_[i];
       const Agent& a = agents_[id];
       if (a.position == kNone) continue;  // gone, inactive or nothing free
       if (a.blocked_generation == generation_ && a.blocked_until_us > now_us) continue;
