@@ -112,6 +112,35 @@ class AgentLoss(Case):
         c.gantry("app", "scale", "/sleep", "3", text=True)
         self.assertTrue(c.healthy("/sleep", 3))
 
+    def test_an_agent_frozen_for_too_long_comes_back_and_does_not_double(self):
+        ping = 'agent_ping_interval = "300ms"\nagent_ping_misses = 3\n'
+        c = self.up(master=ping, agent=ping)
+        c.deploy(self.web(instances=4, unreachableStrategy={"inactiveAfterSeconds": 1, "expungeAfterSeconds": 2}))
+        daemon, agent_id, tasks = self.victims(c, "/web")
+        pids = {t["id"]: main_pid(t["id"]) for t in tasks}
+        daemon.signal(signal.SIGSTOP)
+        wait(lambda: (lambda h: h and all(t["slaveId"] != agent_id for t in h))(c.healthy("/web", 4)), 40, "all instances on the other agent")
+        new = c.snapshot("/web")
+        daemon.signal(signal.SIGCONT)
+        for pid in pids.values():
+            wait(lambda pid=pid: not alive(pid), 30, "the old instances ended")
+        wait(lambda: len([a for a in c.cluster_agents() if a["state"] == "active"]) == 2, 20, "both agents")
+        holds(lambda: c.snapshot("/web") == new, 2, "the new instances")
+        self.assertEqual(4, len(c.ask("task", "list")["tasks"]))
+
+    def test_a_frozen_master_harms_no_task(self):
+        ping = 'agent_ping_interval = "300ms"\nagent_ping_misses = 3\n'
+        c = self.up(master=ping, agent=ping)
+        c.deploy(self.sleeper(instances=4))
+        events = c.events()
+        before = c.snapshot("/sleep")
+        c.master.signal(signal.SIGSTOP)
+        holds(lambda: all(alive(pid) for pid, _ in before.values()), 5, "the tasks")
+        c.master.signal(signal.SIGCONT)
+        c.wait_up(2)
+        holds(lambda: c.snapshot("/sleep") == before, 3, "the same instances")
+        self.assertEqual([], events.statuses(*TERMINAL))
+
     def test_sigterm_during_launches_loses_and_doubles_nothing(self):
         c = self.up(agents=1)
         c.deploy(self.sleeper(instances=0, cpus=0.05, backoffFactor=1), n=0)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 import cluster
@@ -153,11 +154,23 @@ class Trouble(Case):
         c.start()
         c.deploy(self.sleeper(instances=2))
         before = c.snapshot("/sleep")
-        for jump in ("+30d", "-30d"):
+        for n, jump in enumerate(("+30d", "-30d", "+0")):
             with open(control, "w") as f:
                 f.write(jump)
-            holds(lambda: c.snapshot("/sleep") == before, 3, "the tasks")
+            holds(lambda: c.snapshot("/sleep") == before, 2, "the tasks")
             self.assertTrue([a for a in c.cluster_agents() if a["state"] == "active"])
+            status, body = c.http("POST", "/v2/apps", self.sleeper("/new%d" % n))
+            self.assertEqual(201, status, body)
+            year_and_month = time.strftime("%Y-%m", time.gmtime(time.time() + (30, -30, 0)[n] * 86400))
+            self.assertEqual(year_and_month, body["version"][:7], "the daemon's clock did jump")
+            wait(lambda n=n: c.healthy("/new%d" % n, 1), 20, "a new instance")
+            # Changes take effect, in whatever direction their times go.
+            status, body = c.http("PUT", "/v2/apps/changing", self.sleeper("/changing", env={"N": str(n)}))
+            self.assertIn(status, (200, 201), body)
+            wait(lambda: c.settled("/changing", 1), 30, "the change")
+            self.assertEqual(str(n), c.app("/changing")["env"]["N"])
+            (task,) = c.tasks("/changing")
+            self.assertIn(b"N=%d" % n, cluster._read("/proc/%d/environ" % cluster.main_pid(task["id"])).split(b"\0"))
 
 
 if __name__ == "__main__":
