@@ -153,7 +153,7 @@ class Trouble(Case):
             d.prefix = ["env", "LD_PRELOAD=" + library, "FAKETIME_TIMESTAMP_FILE=" + control, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]
         c.start()
         c.deploy(self.sleeper(instances=2))
-        before = c.snapshot("/sleep")
+        before, version = c.snapshot("/sleep"), ""
         for n, jump in enumerate(("+30d", "-30d", "+0")):
             with open(control, "w") as f:
                 f.write(jump)
@@ -161,8 +161,12 @@ class Trouble(Case):
             self.assertTrue([a for a in c.cluster_agents() if a["state"] == "active"])
             status, body = c.http("POST", "/v2/apps", self.sleeper("/new%d" % n))
             self.assertEqual(201, status, body)
-            year_and_month = time.strftime("%Y-%m", time.gmtime(time.time() + (30, -30, 0)[n] * 86400))
-            self.assertEqual(year_and_month, body["version"][:7], "the daemon's clock did jump")
+            if n == 0:
+                there = time.strftime("%Y-%m", time.gmtime(time.time() + 30 * 86400))
+                self.assertEqual(there, body["version"][:7], "the daemon's clock did jump")
+            else:
+                self.assertGreater(body["version"], version, "versions only grow")
+            version = body["version"]
             wait(lambda n=n: c.healthy("/new%d" % n, 1), 20, "a new instance")
             # Changes take effect, in whatever direction their times go.
             status, body = c.http("PUT", "/v2/apps/changing", self.sleeper("/changing", env={"N": str(n)}))
