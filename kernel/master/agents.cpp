@@ -318,8 +318,32 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
     }
     th = next;
   }
+  settle_absent(h);
   if (a.link) {
     for (const auto& id : unwanted) to_agent(a.link, remove_framework(id));
+  }
+}
+
+// Tasks that were given up with the agent and that it does not bring back: their launch was lost, or its disk. Nobody
+// will ever hear of them again, so their story ends here.
+void Core::settle_absent(Handle h) {
+  const auto it = absent_of_.find(std::string(agents_[h].id()));
+  if (it == absent_of_.end()) return;
+  const std::vector<Handle> tasks = std::move(it->second);
+  absent_of_.erase(it);
+  for (const Handle th : tasks) {
+    if (!tasks_.contains(th) || !tasks_[th].absent || text(tasks_[th].about().agent_id()) != agents_[h].id()) continue;
+    Task& t = tasks_[th];
+    if (!terminal(t.state)) {
+      const Framework& f = frameworks_[t.framework];
+      const auto state = f.partition_aware ? fb::TaskState::TASK_GONE : fb::TaskState::TASK_LOST;
+      auto s = status_of(t.id(), agents_[h].id(), state, fb::Reason::REASON_RECONCILIATION,
+                         "the agent has returned and does not know the task");
+      set_task_state(t, state);
+      t.status = Blob(pack(s));
+      send_update(f, s);
+    }
+    finish_task(th);
   }
 }
 

@@ -16,6 +16,7 @@ void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
   now_ = now;
   wall_ = wall;
   out_ = &out;
+  ++counters_.events;
   std::visit(Overloaded{
                  [this](const Subscribe& e) { on_subscribe(e); },
                  [this](const FrameworkCall& e) { on_call(e); },

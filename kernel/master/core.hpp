@@ -32,6 +32,7 @@ struct CoreCounters {
   std::uint64_t invalid_messages = 0, refused_operations = 0;
   std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0;
   std::uint64_t store_failures = 0;
+  std::uint64_t events = 0;  // calls of apply()
 };
 
 class Core {
@@ -103,6 +104,7 @@ class Core {
   void admit_new(LinkId link, Bytes frame, const fb::link::Register& reg);
   void complete_registration(Handle agent, Bytes frame, const fb::link::Register& reg);
   void adopt_tasks(Handle agent, Bytes frame, const fb::link::Register& reg, bool was_away, Resources& used);
+  void settle_absent(Handle agent);
   void on_link_closed(LinkId link);
   void disconnect_agent(Handle agent);
   void lose_unprotected_tasks(Handle agent);
@@ -242,6 +244,8 @@ class Core {
   std::unordered_map<StreamId, Handle> framework_by_stream_;
   std::unordered_set<StreamId> opening_;  // streams whose framework is being stored
   std::deque<CompletedFramework> completed_;
+  // Tasks given up with an agent, by its id, until it returns; may name tasks that were forgotten meanwhile.
+  std::unordered_map<std::string, std::vector<Handle>> absent_of_;
   std::unordered_set<std::string> removed_ids_;
   std::deque<std::string> removed_order_;
   std::size_t registered_ = 0, recovering_ = 0;

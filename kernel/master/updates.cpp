@@ -83,6 +83,7 @@ void Core::make_absent(Handle h, fb::TaskState state) {
   Agent& a = agents_[t.agent];
   chain_remove(tasks_, &Task::of_agent, a.first_task, h);
   --a.tasks;
+  absent_of_[std::string(a.id())].push_back(h);
   t.agent = 0;
   t.absent = true;
   set_task_state(t, state);
