@@ -82,17 +82,23 @@ void Core::on_frame(const AgentFrame& e) {
   a.missed = 0;
   if (a.state != AgentState::registered) return;  // what it says comes again once it has registered
   switch (m->body_type()) {
-    case link::FromAgent::StatusUpdate: return on_update(h, e.frame, *m->body_as_StatusUpdate());
-    case link::FromAgent::AgentMessage: return on_agent_message(h, *m->body_as_AgentMessage());
-    case link::FromAgent::ExecutorExited: return on_executor_exited(h, *m->body_as_ExecutorExited());
-    case link::FromAgent::Unregister: return on_unregister(h);
+    case link::FromAgent::StatusUpdate:
+      return on_update(h, e.frame, *m->body_as_StatusUpdate());
+    case link::FromAgent::AgentMessage:
+      return on_agent_message(h, *m->body_as_AgentMessage());
+    case link::FromAgent::ExecutorExited:
+      return on_executor_exited(h, *m->body_as_ExecutorExited());
+    case link::FromAgent::Unregister:
+      return on_unregister(h);
     case link::FromAgent::Pong:
       if (!a.active) {  // its removal failed to be stored, and now it answers
         a.active = true;
         touch_agent(h);
       }
       return;
-    default: ++counters_.invalid_messages; return;
+    default:
+      ++counters_.invalid_messages;
+      return;
   }
 }
 
@@ -104,8 +110,10 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
   const std::string_view name = text(reg.info()->id());
   if (name.size() > 255) return refuse_link(id, "the agent's id is longer than 255 bytes", true);
   if (const Handle bound = agent_of_link(id)) {
-    if (agents_[bound].state == AgentState::registering || agents_[bound].state == AgentState::marking) return;  // being stored
-    if (agents_[bound].id() != name && !name.empty()) return refuse_link(id, "the link already belongs to agent " + std::string(agents_[bound].id()), false);
+    if (agents_[bound].state == AgentState::registering || agents_[bound].state == AgentState::marking)
+      return;  // being stored
+    if (agents_[bound].id() != name && !name.empty())
+      return refuse_link(id, "the link already belongs to agent " + std::string(agents_[bound].id()), false);
     if (name.empty()) {  // our answer crossed its repetition
       to_agent(id, fb_registered(agents_[bound].id(), options_.run_id));
       return;
@@ -125,7 +133,8 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
       return;
     case AgentState::recovered:
     case AgentState::registered:
-    case AgentState::unreachable: break;
+    case AgentState::unreachable:
+      break;
   }
   if (a.state == AgentState::registered) disconnect_agent(h);
   bind_link(h, id);
@@ -198,7 +207,8 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
   std::unordered_set<std::string> unwanted;
   if (reg.frameworks()) {
     for (const auto* k : *reg.frameworks())
-      if (k->info() && removed_ids_.contains(std::string(text(k->info()->id())))) unwanted.emplace(text(k->info()->id()));
+      if (k->info() && removed_ids_.contains(std::string(text(k->info()->id()))))
+        unwanted.emplace(text(k->info()->id()));
   }
   const std::size_t n = reg.tasks() ? reg.tasks()->size() : 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -306,7 +316,8 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       if (!t.released) {  // its launch was lost on the broken link: it never ran
         const Framework& f = frameworks_[t.framework];
         const auto state = f.partition_aware ? fb::TaskState::TASK_DROPPED : fb::TaskState::TASK_LOST;
-        auto s = status_of(t.id(), agent_id, state, fb::Reason::REASON_RECONCILIATION, "the agent does not know the task");
+        auto s =
+            status_of(t.id(), agent_id, state, fb::Reason::REASON_RECONCILIATION, "the agent does not know the task");
         note_held(t.framework, t.role, t.resources, -1);
         t.released = true;
         t.resources.clear();
@@ -406,7 +417,8 @@ void Core::forget_agent(Handle h) {
     if (!t.released) {
       const Framework& f = frameworks_[t.framework];
       const auto state = f.partition_aware ? fb::TaskState::TASK_GONE : fb::TaskState::TASK_LOST;
-      const auto s = status_of(t.id(), agent_id, state, fb::Reason::REASON_AGENT_REMOVED, "the agent has left the cluster");
+      const auto s =
+          status_of(t.id(), agent_id, state, fb::Reason::REASON_AGENT_REMOVED, "the agent has left the cluster");
       release(th);
       set_task_state(t, state);
       t.status = Blob(pack(s));
@@ -491,8 +503,10 @@ void Core::ping_due() {
       a.ping_key = 0;
       continue;
     }
-    if (a.heard) a.missed = 0;
-    else if (a.missed < 255) ++a.missed;
+    if (a.heard)
+      a.missed = 0;
+    else if (a.missed < 255)
+      ++a.missed;
     a.heard = false;
     if (a.missed >= options_.ping_misses) {
       a.ping_key = 0;

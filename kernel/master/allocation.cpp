@@ -1,8 +1,9 @@
 // The conversation with the allocator: deltas out, rounds in, every grant checked against the books.
 //
 // Both sides keep the same `available` of each agent (allocator.fbs, "who counts what"). So while a round is under way
-// nothing is added to it: what comes back waits in returns_. If the books of an agent must change otherwise (it returned,
-// left, a grant of it was dropped), it is stale: further grants of it in this round are dropped, then it is sent in full.
+// nothing is added to it: what comes back waits in returns_. If the books of an agent must change otherwise (it
+// returned, left, a grant of it was dropped), it is stale: further grants of it in this round are dropped, then it is
+// sent in full.
 #include "kernel/master/core.hpp"
 
 #include <algorithm>
@@ -113,7 +114,8 @@ void Core::framework_gone(Handle h) {
 
 void Core::flush_allocator() {
   if (in_flight_ || now_ < allocator_retry_) return;
-  if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && filters_.empty() && unfilters_.empty()) return;
+  if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && filters_.empty() && unfilters_.empty())
+    return;
   out_->emplace_back(Allocate{build_deltas()});
   in_flight_ = true;
   poke_ = false;
@@ -139,7 +141,8 @@ Buffer Core::build_deltas() {
       if (agents_[h].state == AgentState::registered || agents_[h].tell_gone) touch_total(h);
     }
     for (Handle h = 1; h < tasks_.end(); ++h)
-      if (tasks_.contains(h) && !tasks_[h].released) note_held(tasks_[h].framework, tasks_[h].role, tasks_[h].resources, +1);
+      if (tasks_.contains(h) && !tasks_[h].released)
+        note_held(tasks_[h].framework, tasks_[h].role, tasks_[h].resources, +1);
     for (Handle h = 1; h < offers_.end(); ++h)
       if (offers_.contains(h)) note_held(offers_[h].framework, offers_[h].role, offers_[h].resources, +1);
     for (const auto& [cookie, p] : pending_)
@@ -150,16 +153,22 @@ Buffer Core::build_deltas() {
   std::vector<flatbuffers::Offset<al::AgentDelta>> agents;
   agents.reserve(dirty_agents_.size());
   std::vector<al::Quantity> row;
+  std::vector<resource::Quantity> counted;
   const auto quantities = [&](const Resources& r) {
     row.clear();
-    for (const auto& q : r.quantities()) {
+    r.quantities(counted);
+    for (const auto& q : counted) {
       note_name(q.name);
       note_role(q.role);
       row.emplace_back(static_cast<std::uint32_t>(q.name), static_cast<std::uint32_t>(q.role), q.flags, 0, q.milli);
     }
     return b.CreateVectorOfStructs(row);
   };
-  for (const Handle h : dirty_agents_) {
+  for (std::size_t i = 0; i < dirty_agents_.size(); ++i) {
+    if (i + 12 < dirty_agents_.size()) agents_.prefetch(dirty_agents_[i + 12]);
+    if (i + 8 < dirty_agents_.size()) agents_[dirty_agents_[i + 8]].available.prefetch_entries();
+    if (i + 4 < dirty_agents_.size()) agents_[dirty_agents_[i + 4]].available.prefetch_values();
+    const Handle h = dirty_agents_[i];
     Agent& a = agents_[h];
     a.dirty = false;
     if (a.tell_gone) {
@@ -225,9 +234,11 @@ Buffer Core::build_deltas() {
   std::vector<flatbuffers::Offset<al::Filter>> filters;
   for (const auto& f : filters_) {
     row.clear();
-    for (const auto& q : f.refused) row.emplace_back(static_cast<std::uint32_t>(q.name), static_cast<std::uint32_t>(q.role), q.flags, 0, q.milli);
+    for (const auto& q : f.refused)
+      row.emplace_back(static_cast<std::uint32_t>(q.name), static_cast<std::uint32_t>(q.role), q.flags, 0, q.milli);
     const auto refused = b.CreateVectorOfStructs(row);
-    filters.push_back(al::CreateFilter(b, f.framework, static_cast<std::uint32_t>(f.role), f.agent, static_cast<std::uint64_t>(f.until.count()), refused));
+    filters.push_back(al::CreateFilter(b, f.framework, static_cast<std::uint32_t>(f.role), f.agent,
+                                       static_cast<std::uint64_t>(f.until.count()), refused));
   }
   filters_.clear();
 
@@ -242,7 +253,8 @@ Buffer Core::build_deltas() {
   for (const auto r : new_roles_) {
     const auto s = resource::text_of(r);
     const auto name = b.CreateString(s.data(), s.size());
-    roles.push_back(al::CreateRole(b, static_cast<std::uint32_t>(r), name, static_cast<std::uint32_t>(resource::parent_of(r))));
+    roles.push_back(
+        al::CreateRole(b, static_cast<std::uint32_t>(r), name, static_cast<std::uint32_t>(resource::parent_of(r))));
   }
   new_roles_.clear();
 
@@ -290,6 +302,13 @@ void Core::on_round(const RoundDone& e) {
   std::uint64_t bad = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     const al::Grant& g = *round->grants()->Get(i);
+    if (i + 12 < count) agents_.prefetch(round->grants()->Get(i + 12)->agent());
+    if (i + 8 < count)
+      if (const Handle next = round->grants()->Get(i + 8)->agent(); agents_.contains(next))
+        agents_[next].available.prefetch_entries();
+    if (i + 4 < count)
+      if (const Handle next = round->grants()->Get(i + 4)->agent(); agents_.contains(next))
+        agents_[next].available.prefetch_values();
     const Handle h = g.agent(), fh = g.framework();
     const RoleId role{g.role()};
     if (!agents_.contains(h) || g.part_begin() > parts || g.part_count() > parts - g.part_begin()) {
@@ -297,7 +316,11 @@ void Core::on_round(const RoundDone& e) {
       continue;
     }
     Agent& a = agents_[h];
-    Resources bundle = a.available.allocatable_to(role);
+    // Mostly everything is for everybody; then it moves instead of being copied and subtracted.
+    const bool whole = !g.part_count() && std::all_of(a.available.begin(), a.available.end(),
+                                                      [&](const auto& r) { return r.allocatable_to(role); });
+    Resources bundle = whole ? std::move(a.available) : a.available.allocatable_to(role);
+    if (whole) a.available = Resources();
     bool exceeds = false;
     if (g.part_count()) {
       wanted.clear();
@@ -309,29 +332,35 @@ void Core::on_round(const RoundDone& e) {
       exceeds = !taken;
       bundle = taken ? std::move(*taken) : Resources();
     }
-    const bool sound = !exceeds && !bundle.empty() && frameworks_.contains(fh) && !frameworks_[fh].tell_gone &&
-                       std::find(frameworks_[fh].roles.begin(), frameworks_[fh].roles.end(), role) != frameworks_[fh].roles.end();
+    const bool sound =
+        !exceeds && !bundle.empty() && frameworks_.contains(fh) && !frameworks_[fh].tell_gone &&
+        std::find(frameworks_[fh].roles.begin(), frameworks_[fh].roles.end(), role) != frameworks_[fh].roles.end();
     const bool fresh = !stale_.contains(h);
-    const bool current = sound && fresh && a.state == AgentState::registered && a.active && frameworks_[fh].connected() &&
-                         !frameworks_[fh].removing;
+    const bool current = sound && fresh && a.state == AgentState::registered && a.active &&
+                         frameworks_[fh].connected() && !frameworks_[fh].removing;
     if (current) {
-      a.available -= bundle;
+      if (!whole) a.available -= bundle;
       note_held(fh, role, bundle, +1);
       made.emplace_back(fh, add_offer(h, fh, role, std::move(bundle)));
       ++counters_.grants;
       continue;
     }
+    if (whole) a.available = std::move(bundle);
     stale_.insert(h);
-    const bool excused = !fresh || (frameworks_.contains(fh) && (frameworks_[fh].dirty || frameworks_[fh].tell_gone)) || a.tell_gone || a.dirty;
-    if (sound || excused) ++counters_.stale_grants;
-    else ++bad;
+    const bool excused = !fresh || (frameworks_.contains(fh) && (frameworks_[fh].dirty || frameworks_[fh].tell_gone)) ||
+                         a.tell_gone || a.dirty;
+    if (sound || excused)
+      ++counters_.stale_grants;
+    else
+      ++bad;
   }
   if (bad) {
     counters_.bad_grants += bad;
     log(Level::warning, "the allocator granted what is not there; dropped", {{"grants", std::to_string(bad)}});
     allocator_retry_ = now_ + options_.retry;  // it will be told again, but must not spin
   }
-  if (round->wake_ns()) wake_ = Instant(static_cast<std::int64_t>(std::min<std::uint64_t>(round->wake_ns(), INT64_MAX)));
+  if (round->wake_ns())
+    wake_ = Instant(static_cast<std::int64_t>(std::min<std::uint64_t>(round->wake_ns(), INT64_MAX)));
   end_round();
   if (!made.empty()) send_offers(made);
 }
@@ -340,7 +369,7 @@ void Core::end_round() {
   in_flight_ = false;
   for (auto& [h, r] : returns_) {
     if (!agents_.contains(h)) continue;
-    agents_[h].available += r;
+    agents_[h].available += std::move(r);
     touch_agent(h);
   }
   returns_.clear();

@@ -5,7 +5,9 @@
 namespace gantry::master {
 
 namespace {
-void fail_reply(const module::ServiceReply& reply, const Error& e) { reply(static_cast<gantry_code>(e.code), pack_error(e)); }
+void fail_reply(const module::ServiceReply& reply, const Error& e) {
+  reply(static_cast<gantry_code>(e.code), pack_error(e));
+}
 }  // namespace
 
 void ClusterService::request(const module::ServiceRequest& r, module::ServiceReply reply) {
@@ -25,8 +27,10 @@ void ClusterService::request(const module::ServiceRequest& r, module::ServiceRep
     }
     case fb::host::ClusterMethod::CALL:
       master_.call(r.body, [reply](Status s) {
-        if (s) reply(GANTRY_OK, {});
-        else fail_reply(reply, s.error());
+        if (s)
+          reply(GANTRY_OK, {});
+        else
+          fail_reply(reply, s.error());
       });
       return;
   }

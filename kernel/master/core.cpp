@@ -7,6 +7,8 @@ template <class... F>
 struct Overloaded : F... {
   using F::operator()...;
 };
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;  // clang 14 does not deduce aggregates
 }  // namespace
 
 Core::Core(CoreOptions options) : options_(std::move(options)) {}
@@ -25,7 +27,8 @@ void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
                  [this](const LinkClosed& e) { on_link_closed(e.link); },
                  [this](const RoundDone& e) { on_round(e); },
                  [this](const RoundFailed& e) {
-                   log(base::Level::warning, "the allocator failed; it is told everything again", {{"error", e.error.message}});
+                   log(base::Level::warning, "the allocator failed; it is told everything again",
+                       {{"error", e.error.message}});
                    end_round();
                    reset_ = true;
                    allocator_retry_ = now_ + options_.retry;
@@ -56,7 +59,9 @@ void Core::tick() {
     retries_.pop_front();
     if (!agents_.contains(h)) continue;
     const Agent& a = agents_[h];
-    if ((a.state == AgentState::recovered && !a.link) || (a.state == AgentState::registered && a.missed >= options_.ping_misses)) mark_unreachable(h);
+    if ((a.state == AgentState::recovered && !a.link) ||
+        (a.state == AgentState::registered && a.missed >= options_.ping_misses))
+      mark_unreachable(h);
   }
   if (now_ >= wake_) {
     wake_ = Instant::max();

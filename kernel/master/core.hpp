@@ -1,5 +1,5 @@
-// The master as a function: (state, event) -> (state, effects). No thread, clock, disk, socket or random source in here,
-// so the daemon, the tests and the simulator run the very same thing.
+// The master as a function: (state, event) -> (state, effects). No thread, clock, disk, socket or random source in
+// here, so the daemon, the tests and the simulator run the very same thing.
 //
 // Not thread safe; apply() never calls out. Each flow is one file: agents.cpp, frameworks.cpp, offers.cpp, launch.cpp,
 // updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views. Semantics:
@@ -27,7 +27,8 @@ struct CoreCounters {
   std::uint64_t agents_registered = 0, agents_reregistered = 0, agents_unreachable = 0;
   std::uint64_t frameworks_subscribed = 0, frameworks_failed_over = 0, frameworks_removed = 0;
   std::uint64_t offers_made = 0, offers_accepted = 0, offers_declined = 0, offers_rescinded = 0, offers_expired = 0;
-  std::uint64_t tasks_launched = 0, tasks_finished = 0, tasks_failed = 0, tasks_killed = 0, tasks_lost = 0, tasks_error = 0;
+  std::uint64_t tasks_launched = 0, tasks_finished = 0, tasks_failed = 0, tasks_killed = 0, tasks_lost = 0,
+                tasks_error = 0;
   std::uint64_t updates_received = 0, updates_forwarded = 0, acknowledgements = 0;
   std::uint64_t invalid_messages = 0, refused_operations = 0;
   std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0;
@@ -51,10 +52,10 @@ class Core {
   void apply(Instant now, Wall wall, const Event& event, Effects& out);
 
   // ---- views (inspect.cpp); cheap unless they say otherwise
-  [[nodiscard]] std::size_t agent_count() const { return registered_; }          // registered now
-  [[nodiscard]] std::size_t recovering_count() const { return recovering_; }      // known, not yet back
+  [[nodiscard]] std::size_t agent_count() const { return registered_; }       // registered now
+  [[nodiscard]] std::size_t recovering_count() const { return recovering_; }  // known, not yet back
   [[nodiscard]] std::size_t framework_count() const { return framework_by_id_.size(); }
-  [[nodiscard]] std::size_t task_count() const { return tasks_.size(); }          // live or not yet acknowledged
+  [[nodiscard]] std::size_t task_count() const { return tasks_.size(); }  // live or not yet acknowledged
   [[nodiscard]] std::size_t offer_count() const { return offers_.size(); }
   [[nodiscard]] std::array<std::size_t, 14> task_states() const { return by_state_; }  // by fb::TaskState
   [[nodiscard]] const CoreCounters& counters() const { return counters_; }
@@ -63,8 +64,8 @@ class Core {
   void sums(Resources& total, Resources& used, Resources& offered) const;  // walks everything
   void fill(fb::control::StatusT& status) const;
 
-  // Pages of a listing: appends up to `limit` rows from `cursor` on and moves it; false when nothing is left. The state may
-  // change between pages; rows that live throughout are seen exactly once.
+  // Pages of a listing: appends up to `limit` rows from `cursor` on and moves it; false when nothing is left. The state
+  // may change between pages; rows that live throughout are seen exactly once.
   struct Cursor {
     int stage = 0;
     Handle at = 1;
@@ -81,18 +82,27 @@ class Core {
   friend struct CoreTest;
   // What to do once a record is stored.
   struct Pending {
-    enum class Kind : std::uint8_t { nothing, admit, reregister, unreachable, depart, subscribe, remove_framework, accept };
+    enum class Kind : std::uint8_t {
+      nothing,
+      admit,
+      reregister,
+      unreachable,
+      depart,
+      subscribe,
+      remove_framework,
+      accept
+    };
     Kind kind = Kind::nothing;
-    std::string id;               // of the agent or framework: handles may be reused meanwhile
+    std::string id;  // of the agent or framework: handles may be reused meanwhile
     Handle handle = 0, agent = 0;
     LinkId link = 0;
     StreamId stream = 0;
     RequestId request = 0;
-    Buffer bytes;                 // the message that caused it
+    Buffer bytes;  // the message that caused it
     Blob info;
     std::vector<RoleId> suppressed;
     RoleId role{};
-    Resources before, after;      // accept: the pool without and with the reservation
+    Resources before, after;  // accept: the pool without and with the reservation
     std::size_t next_operation = 0;
     std::uint32_t epoch = 0;
     AgentState was = AgentState::recovered;
@@ -158,12 +168,15 @@ class Core {
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
   void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
-  void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a, std::size_t from);
+  void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a,
+                      std::size_t from);
   void continue_accept(Pending& p, bool stored);
-  void launch(Handle framework, Handle agent, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info, bool only);
-  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool,
-                                     Resources& needs) const;
-  [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool, const fb::Operation& op) const;
+  void launch(Handle framework, Handle agent, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info,
+              bool only);
+  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t,
+                                     const Resources& pool, Resources& needs) const;
+  [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool,
+                                                    const fb::Operation& op) const;
   Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
   [[nodiscard]] Handle find_task(Handle framework, std::string_view id) const;
   void send_run_task(const Agent& agent, const Framework& f, const Task& t);
@@ -176,9 +189,9 @@ class Core {
   void send_kill(const Task& t, std::optional<std::int64_t> grace_ns);
   void on_agent_message(Handle agent, const fb::link::AgentMessage& m);
   void on_executor_exited(Handle agent, const fb::link::ExecutorExited& x);
-  void release(Handle task);                                       // its resources
+  void release(Handle task);  // its resources
   void set_task_state(Task& t, fb::TaskState latest);
-  void finish_task(Handle task);                                   // to the history
+  void finish_task(Handle task);  // to the history
   void erase_task(Handle task);
   void make_absent(Handle task, fb::TaskState state);
   void trim_absent(Framework& f);
@@ -196,13 +209,13 @@ class Core {
   void give_back(Handle agent, Handle framework, RoleId role, const Resources& r);  // from an offer or a task
   void note_held(Handle framework, RoleId role, const Resources& r, int sign);
   void replace_available(Handle agent, Resources now_available);
-  void recount(Handle agent);                                      // of an overdrawn agent
+  void recount(Handle agent);  // of an overdrawn agent
   void note_name(resource::NameId name);
   void note_role(RoleId role);
   void touch_agent(Handle agent);
   void touch_total(Handle agent);
   void touch_framework(Handle framework);
-  void agent_gone(Handle agent);                                   // tells the allocator; then the handle is free
+  void agent_gone(Handle agent);  // tells the allocator; then the handle is free
   void framework_gone(Handle framework);
   void flush_allocator();
   [[nodiscard]] Buffer build_deltas();
@@ -213,7 +226,8 @@ class Core {
   void persist(std::vector<store::Op> ops, Pending pending);
   void on_stored(Cookie cookie);
   void on_store_failed(const StoreFailed& e);
-  [[nodiscard]] store::Op agent_record(std::string_view id, Bytes info, fb::record::AgentFate fate, std::int64_t since) const;
+  [[nodiscard]] store::Op agent_record(std::string_view id, Bytes info, fb::record::AgentFate fate,
+                                       std::int64_t since) const;
   [[nodiscard]] store::Op framework_record(std::string_view id, Bytes info, bool removed) const;
   [[nodiscard]] store::Op reservation_record(std::string_view agent_id, const Resources& reserved) const;
   [[nodiscard]] Resources with_reservations(std::string_view agent_id, Resources total);
@@ -262,7 +276,7 @@ class Core {
   std::deque<Due> pings_;         // constant period: a queue is a sorted list
   std::deque<Due> offer_expiry_;  // by offer number
   std::set<std::pair<Instant, Handle>> failovers_;
-  std::deque<Due> retries_;       // agents whose marking as unreachable could not be stored
+  std::deque<Due> retries_;  // agents whose marking as unreachable could not be stored
   Instant reregister_deadline_ = Instant::max();
   Instant wake_ = Instant::max();
   Instant timer_ = Instant::max();  // last asked for
@@ -289,7 +303,7 @@ class Core {
   std::vector<RoleId> new_roles_;
   std::vector<resource::NameId> new_names_;
   std::vector<bool> known_names_, known_roles_;
-  bool poke_ = false;              // time has passed that the allocator waited for
+  bool poke_ = false;                              // time has passed that the allocator waited for
   std::unordered_map<Handle, Resources> returns_;  // came back while a round was under way
   std::unordered_set<Handle> stale_;               // agents the allocator sees otherwise than the books do
 

@@ -28,61 +28,75 @@ using RequestId = std::uint64_t;  // one call that wants an Answer; 0 = none wan
 
 // ---- in. Bytes and views are valid during apply().
 
-struct Subscribe {       // a stream was opened with an fb::Call of type SUBSCRIBE
+struct Subscribe {  // a stream was opened with an fb::Call of type SUBSCRIBE
   StreamId stream;
   Bytes call;
 };
-struct FrameworkCall {   // any other fb::Call; framework_id tells whose. Answered once by `Answer`
+struct FrameworkCall {  // any other fb::Call; framework_id tells whose. Answered once by `Answer`
   RequestId request;
   Bytes call;
 };
-struct StreamClosed { StreamId stream; };  // the framework went away
-struct AgentFrame {      // fb::link::ToMaster of an authenticated link
+struct StreamClosed {
+  StreamId stream;
+};                   // the framework went away
+struct AgentFrame {  // fb::link::ToMaster of an authenticated link
   LinkId link;
   Bytes frame;
 };
-struct LinkClosed { LinkId link; };
-struct RoundDone { Bytes round; };         // fb::allocator::Round, the answer to `Allocate`
-struct RoundFailed { Error error; };       // the allocator failed or restarted: it has forgotten everything
-struct Stored { Cookie cookie; };
+struct LinkClosed {
+  LinkId link;
+};
+struct RoundDone {
+  Bytes round;
+};  // fb::allocator::Round, the answer to `Allocate`
+struct RoundFailed {
+  Error error;
+};  // the allocator failed or restarted: it has forgotten everything
+struct Stored {
+  Cookie cookie;
+};
 struct StoreFailed {
   Cookie cookie;
   Error error;
 };
-struct Tick {};                            // the time of SetTimer has come
+struct Tick {};  // the time of SetTimer has come
 struct OperatorKill {
   RequestId request;
-  std::string_view framework_id;           // empty: any framework that has the task
+  std::string_view framework_id;  // empty: any framework that has the task
   std::string_view task_id;
 };
 
-using Event = std::variant<Subscribe, FrameworkCall, StreamClosed, AgentFrame, LinkClosed, RoundDone, RoundFailed, Stored,
-                           StoreFailed, Tick, OperatorKill>;
+using Event = std::variant<Subscribe, FrameworkCall, StreamClosed, AgentFrame, LinkClosed, RoundDone, RoundFailed,
+                           Stored, StoreFailed, Tick, OperatorKill>;
 
 // ---- out, to be carried out in order
 
 struct SendFramework {
   StreamId stream;
-  Buffer event;                            // fb::Event
+  Buffer event;  // fb::Event
 };
 struct EndStream {
   StreamId stream;
-  Error error;                             // ABORTED: replaced; NOT_FOUND: removed; INVALID_ARGUMENT: refused
+  Error error;  // ABORTED: replaced; NOT_FOUND: removed; INVALID_ARGUMENT: refused
 };
 struct SendAgent {
   LinkId link;
-  Buffer frame;                            // fb::link::ToAgent
+  Buffer frame;  // fb::link::ToAgent
 };
 struct DropLink {
   LinkId link;
   std::string why;
 };
-struct Persist {                           // answered by Stored or StoreFailed
+struct Persist {  // answered by Stored or StoreFailed
   Cookie cookie;
   std::vector<store::Op> ops;
 };
-struct Allocate { Buffer deltas; };        // fb::allocator::Deltas; answered by RoundDone or RoundFailed
-struct SetTimer { Instant at; };           // replaces the one before
+struct Allocate {
+  Buffer deltas;
+};  // fb::allocator::Deltas; answered by RoundDone or RoundFailed
+struct SetTimer {
+  Instant at;
+};  // replaces the one before
 struct Answer {
   RequestId request;
   Status status;
@@ -97,16 +111,16 @@ using Effect = std::variant<SendFramework, EndStream, SendAgent, DropLink, Persi
 using Effects = std::vector<Effect>;
 
 struct CoreOptions {
-  std::string run_id;                      // prefix of all ids made; unique to this term of leadership
+  std::string run_id;  // prefix of all ids made; unique to this term of leadership
   Nanos ping_interval = std::chrono::seconds(15);
-  unsigned ping_misses = 5;                // so an agent is unreachable after 75 s
+  unsigned ping_misses = 5;  // so an agent is unreachable after 75 s
   Nanos agent_reregister_timeout = std::chrono::minutes(10);
-  Nanos offer_timeout{0};                  // 0 = offers do not expire
+  Nanos offer_timeout{0};  // 0 = offers do not expire
   std::size_t completed_frameworks = 50;
-  std::size_t completed_tasks = 1000;      // per framework
-  std::size_t unreachable_tasks = 1000;    // per framework
-  std::size_t removed_frameworks = 10'000; // ids remembered so that they cannot come back
-  Nanos retry = std::chrono::seconds(1);   // after a failed store or allocator
+  std::size_t completed_tasks = 1000;       // per framework
+  std::size_t unreachable_tasks = 1000;     // per framework
+  std::size_t removed_frameworks = 10'000;  // ids remembered so that they cannot come back
+  Nanos retry = std::chrono::seconds(1);    // after a failed store or allocator
 };
 
 }  // namespace gantry::master

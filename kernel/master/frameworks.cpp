@@ -16,27 +16,36 @@ constexpr double kMaxSeconds = 9.2e9;  // what nanoseconds in 63 bits hold
 // Why the info is not acceptable; the words reach the framework in an ERROR event.
 Status validate_info(const fb::FrameworkInfo& info) {
   const auto has = [&](fb::FrameworkCapability c) {
-    return info.capabilities() && std::find(info.capabilities()->begin(), info.capabilities()->end(), c) != info.capabilities()->end();
+    return info.capabilities() &&
+           std::find(info.capabilities()->begin(), info.capabilities()->end(), c) != info.capabilities()->end();
   };
   const double timeout = info.failover_timeout().value_or(0);
   if (!std::isfinite(timeout) || std::abs(timeout) > kMaxSeconds || timeout < 0) {
-    return fail(Code::invalid_argument, "The framework failover_timeout (" + std::to_string(timeout) + ") is invalid: it must be from 0 to 9.2e9 seconds");
+    return fail(Code::invalid_argument, "The framework failover_timeout (" + std::to_string(timeout) +
+                                            ") is invalid: it must be from 0 to 9.2e9 seconds");
   }
   const std::string_view id = text(info.id());
   if (id.size() > 255) return fail(Code::invalid_argument, "The framework id is longer than 255 bytes");
   if (has(fb::FrameworkCapability::MULTI_ROLE)) {
-    if (info.role()) return fail(Code::invalid_argument, "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable; use 'roles'");
+    if (info.role())
+      return fail(Code::invalid_argument,
+                  "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable; use 'roles'");
   } else if (info.roles() && info.roles()->size() > 0) {
-    return fail(Code::invalid_argument, "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable");
+    return fail(Code::invalid_argument,
+                "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable");
   }
   if (info.role()) {
-    if (auto s = resource::validate_role(text(info.role())); !s) return fail(Code::invalid_argument, "'FrameworkInfo.role' is not valid: " + s.error().message);
+    if (auto s = resource::validate_role(text(info.role())); !s)
+      return fail(Code::invalid_argument, "'FrameworkInfo.role' is not valid: " + s.error().message);
   }
   if (info.roles()) {
     std::set<std::string_view> seen;
     for (const auto* r : *info.roles()) {
-      if (auto s = resource::validate_role(text(r)); !s) return fail(Code::invalid_argument, "'FrameworkInfo.roles' is not valid: " + s.error().message);
-      if (!seen.insert(text(r)).second) return fail(Code::invalid_argument, "'FrameworkInfo.roles' contains duplicate items: '" + std::string(text(r)) + "'");
+      if (auto s = resource::validate_role(text(r)); !s)
+        return fail(Code::invalid_argument, "'FrameworkInfo.roles' is not valid: " + s.error().message);
+      if (!seen.insert(text(r)).second)
+        return fail(Code::invalid_argument,
+                    "'FrameworkInfo.roles' contains duplicate items: '" + std::string(text(r)) + "'");
     }
   }
   return ok;
@@ -78,13 +87,26 @@ void Core::apply_info(Framework& f, Blob info) {
   if (i.capabilities()) {
     for (const auto c : *i.capabilities()) {
       switch (c) {
-        case fb::FrameworkCapability::REVOCABLE_RESOURCES: set(A::REVOCABLE); break;
-        case fb::FrameworkCapability::SHARED_RESOURCES: set(A::SHARED); break;
-        case fb::FrameworkCapability::GPU_RESOURCES: set(A::GPU); break;
-        case fb::FrameworkCapability::RESERVATION_REFINEMENT: set(A::REFINEMENT); break;
-        case fb::FrameworkCapability::REGION_AWARE: set(A::REGION); break;
-        case fb::FrameworkCapability::PARTITION_AWARE: f.partition_aware = true; break;
-        default: break;
+        case fb::FrameworkCapability::REVOCABLE_RESOURCES:
+          set(A::REVOCABLE);
+          break;
+        case fb::FrameworkCapability::SHARED_RESOURCES:
+          set(A::SHARED);
+          break;
+        case fb::FrameworkCapability::GPU_RESOURCES:
+          set(A::GPU);
+          break;
+        case fb::FrameworkCapability::RESERVATION_REFINEMENT:
+          set(A::REFINEMENT);
+          break;
+        case fb::FrameworkCapability::REGION_AWARE:
+          set(A::REGION);
+          break;
+        case fb::FrameworkCapability::PARTITION_AWARE:
+          f.partition_aware = true;
+          break;
+        default:
+          break;
       }
     }
   }
@@ -112,7 +134,8 @@ void Core::on_subscribe(const Subscribe& e) {
   }
   if (auto s = validate_info(*info); !s) return refuse_stream(e.stream, s.error().message);
   const Handle known = id.empty() ? 0 : find_framework(id);
-  if (removed_ids_.contains(id) || (known && frameworks_[known].removing)) return refuse_stream(e.stream, "Framework has been removed");
+  if (removed_ids_.contains(id) || (known && frameworks_[known].removing))
+    return refuse_stream(e.stream, "Framework has been removed");
 
   fb::FrameworkInfoT t;
   info->UnPackTo(&t);
@@ -124,8 +147,10 @@ void Core::on_subscribe(const Subscribe& e) {
   t.id = id;
   if (known) {  // these may not change while the framework lives
     const auto& before = frameworks_[known].about();
-    if (t.user != text(before.user()) || t.checkpoint != before.checkpoint() || t.principal != text(before.principal())) {
-      log(Level::warning, "a framework may not change its user, principal or checkpoint; the old ones stay", {{"framework", id}});
+    if (t.user != text(before.user()) || t.checkpoint != before.checkpoint() ||
+        t.principal != text(before.principal())) {
+      log(Level::warning, "a framework may not change its user, principal or checkpoint; the old ones stay",
+          {{"framework", id}});
     }
     t.user = text(before.user());
     t.principal = text(before.principal());
@@ -135,7 +160,8 @@ void Core::on_subscribe(const Subscribe& e) {
   if (call->subscribe()->suppressed_roles())
     for (const auto* r : *call->subscribe()->suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
   Blob packed(pack(t));
-  if (known && same_bytes(packed, frameworks_[known].info)) return subscribed(known, e.stream, std::move(packed), std::move(suppressed));
+  if (known && same_bytes(packed, frameworks_[known].info))
+    return subscribed(known, e.stream, std::move(packed), std::move(suppressed));
 
   opening_.insert(e.stream);
   std::vector<store::Op> ops;
@@ -217,13 +243,15 @@ void Core::on_call(const FrameworkCall& e) {
   }
   const Handle h = find_framework(text(call->framework_id()));
   if (!h || frameworks_[h].removing) return answer(e.request, fail(Code::not_found, "Framework cannot be found"));
-  if (!frameworks_[h].connected()) return answer(e.request, fail(Code::failed_precondition, "Framework is not subscribed"));
+  if (!frameworks_[h].connected())
+    return answer(e.request, fail(Code::failed_precondition, "Framework is not subscribed"));
   const auto missing = [&](const char* field) {
     ++counters_.invalid_messages;
     answer(e.request, fail(Code::invalid_argument, std::string("Expecting '") + field + "' to be present"));
   };
   switch (call->type()) {
-    case fb::CallType::TEARDOWN: return teardown(h, e.request);
+    case fb::CallType::TEARDOWN:
+      return teardown(h, e.request);
     case fb::CallType::ACCEPT:
       if (!call->accept()) return missing("accept");
       on_accept(h, e.call, *call->accept(), e.request);
@@ -232,32 +260,44 @@ void Core::on_call(const FrameworkCall& e) {
       if (!call->decline()) return missing("decline");
       on_decline(h, *call->decline());
       break;
-    case fb::CallType::REVIVE: on_revive(h, call->revive()); break;
-    case fb::CallType::SUPPRESS: on_suppress(h, call->suppress()); break;
+    case fb::CallType::REVIVE:
+      on_revive(h, call->revive());
+      break;
+    case fb::CallType::SUPPRESS:
+      on_suppress(h, call->suppress());
+      break;
     case fb::CallType::KILL:
       if (!call->kill() || text(call->kill()->task_id()).empty()) return missing("kill.task_id");
       on_kill(h, *call->kill());
       break;
     case fb::CallType::ACKNOWLEDGE:
-      if (!call->acknowledge() || !call->acknowledge()->uuid() || call->acknowledge()->uuid()->size() != kUuid) return missing("acknowledge.uuid (16 bytes)");
+      if (!call->acknowledge() || !call->acknowledge()->uuid() || call->acknowledge()->uuid()->size() != kUuid)
+        return missing("acknowledge.uuid (16 bytes)");
       on_acknowledge(h, *call->acknowledge());
       break;
-    case fb::CallType::RECONCILE: on_reconcile(h, call->reconcile()); break;
+    case fb::CallType::RECONCILE:
+      on_reconcile(h, call->reconcile());
+      break;
     case fb::CallType::MESSAGE:
       if (!call->message()) return missing("message");
       forward_message(frameworks_[h], *call->message());
       break;
     case fb::CallType::SHUTDOWN:  // executors of frameworks arrive with a later release; there is none to shut down
-    case fb::CallType::REQUEST: break;  // accepted, and of no effect, as ever (mesos-kernel.md A1)
-    case fb::CallType::SUBSCRIBE: return answer(e.request, fail(Code::invalid_argument, "SUBSCRIBE opens a stream; it is not a call"));
-    default: return answer(e.request, fail(Code::unimplemented, "unknown call type " + std::to_string(static_cast<int>(call->type()))));
+    case fb::CallType::REQUEST:
+      break;  // accepted, and of no effect, as ever (mesos-kernel.md A1)
+    case fb::CallType::SUBSCRIBE:
+      return answer(e.request, fail(Code::invalid_argument, "SUBSCRIBE opens a stream; it is not a call"));
+    default:
+      return answer(e.request,
+                    fail(Code::unimplemented, "unknown call type " + std::to_string(static_cast<int>(call->type()))));
   }
   answer(e.request, ok);
 }
 
 void Core::forward_message(Framework& f, const fb::SendMessage& m) {
   const Handle h = find_agent(text(m.agent_id()));
-  if (h && agents_[h].state == AgentState::registered && agents_[h].link) to_agent(agents_[h].link, master_message(f.id, m));
+  if (h && agents_[h].state == AgentState::registered && agents_[h].link)
+    to_agent(agents_[h].link, master_message(f.id, m));
 }
 
 void Core::teardown(Handle h, RequestId request) {
@@ -286,7 +326,8 @@ void Core::framework_removed(Handle h) {
     if (t.agent && agents_[t.agent].link) links.insert(agents_[t.agent].link);
     if (!terminal(t.state) || t.absent) {
       const std::string_view agent_id = t.agent ? agents_[t.agent].id() : text(t.about().agent_id());
-      auto s = status_of(t.id(), agent_id, fb::TaskState::TASK_KILLED, fb::Reason::REASON_FRAMEWORK_REMOVED, "Framework has been removed");
+      auto s = status_of(t.id(), agent_id, fb::TaskState::TASK_KILLED, fb::Reason::REASON_FRAMEWORK_REMOVED,
+                         "Framework has been removed");
       if (!t.released) release(th);
       set_task_state(t, fb::TaskState::TASK_KILLED);
       t.status = Blob(pack(s));

@@ -17,14 +17,17 @@ namespace gantry::master {
 class Blob {
  public:
   Blob() = default;
-  explicit Blob(Bytes b) : data_(b.empty() ? nullptr : new std::uint8_t[b.size()]), size_(static_cast<std::uint32_t>(b.size())) {
+  explicit Blob(Bytes b)
+      : data_(b.empty() ? nullptr : new std::uint8_t[b.size()]), size_(static_cast<std::uint32_t>(b.size())) {
     if (size_) std::memcpy(data_.get(), b.data(), size_);
   }
   [[nodiscard]] bool empty() const { return size_ == 0; }
   operator Bytes() const { return {data_.get(), size_}; }
   // The root; precondition: not empty and known to be a T.
   template <class T>
-  [[nodiscard]] const T* as() const { return flatbuffers::GetRoot<T>(data_.get()); }
+  [[nodiscard]] const T* as() const {
+    return flatbuffers::GetRoot<T>(data_.get());
+  }
 
   // A buffer of its own whose root is `table`, which lies inside `source`.
   template <class T>

@@ -85,8 +85,8 @@ bool Core::list_frameworks(Cursor& c, std::size_t limit, fb::control::Frameworks
 bool Core::list_tasks(const fb::control::AskTasksT& ask, Cursor& c, std::size_t limit, fb::control::TasksT& out) const {
   // Rows looked at count, not rows found: a page is a bounded piece of work.
   std::size_t budget = limit * 8;
-  const auto make = [&](std::string_view framework_id, std::string_view framework_name, const Blob& info, const Blob& status, fb::TaskState state,
-                        std::int64_t launched, bool completed) {
+  const auto make = [&](std::string_view framework_id, std::string_view framework_name, const Blob& info,
+                        const Blob& status, fb::TaskState state, std::int64_t launched, bool completed) {
     const auto& about = *info.as<fb::TaskInfo>();
     if (!ask.task_id.empty() && text(about.task_id()) != ask.task_id) return;
     if (!ask.agent_id.empty() && text(about.agent_id()) != ask.agent_id) return;
@@ -145,10 +145,13 @@ bool Core::list_tasks(const fb::control::AskTasksT& ask, Cursor& c, std::size_t 
 }
 
 Status Core::check() const {
-  const auto broken = [](std::string what) { return fail(Code::internal, "the master's books are wrong: " + std::move(what)); };
+  const auto broken = [](std::string what) {
+    return fail(Code::internal, "the master's books are wrong: " + std::move(what));
+  };
   std::unordered_map<Handle, Resources> limbo;
   for (const auto& [cookie, p] : pending_)
-    if (p.kind == Pending::Kind::accept && agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch) limbo[p.agent] += p.before;
+    if (p.kind == Pending::Kind::accept && agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch)
+      limbo[p.agent] += p.before;
   std::size_t on_agents = 0, offers = 0, registered = 0, recovering = 0;
   for (Handle h = 1; h < agents_.end(); ++h) {
     if (!agents_.contains(h)) continue;
@@ -159,16 +162,19 @@ Status Core::check() const {
     std::uint32_t tasks = 0;
     Resources sum = a.available, used;
     for (Handle t = a.first_task; t; t = tasks_[t].of_agent.next, ++tasks) {
-      if (tasks_[t].agent != h || tasks_[t].absent) return broken("a task in the list of agent " + id + " belongs elsewhere");
+      if (tasks_[t].agent != h || tasks_[t].absent)
+        return broken("a task in the list of agent " + id + " belongs elsewhere");
       if (!tasks_[t].released) used += tasks_[t].resources;
-      if (tasks_[t].released != terminal(tasks_[t].state)) return broken("task " + std::string(tasks_[t].id()) + " ended and was not released, or the reverse");
+      if (tasks_[t].released != terminal(tasks_[t].state))
+        return broken("task " + std::string(tasks_[t].id()) + " ended and was not released, or the reverse");
     }
     if (tasks != a.tasks) return broken("agent " + id + " counts its tasks wrongly");
     on_agents += tasks;
     Resources offered;
     for (Handle o = a.first_offer; o; o = offers_[o].of_agent.next, ++offers) {
       if (offers_[o].agent != h) return broken("an offer in the list of agent " + id + " belongs elsewhere");
-      if (!frameworks_[offers_[o].framework].connected()) return broken("an offer is held by a framework that is not connected");
+      if (!frameworks_[offers_[o].framework].connected())
+        return broken("an offer is held by a framework that is not connected");
       offered += offers_[o].resources;
     }
     if (a.state != AgentState::registered) {
@@ -181,7 +187,8 @@ Status Core::check() const {
     if (const auto l = limbo.find(h); l != limbo.end()) sum += l->second;
     if (a.total.contains(used)) {  // else the agent has shrunk below what runs there
       sum += used;
-      if (!(sum == a.total)) return broken("agent " + id + " has " + a.total.text() + ", and free, offered and used make " + sum.text());
+      if (!(sum == a.total))
+        return broken("agent " + id + " has " + a.total.text() + ", and free, offered and used make " + sum.text());
     } else if (!a.total.contains(sum)) {
       return broken("agent " + id + " has " + a.total.text() + ", of which " + sum.text() + " are free or offered");
     }
@@ -196,7 +203,8 @@ Status Core::check() const {
     std::uint32_t tasks = 0, away = 0;
     for (Handle t = f.first_task; t; t = tasks_[t].of_framework.next, ++tasks) {
       if (tasks_[t].framework != h) return broken("a task in the list of framework " + f.id + " belongs elsewhere");
-      if (find_task(h, tasks_[t].id()) != t) return broken("task " + std::string(tasks_[t].id()) + " cannot be found by its id");
+      if (find_task(h, tasks_[t].id()) != t)
+        return broken("task " + std::string(tasks_[t].id()) + " cannot be found by its id");
       away += tasks_[t].absent;
       ++states[static_cast<std::size_t>(tasks_[t].state)];
     }
@@ -204,7 +212,8 @@ Status Core::check() const {
     of_frameworks += tasks;
     absent += away;
   }
-  if (of_frameworks != tasks_.size() || on_agents + absent != tasks_.size() || states != by_state_) return broken("the counts of tasks are off");
+  if (of_frameworks != tasks_.size() || on_agents + absent != tasks_.size() || states != by_state_)
+    return broken("the counts of tasks are off");
   return ok;
 }
 

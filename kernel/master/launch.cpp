@@ -18,7 +18,8 @@ std::optional<std::string> bad_id(std::string_view id) {
   if (id.size() > 255) return "ID must not be greater than 255 characters";
   if (id == "." || id == "..") return "'" + std::string(id) + "' is disallowed";
   for (const char c : id) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '/' || c == '\\') return "'" + std::string(id) + "' contains invalid characters";
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '/' || c == '\\')
+      return "'" + std::string(id) + "' contains invalid characters";
   }
   return std::nullopt;
 }
@@ -27,14 +28,17 @@ Resources dynamic_part(const Resources& r) {
   return r.filter([](const resource::Resource& x) { return x.reserved() && x.reservations().back().dynamic; });
 }
 
-bool is_reservation(const fb::Operation& op) { return op.type() == fb::OperationType::RESERVE || op.type() == fb::OperationType::UNRESERVE; }
+bool is_reservation(const fb::Operation& op) {
+  return op.type() == fb::OperationType::RESERVE || op.type() == fb::OperationType::UNRESERVE;
+}
 
 Error invalid(std::string message) { return fail(Code::invalid_argument, std::move(message)); }
 
 }  // namespace
 
 Handle Core::find_task(Handle framework, std::string_view id) const {
-  return task_by_id_.find(hash_text(id, framework), [&](Handle h) { return tasks_[h].framework == framework && tasks_[h].id() == id; });
+  return task_by_id_.find(hash_text(id, framework),
+                          [&](Handle h) { return tasks_[h].framework == framework && tasks_[h].id() == id; });
 }
 
 Handle Core::add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources) {
@@ -66,13 +70,18 @@ void Core::on_accept(Handle fh, Bytes bytes, const fb::Accept& a, RequestId requ
   for (std::uint32_t i = 0; i < n; ++i) {
     const std::string_view id = text(a.offer_ids()->Get(i));
     const Handle h = find_offer(id);
-    if (!h || offers_[h].framework != fh) why = "Offer " + std::string(id) + " is no longer valid";
-    else if (std::find(valid.begin(), valid.end(), h) != valid.end()) why = "Duplicate offer " + std::string(id) + " in offer list";
-    else valid.push_back(h);
+    if (!h || offers_[h].framework != fh)
+      why = "Offer " + std::string(id) + " is no longer valid";
+    else if (std::find(valid.begin(), valid.end(), h) != valid.end())
+      why = "Duplicate offer " + std::string(id) + " in offer list";
+    else
+      valid.push_back(h);
   }
   for (const Handle h : valid) {
-    if (offers_[h].agent != offers_[valid[0]].agent) why = "Aggregated offers must belong to one single agent";
-    else if (offers_[h].role != offers_[valid[0]].role) why = "Aggregated offers must be allocated to the same role";
+    if (offers_[h].agent != offers_[valid[0]].agent)
+      why = "Aggregated offers must belong to one single agent";
+    else if (offers_[h].role != offers_[valid[0]].role)
+      why = "Aggregated offers must be allocated to the same role";
   }
   if (!why.empty()) {
     ++counters_.refused_operations;
@@ -98,8 +107,10 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
   for (const auto* op : *a.operations()) {
     if (op->type() != fb::OperationType::LAUNCH || !op->launch() || !op->launch()->task_infos()) continue;
     for (const auto* t : *op->launch()->task_infos()) {
-      const std::string_view agent_id = agent && text(t->agent_id()).empty() ? agents_[agent].id() : text(t->agent_id());
-      auto s = status_of(text(t->task_id()), agent_id, state, fb::Reason::REASON_INVALID_OFFERS, "Task launched with invalid offers: " + std::string(why));
+      const std::string_view agent_id =
+          agent && text(t->agent_id()).empty() ? agents_[agent].id() : text(t->agent_id());
+      auto s = status_of(text(t->task_id()), agent_id, state, fb::Reason::REASON_INVALID_OFFERS,
+                         "Task launched with invalid offers: " + std::string(why));
       ++counters_.tasks_lost;
       send_update(f, s);
     }
@@ -107,7 +118,8 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
 }
 
 // From operation `from` on. Stops at a reservation to have it stored, and is continued by continue_accept().
-void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a, std::size_t from) {
+void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a,
+                          std::size_t from) {
   const std::size_t n = a.operations() ? a.operations()->size() : 0;
   for (std::size_t i = from; i < n; ++i) {
     const auto& op = *a.operations()->Get(static_cast<flatbuffers::uoffset_t>(i));
@@ -117,8 +129,8 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
       const bool only = n == 1 && infos.size() == 1;
       for (const auto* t : infos) {
         if (op.id()) {
-          auto s = status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR, fb::Reason::REASON_TASK_INVALID,
-                             "The 'id' field cannot be set in LAUNCH operations");
+          auto s = status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR,
+                             fb::Reason::REASON_TASK_INVALID, "The 'id' field cannot be set in LAUNCH operations");
           ++counters_.tasks_error;
           send_update(frameworks_[fh], s);
           continue;
@@ -129,7 +141,8 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
       auto changed = apply_reservation(frameworks_[fh], role, pool, op);
       if (!changed) {
         ++counters_.refused_operations;
-        log(Level::warning, "dropped a reservation operation", {{"framework", frameworks_[fh].id}, {"reason", changed.error().message}});
+        log(Level::warning, "dropped a reservation operation",
+            {{"framework", frameworks_[fh].id}, {"reason", changed.error().message}});
         continue;
       }
       const std::string agent_id(agents_[agent].id());
@@ -151,7 +164,8 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
       return persist(std::move(ops), std::move(p));
     } else {
       ++counters_.refused_operations;
-      log(Level::warning, "dropped an operation this release does not know", {{"framework", frameworks_[fh].id}, {"type", std::to_string(static_cast<int>(op.type()))}});
+      log(Level::warning, "dropped an operation this release does not know",
+          {{"framework", frameworks_[fh].id}, {"type", std::to_string(static_cast<int>(op.type()))}});
     }
   }
   if (pool.empty()) return;
@@ -160,7 +174,8 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
 }
 
 void Core::continue_accept(Pending& p, bool stored) {
-  const bool agent_there = agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch && agents_[p.agent].state == AgentState::registered;
+  const bool agent_there = agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch &&
+                           agents_[p.agent].state == AgentState::registered;
   const bool framework_there = frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id;
   const auto& a = *flatbuffers::GetRoot<fb::Call>(p.bytes.data())->accept();
   if (!agent_there) {  // its books were opened anew, with the reservation in them
@@ -183,36 +198,48 @@ void Core::continue_accept(Pending& p, bool stored) {
   run_operations(p.handle, p.agent, p.role, std::move(pool), p.bytes, a, p.next_operation);
 }
 
-Result<Resources> Core::apply_reservation(const Framework& f, RoleId role, const Resources& pool, const fb::Operation& op) const {
+Result<Resources> Core::apply_reservation(const Framework& f, RoleId role, const Resources& pool,
+                                          const fb::Operation& op) const {
   const bool reserve = op.type() == fb::OperationType::RESERVE;
   if (reserve ? !op.reserve() : !op.unreserve()) return invalid("the operation has no body");
-  if (reserve && op.reserve()->source() && op.reserve()->source()->size() > 0) return invalid("'source' is for operators only");
-  GANTRY_TRY(const Resources given, resource::from_wire(reserve ? op.reserve()->resources() : op.unreserve()->resources()));
+  if (reserve && op.reserve()->source() && op.reserve()->source()->size() > 0)
+    return invalid("'source' is for operators only");
+  GANTRY_TRY(const Resources given,
+             resource::from_wire(reserve ? op.reserve()->resources() : op.unreserve()->resources()));
   const Resources wanted = given.unallocated();
   if (wanted.empty()) return invalid("no resources given");
   const std::string_view principal = text(f.about().principal());
   for (const auto& r : wanted) {
     if (!r.reserved() || !r.reservations().back().dynamic) return invalid(r.text() + " is not dynamically reserved");
     if (!reserve) continue;
-    if (r.reservation_role() != role) return invalid(r.text() + " is reserved for another role than the offer's, " + std::string(resource::text_of(role)));
-    if (!principal.empty() && r.reservations().back().principal != principal) return invalid(r.text() + " names another principal than the framework's");
+    if (r.reservation_role() != role)
+      return invalid(r.text() + " is reserved for another role than the offer's, " +
+                     std::string(resource::text_of(role)));
+    if (!principal.empty() && r.reservations().back().principal != principal)
+      return invalid(r.text() + " names another principal than the framework's");
   }
   return reserve ? pool.reserve(wanted) : pool.unreserve(wanted);
 }
 
-Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool, Resources& needs) const {
+Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool,
+                           Resources& needs) const {
   const std::string_view id = text(t.task_id());
   if (auto bad = bad_id(id)) return invalid("Task ID is invalid: " + *bad);
   if (text(t.agent_id()) != agent.id()) {
-    return invalid("Task uses invalid agent " + std::string(text(t.agent_id())) + " while agent " + std::string(agent.id()) + " is expected");
+    return invalid("Task uses invalid agent " + std::string(text(t.agent_id())) + " while agent " +
+                   std::string(agent.id()) + " is expected");
   }
   const auto handle = static_cast<Handle>(framework_by_id_.find(f.id)->second);
   if (const Handle other = find_task(handle, id)) {
-    return invalid(tasks_[other].absent ? "Task reuses the ID '" + std::string(id) + "' of an unreachable task" : "Task has duplicate ID: " + std::string(id));
+    return invalid(tasks_[other].absent ? "Task reuses the ID '" + std::string(id) + "' of an unreachable task"
+                                        : "Task has duplicate ID: " + std::string(id));
   }
-  if (!t.command() && !t.executor()) return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
-  if (t.command() && t.executor()) return invalid("Task should have either CommandInfo or ExecutorInfo set but not both");
-  if (t.kill_policy() && t.kill_policy()->grace_period_ns().value_or(0) < 0) return invalid("Task's 'kill_policy.grace_period' must be non-negative");
+  if (!t.command() && !t.executor())
+    return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
+  if (t.command() && t.executor())
+    return invalid("Task should have either CommandInfo or ExecutorInfo set but not both");
+  if (t.kill_policy() && t.kill_policy()->grace_period_ns().value_or(0) < 0)
+    return invalid("Task's 'kill_policy.grace_period' must be non-negative");
   if (t.max_completion_time_ns().value_or(0) < 0) return invalid("Task's 'max_completion_time' must be non-negative");
   auto own = resource::from_wire(t.resources());
   if (!own) return invalid("Task uses invalid resources: " + own.error().message);
@@ -220,7 +247,8 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
   Resources all = *own;
   if (t.executor()) {
     if (auto bad = bad_id(text(t.executor()->executor_id()))) return invalid("Executor ID is invalid: " + *bad);
-    if (t.executor()->shutdown_grace_period_ns().value_or(0) < 0) return invalid("ExecutorInfo's 'shutdown_grace_period' must be non-negative");
+    if (t.executor()->shutdown_grace_period_ns().value_or(0) < 0)
+      return invalid("ExecutorInfo's 'shutdown_grace_period' must be non-negative");
     const auto extra = resource::from_wire(t.executor()->resources());
     if (!extra) return invalid("Executor uses invalid resources: " + extra.error().message);
     all += *extra;
@@ -230,24 +258,29 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
   if (t.limits()) {
     for (const auto* l : *t.limits()) {
       const std::string_view key = text(l->key());
-      if (key != "cpus" && key != "mem") return invalid("Task's limits name '" + std::string(key) + "'; only cpus and mem can be limited");
+      if (key != "cpus" && key != "mem")
+        return invalid("Task's limits name '" + std::string(key) + "'; only cpus and mem can be limited");
       const auto asked = own->scalar(resource::intern_name(key));
       if (std::isnan(l->value()) || (std::isfinite(l->value()) && resource::Scalar::of(l->value()) < asked)) {
-        return invalid("Task's " + std::string(key) + " limit " + std::to_string(l->value()) + " is less than its request " + asked.text());
+        return invalid("Task's " + std::string(key) + " limit " + std::to_string(l->value()) +
+                       " is less than its request " + asked.text());
       }
     }
   }
-  if (!pool.contains(needs)) return invalid("Task uses more resources " + needs.text() + " than available " + pool.text());
+  if (!pool.contains(needs))
+    return invalid("Task uses more resources " + needs.text() + " than available " + pool.text());
   return ok;
 }
 
-void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info, bool only) {
+void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info,
+                  bool only) {
   const Framework& f = frameworks_[fh];
   const Agent& agent = agents_[ah];
   Resources needs;
   if (auto s = validate_task(f, agent, info, pool, needs); !s) {
     ++counters_.tasks_error;
-    return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR, fb::Reason::REASON_TASK_INVALID, s.error().message));
+    return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR,
+                                    fb::Reason::REASON_TASK_INVALID, s.error().message));
   }
   pool -= needs;
   // Where the framework has several roles, the task must carry its own, to be charged rightly after a master failover.

@@ -28,8 +28,14 @@ struct Master::Listing {
   std::function<void(fb::control::AnswerT)> reply;
 };
 
-Master::Master(base::Loop& loop, MasterOptions options, module::Instance& allocator, store::Store& store, LinkServer& links)
-    : loop_(loop), options_(std::move(options)), allocator_(allocator), store_(store), links_(links), service_(std::make_unique<ClusterService>(*this)) {
+Master::Master(base::Loop& loop, MasterOptions options, module::Instance& allocator, store::Store& store,
+               LinkServer& links)
+    : loop_(loop),
+      options_(std::move(options)),
+      allocator_(allocator),
+      store_(store),
+      links_(links),
+      service_(std::make_unique<ClusterService>(*this)) {
   if (options_.page == 0) options_.page = 1;
 }
 
@@ -53,14 +59,19 @@ void Master::lead(Function<void(Status)> done) {
     fb::record::MetaRecordT m;
     if (meta) {
       auto known = unpack<fb::record::MetaRecord>(*meta);
-      if (!known) return end_recovery(r, fail(Code::data_loss, "the record 'meta' of the store is damaged; restore the store from a copy"));
+      if (!known)
+        return end_recovery(
+            r, fail(Code::data_loss, "the record 'meta' of the store is damaged; restore the store from a copy"));
       m = std::move(*known);
       if (m.format != 1) {
-        return end_recovery(r, fail(Code::failed_precondition, "the store has format " + std::to_string(m.format) + ", this gantryd reads format 1; run the release that wrote it"));
+        return end_recovery(
+            r, fail(Code::failed_precondition, "the store has format " + std::to_string(m.format) +
+                                                   ", this gantryd reads format 1; run the release that wrote it"));
       }
       const auto name = m.cluster.substr(0, m.cluster.rfind(':'));
       if (name != options_.cluster) {
-        return end_recovery(r, fail(Code::failed_precondition, "the store belongs to cluster '" + name + "', not '" + options_.cluster + "'; use another work_dir"));
+        return end_recovery(r, fail(Code::failed_precondition, "the store belongs to cluster '" + name + "', not '" +
+                                                                   options_.cluster + "'; use another work_dir"));
       }
     } else if (meta.error().code == Code::not_found) {
       m.format = 1;
@@ -201,8 +212,10 @@ void Master::execute(Effect& effect) {
       if (term.expired()) return;
       enter([this, cookie, s = std::move(s)]() mutable {
         if (!core_) return;
-        if (s) step(Stored{cookie});
-        else step(StoreFailed{cookie, std::move(s).error()});
+        if (s)
+          step(Stored{cookie});
+        else
+          step(StoreFailed{cookie, std::move(s).error()});
       });
     });
   } else if (auto* e = std::get_if<EndStream>(&effect)) {
@@ -361,7 +374,9 @@ void Master::call(Bytes call, std::function<void(Status)> done) {
 bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control::AnswerT)> reply) {
   namespace fc = fb::control;
   const auto type = q.ask.type;
-  if (type != fc::Ask::AskAgents && type != fc::Ask::AskFrameworks && type != fc::Ask::AskTasks && type != fc::Ask::KillTask) return false;
+  if (type != fc::Ask::AskAgents && type != fc::Ask::AskFrameworks && type != fc::Ask::AskTasks &&
+      type != fc::Ask::KillTask)
+    return false;
   const auto problem = [](std::uint64_t id, const Error& e) {
     fc::AnswerT a;
     a.id = id;
@@ -448,9 +463,11 @@ std::vector<MetricValue> Master::metrics() const {
   const auto states = core_->task_states();
   using S = fb::TaskState;
   const auto in = [&](S s) { return static_cast<double>(states[static_cast<std::size_t>(s)]); };
-  add("uptime_secs", std::chrono::duration<double>(loop_.now() - led_since_).count(), "s", "time since this term began");
+  add("uptime_secs", std::chrono::duration<double>(loop_.now() - led_since_).count(), "s",
+      "time since this term began");
   add("slaves_active", static_cast<double>(core_->agent_count()), "1", "registered agents");
-  add("recovery_slave_removals", static_cast<double>(core_->recovering_count()), "1", "known agents that have not returned yet");
+  add("recovery_slave_removals", static_cast<double>(core_->recovering_count()), "1",
+      "known agents that have not returned yet");
   add("frameworks_active", static_cast<double>(core_->framework_count()), "1", "frameworks, connected or not");
   add("outstanding_offers", static_cast<double>(core_->offer_count()), "1", "offers not yet answered");
   add("tasks_staging", in(S::TASK_STAGING), "1", "tasks sent to their agents");
@@ -458,7 +475,9 @@ std::vector<MetricValue> Master::metrics() const {
   add("tasks_running", in(S::TASK_RUNNING), "1", "running tasks");
   add("tasks_killing", in(S::TASK_KILLING), "1", "tasks being killed");
   add("tasks_unreachable", in(S::TASK_UNREACHABLE), "1", "tasks of unreachable agents");
-  const auto count = [&](const char* name, std::uint64_t v, const char* help) { add(name, static_cast<double>(v), "1", help); };
+  const auto count = [&](const char* name, std::uint64_t v, const char* help) {
+    add(name, static_cast<double>(v), "1", help);
+  };
   count("tasks_finished", c.tasks_finished, "tasks finished in this term");
   count("tasks_failed", c.tasks_failed, "tasks failed in this term");
   count("tasks_killed", c.tasks_killed, "tasks killed in this term");

@@ -1,7 +1,7 @@
 // The leading master: carries out what the core decides, on the kernel's loop.
 //
-// Owns the Core while it leads. Sockets, threads and files are behind seams (LinkServer, module::Instance, store::Store),
-// so simulations run whole masters on a ManualLoop. Everything here runs on the loop.
+// Owns the Core while it leads. Sockets, threads and files are behind seams (LinkServer, module::Instance,
+// store::Store), so simulations run whole masters on a ManualLoop. Everything here runs on the loop.
 #pragma once
 
 #include "kernel/base/loop.hpp"
@@ -20,8 +20,8 @@
 
 namespace gantry::master {
 
-// The connections of agents, implemented by the composition root over kernel/net, by tests in memory. The implementer tells
-// Master::on_agent_frame / on_agent_closed what comes in, never from inside send or drop.
+// The connections of agents, implemented by the composition root over kernel/net, by tests in memory. The implementer
+// tells Master::on_agent_frame / on_agent_closed what comes in, never from inside send or drop.
 class LinkServer {
  public:
   virtual ~LinkServer() = default;
@@ -32,8 +32,8 @@ class LinkServer {
 };
 
 struct MasterOptions {
-  std::string cluster = "gantry";          // recorded in the store; a store of another cluster is refused
-  std::string id_seed;                     // makes the ids of a new store unique, e.g. eight random hex digits
+  std::string cluster = "gantry";  // recorded in the store; a store of another cluster is refused
+  std::string id_seed;             // makes the ids of a new store unique, e.g. eight random hex digits
   std::string hostname;
   Nanos ping_interval = std::chrono::seconds(15);
   unsigned ping_misses = 5;
@@ -41,7 +41,7 @@ struct MasterOptions {
   Nanos offer_timeout{0};
   std::size_t completed_frameworks = 50;
   std::size_t completed_tasks = 1000;
-  std::size_t page = 500;                  // rows of a listing built in one turn of the loop
+  std::size_t page = 500;  // rows of a listing built in one turn of the loop
   // [loop] Says whether an agent's Hello may come in; absent: all may. Answers later or at once.
   std::function<void(const fb::link::HelloT&, std::function<void(Status)>)> authenticate;
 };
@@ -88,8 +88,8 @@ class Master {
   void call(Bytes call, std::function<void(Status)> done);
 
   // ---- operators: AskAgents, AskFrameworks, AskTasks, KillTask. Listings are built a page a turn of the loop, so that
-  // they never hold up scheduling; reply runs once or more (Answer.more). False: not a question for the master, reply was
-  // not touched (a status is composed by the kernel, with fill() and metrics()).
+  // they never hold up scheduling; reply runs once or more (Answer.more). False: not a question for the master, reply
+  // was not touched (a status is composed by the kernel, with fill() and metrics()).
   bool ask(const fb::control::QuestionT& question, std::function<void(fb::control::AnswerT)> reply);
   void fill(fb::control::StatusT& status) const;
   [[nodiscard]] std::vector<MetricValue> metrics() const;
@@ -104,7 +104,7 @@ class Master {
   void open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta);
   void read_records(std::shared_ptr<Recovery> r, std::size_t kind);
   void end_recovery(std::shared_ptr<Recovery> r, Status status);
-  void step(const Event& event);                 // not while stepping_
+  void step(const Event& event);  // not while stepping_
   void deliver(const Event& event) { step(event), drain(); }
   void drain();
   // Runs fn now, or after what is being carried out; false: the term ended, fn is dropped.
@@ -124,16 +124,16 @@ class Master {
   std::unique_ptr<ClusterService> service_;
   std::unique_ptr<Core> core_;
   std::string run_id_;
-  std::shared_ptr<std::uint64_t> term_;     // replaced when the term ends: late callbacks hold the old one, expired
+  std::shared_ptr<std::uint64_t> term_;  // replaced when the term ends: late callbacks hold the old one, expired
   std::shared_ptr<Recovery> recovery_;
   base::TimerId timer_ = 0;
   bool stepping_ = false;
   Effects effects_;
-  std::deque<Function<void()>> later_;      // events that came while one was being carried out
+  std::deque<Function<void()>> later_;  // events that came while one was being carried out
   struct LinkState {
     bool greeted = false;
     bool asking = false;
-    std::vector<Buffer> held;               // frames that came while the Hello was being checked
+    std::vector<Buffer> held;  // frames that came while the Hello was being checked
   };
   std::unordered_map<LinkId, LinkState> link_states_;
   std::unordered_map<StreamId, Subscriber> subscribers_;

@@ -9,7 +9,9 @@ using flatbuffers::Offset;
 namespace link = fb::link;
 
 Offset<flatbuffers::String> put(FlatBufferBuilder& b, std::string_view s) { return b.CreateString(s.data(), s.size()); }
-Offset<flatbuffers::Vector<std::uint8_t>> put(FlatBufferBuilder& b, Bytes s) { return b.CreateVector(s.data(), s.size()); }
+Offset<flatbuffers::Vector<std::uint8_t>> put(FlatBufferBuilder& b, Bytes s) {
+  return b.CreateVector(s.data(), s.size());
+}
 
 template <class T>
 Buffer to_agent_frame(FlatBufferBuilder& b, link::FromMaster type, Offset<T> body) {
@@ -27,7 +29,8 @@ Buffer welcome(std::string_view master_id, base::Nanos timeout, base::Nanos ping
   FlatBufferBuilder b(128);
   const auto id = put(b, master_id);
   return to_agent_frame(b, link::FromMaster::Welcome,
-                        link::CreateWelcome(b, id, static_cast<std::uint64_t>(timeout.count()), static_cast<std::uint64_t>(ping_interval.count())));
+                        link::CreateWelcome(b, id, static_cast<std::uint64_t>(timeout.count()),
+                                            static_cast<std::uint64_t>(ping_interval.count())));
 }
 Buffer fb_registered(std::string_view agent_id, std::string_view master_id) {
   FlatBufferBuilder b(160);

@@ -18,7 +18,8 @@ namespace gantry::master {
 [[nodiscard]] Buffer fb_registered(std::string_view agent_id, std::string_view master_id);
 [[nodiscard]] Buffer refused(std::string_view message, bool fatal);
 [[nodiscard]] Buffer run_task(Bytes framework_info, Bytes task_info);  // each a root of its own
-[[nodiscard]] Buffer kill_task(std::string_view framework_id, std::string_view task_id, std::optional<std::int64_t> grace_ns);
+[[nodiscard]] Buffer kill_task(std::string_view framework_id, std::string_view task_id,
+                               std::optional<std::int64_t> grace_ns);
 [[nodiscard]] Buffer ack_update(std::string_view framework_id, std::string_view task_id, Bytes uuid);
 [[nodiscard]] Buffer remove_framework(std::string_view framework_id);
 [[nodiscard]] Buffer master_message(std::string_view framework_id, const fb::SendMessage& m);
@@ -28,7 +29,8 @@ namespace gantry::master {
 [[nodiscard]] Buffer subscribed_event(std::string_view framework_id);
 [[nodiscard]] Buffer error_event(std::string_view message);
 [[nodiscard]] Buffer rescind_event(std::string_view offer_id);
-[[nodiscard]] Buffer failure_event(std::string_view agent_id, std::string_view executor_id, std::optional<std::int32_t> status);
+[[nodiscard]] Buffer failure_event(std::string_view agent_id, std::string_view executor_id,
+                                   std::optional<std::int32_t> status);
 [[nodiscard]] Buffer message_event(std::string_view agent_id, const fb::link::AgentMessage& m);
 // `status` lies inside `source`.
 [[nodiscard]] Buffer update_event(Bytes source, const fb::TaskStatus* status);
@@ -37,7 +39,9 @@ namespace gantry::master {
 // ---- blobs
 // The info with its id set, encoded the same way each time, so that equal infos are equal bytes.
 [[nodiscard]] Blob packed_info(const fb::AgentInfo& info, std::string_view id);
-[[nodiscard]] inline bool same_bytes(Bytes a, Bytes b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0; }
+[[nodiscard]] inline bool same_bytes(Bytes a, Bytes b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
+}
 // What reconciliation needs of a status; `status` lies inside `source`.
 [[nodiscard]] Blob small_status(Bytes source, const fb::TaskStatus* status);
 void keep_health(const fb::TaskStatus& from, fb::TaskStatusT& to);

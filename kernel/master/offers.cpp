@@ -13,7 +13,9 @@ std::string Core::offer_id(std::uint64_t number) const { return options_.run_id 
 
 Handle Core::find_offer(std::string_view id) const {
   const std::size_t prefix = options_.run_id.size() + 2;
-  if (id.size() <= prefix || id.substr(0, options_.run_id.size()) != options_.run_id || id.substr(options_.run_id.size(), 2) != "-O") return 0;
+  if (id.size() <= prefix || id.substr(0, options_.run_id.size()) != options_.run_id ||
+      id.substr(options_.run_id.size(), 2) != "-O")
+    return 0;
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(id.data() + prefix, id.data() + id.size(), number);
   if (error != std::errc() || end != id.data() + id.size()) return 0;
@@ -39,26 +41,39 @@ Handle Core::add_offer(Handle agent, Handle framework, RoleId role, Resources re
 
 void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
   std::stable_sort(made.begin(), made.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  constexpr std::size_t kPerEvent = 500;
+  constexpr std::size_t kPerEvent = 128;  // small enough for the allocator of memory to reuse
   for (std::size_t i = 0; i < made.size();) {
     const Handle fh = made[i].first;
     const Framework& f = frameworks_[fh];
     std::size_t end = i;
     while (end < made.size() && made[end].first == fh && end - i < kPerEvent) ++end;
-    flatbuffers::FlatBufferBuilder b(1024 * std::min<std::size_t>(end - i, 64));
+    flatbuffers::FlatBufferBuilder b(256 + 640 * (end - i));
     std::vector<flatbuffers::Offset<fb::Offer>> offers;
     offers.reserve(end - i);
     const auto framework_id = b.CreateString(f.id);
     for (; i < end; ++i) {
+      if (i + 12 < made.size()) offers_.prefetch(made[i + 12].second);
+      if (i + 8 < made.size()) {
+        const Offer& next = offers_[made[i + 8].second];
+        agents_.prefetch(next.agent);
+        next.resources.prefetch_entries();
+      }
+      if (i + 4 < made.size()) {
+        const Offer& next = offers_[made[i + 4].second];
+        __builtin_prefetch(Bytes(agents_[next.agent].info).data());
+        next.resources.prefetch_values();
+      }
       const Offer& o = offers_[made[i].second];
       const Agent& a = agents_[o.agent];
       const auto& about = a.about();
       char id[96];
-      const int n = std::snprintf(id, sizeof id, "%s-O%llu", options_.run_id.c_str(), static_cast<unsigned long long>(o.number));
-      const auto id_at = n < static_cast<int>(sizeof id) ? b.CreateString(id, static_cast<std::size_t>(n)) : b.CreateString(offer_id(o.number));
+      const int n =
+          std::snprintf(id, sizeof id, "%s-O%llu", options_.run_id.c_str(), static_cast<unsigned long long>(o.number));
+      const auto id_at = n < static_cast<int>(sizeof id) ? b.CreateString(id, static_cast<std::size_t>(n))
+                                                         : b.CreateString(offer_id(o.number));
       const auto agent_id = b.CreateString(a.id().data(), a.id().size());
       const auto hostname = b.CreateString(text(about.hostname()).data(), text(about.hostname()).size());
-      const auto resources = resource::write(b, o.resources.allocated_to(o.role));
+      const auto resources = resource::write_allocated(b, o.resources, o.role);
       flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<fb::Attribute>>> attributes;
       if (about.attributes() && about.attributes()->size() > 0) attributes = graft(b, a.info, about.attributes());
       const auto role_text = resource::text_of(o.role);

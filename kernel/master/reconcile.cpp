@@ -18,7 +18,8 @@ void Core::on_reconcile(Handle fh, const fb::Reconcile* r) {
 
 void Core::tell_state(const Framework& f, const Task& t) {
   const std::string_view agent_id = t.agent ? agents_[t.agent].id() : text(t.about().agent_id());
-  auto s = status_of(t.id(), agent_id, t.absent ? t.state : t.status_state, fb::Reason::REASON_RECONCILIATION, "Reconciliation: Latest task state");
+  auto s = status_of(t.id(), agent_id, t.absent ? t.state : t.status_state, fb::Reason::REASON_RECONCILIATION,
+                     "Reconciliation: Latest task state");
   if (!t.status.empty()) {
     const auto& latest = *t.status.as<fb::TaskStatus>();
     if (!text(latest.executor_id()).empty()) s.executor_id = text(latest.executor_id());
@@ -30,7 +31,8 @@ void Core::tell_state(const Framework& f, const Task& t) {
 void Core::reconcile_one(Handle fh, std::string_view task_id, std::string_view agent_id) {
   const Framework& f = frameworks_[fh];
   const auto say = [&](S aware, std::string message, std::optional<std::int64_t> since = {}) {
-    auto s = status_of(task_id, agent_id, f.partition_aware ? aware : S::TASK_LOST, fb::Reason::REASON_RECONCILIATION, "Reconciliation: " + message);
+    auto s = status_of(task_id, agent_id, f.partition_aware ? aware : S::TASK_LOST, fb::Reason::REASON_RECONCILIATION,
+                       "Reconciliation: " + message);
     if (f.partition_aware && since) s.unreachable_time_ns = *since;
     send_update(f, s);
   };
@@ -41,15 +43,19 @@ void Core::reconcile_one(Handle fh, std::string_view task_id, std::string_view a
   const Handle ah = agent_id.empty() ? 0 : find_agent(agent_id);
   const AgentState state = ah ? agents_[ah].state : AgentState::departed;
   // An agent that is known but not yet back may run it: silence until that is decided.
-  if (ah ? state == AgentState::recovered || state == AgentState::registering : agent_id.empty() && recovering_ > 0) return;
+  if (ah ? state == AgentState::recovered || state == AgentState::registering : agent_id.empty() && recovering_ > 0)
+    return;
   if (ah && state == AgentState::marking && !th) return;
   switch (state) {
-    case AgentState::unreachable: return say(S::TASK_UNREACHABLE, "Task is unreachable", agents_[ah].since_wall);
-    case AgentState::gone: return say(S::TASK_GONE_BY_OPERATOR, "Task is gone: its agent was removed by the operator");
+    case AgentState::unreachable:
+      return say(S::TASK_UNREACHABLE, "Task is unreachable", agents_[ah].since_wall);
+    case AgentState::gone:
+      return say(S::TASK_GONE_BY_OPERATOR, "Task is gone: its agent was removed by the operator");
     case AgentState::registered:
       if (th) return say(tasks_[th].state, "Task is lost with its agent's connection");
       return say(S::TASK_GONE, "Task is unknown to its agent");
-    default: return say(S::TASK_UNKNOWN, "Task is unknown");
+    default:
+      return say(S::TASK_UNKNOWN, "Task is unknown");
   }
 }
 

@@ -38,8 +38,11 @@ Resources Core::with_reservations(std::string_view agent_id, Resources total) {
   for (const auto& r : it->second) {
     resource::Resource plain = r;
     while (plain.reserved() && plain.reservations().back().dynamic) plain.pop_reservation();
-    if (total.subtract(Resources{plain})) total += r;
-    else log(Level::warning, "the agent no longer has what was reserved on it", {{"agent", std::string(agent_id)}, {"reserved", r.text()}});
+    if (total.subtract(Resources{plain}))
+      total += r;
+    else
+      log(Level::warning, "the agent no longer has what was reserved on it",
+          {{"agent", std::string(agent_id)}, {"reserved", r.text()}});
   }
   return total;
 }
@@ -54,12 +57,14 @@ void Core::on_stored(Cookie cookie) {
   auto node = pending_.extract(cookie);
   if (!node) return;
   Pending& p = node.mapped();
-  const bool agent_there = agents_.contains(p.handle) && agents_[p.handle].state != AgentState::departed && agents_[p.handle].id() == p.id;
+  const bool agent_there =
+      agents_.contains(p.handle) && agents_[p.handle].state != AgentState::departed && agents_[p.handle].id() == p.id;
   const auto registration = [&]() -> const fb::link::Register& {
     return *flatbuffers::GetRoot<fb::link::ToMaster>(p.bytes.data())->body_as_Register();
   };
   switch (p.kind) {
-    case Pending::Kind::nothing: return;
+    case Pending::Kind::nothing:
+      return;
     case Pending::Kind::admit:
       if (agent_there) complete_registration(p.handle, p.bytes, registration());
       return;
@@ -86,7 +91,8 @@ void Core::on_stored(Cookie cookie) {
     case Pending::Kind::remove_framework:
       if (frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id) framework_removed(p.handle);
       return answer(p.request, ok);
-    case Pending::Kind::accept: return continue_accept(p, true);
+    case Pending::Kind::accept:
+      return continue_accept(p, true);
   }
 }
 
@@ -98,10 +104,12 @@ void Core::on_store_failed(const StoreFailed& e) {
   log(Level::error, "a record could not be stored", {{"error", e.error.message}, {"record", p.id}});
   const bool agent_there = agents_.contains(p.handle) && agents_[p.handle].id() == p.id;
   switch (p.kind) {
-    case Pending::Kind::nothing: return;
+    case Pending::Kind::nothing:
+      return;
     case Pending::Kind::admit:  // as if it had never come; it tries again
       if (!agent_there) return;
-      if (agents_[p.handle].link) out_->emplace_back(DropLink{agents_[p.handle].link, "the agent's record could not be stored"});
+      if (agents_[p.handle].link)
+        out_->emplace_back(DropLink{agents_[p.handle].link, "the agent's record could not be stored"});
       unbind_link(p.handle);
       agent_by_id_.erase(hash_text(p.id), p.handle);
       agents_.erase(p.handle);
@@ -117,7 +125,8 @@ void Core::on_store_failed(const StoreFailed& e) {
       set_state(agents_[p.handle], p.was);
       touch_agent(p.handle);
       if (p.kind == Pending::Kind::depart) {
-        if (agents_[p.handle].link) out_->emplace_back(DropLink{agents_[p.handle].link, "the agent's departure could not be stored"});
+        if (agents_[p.handle].link)
+          out_->emplace_back(DropLink{agents_[p.handle].link, "the agent's departure could not be stored"});
         unbind_link(p.handle);
         disconnect_agent(p.handle);
       } else {
@@ -126,7 +135,9 @@ void Core::on_store_failed(const StoreFailed& e) {
       if (p.was == AgentState::registered) start_pinging(p.handle);
       return;
     case Pending::Kind::subscribe:
-      if (opening_.erase(p.stream)) out_->emplace_back(EndStream{p.stream, fail(Code::unavailable, "the framework's record could not be stored: " + e.error.message)});
+      if (opening_.erase(p.stream))
+        out_->emplace_back(EndStream{
+            p.stream, fail(Code::unavailable, "the framework's record could not be stored: " + e.error.message)});
       return;
     case Pending::Kind::remove_framework: {
       answer(p.request, Error(e.error).because("the framework's removal could not be stored"));
@@ -140,7 +151,8 @@ void Core::on_store_failed(const StoreFailed& e) {
       }
       return;
     }
-    case Pending::Kind::accept: return continue_accept(p, false);
+    case Pending::Kind::accept:
+      return continue_accept(p, false);
   }
 }
 
@@ -149,7 +161,9 @@ void Core::on_store_failed(const StoreFailed& e) {
 Status Core::recover(std::string_view key, Bytes value) {
   const auto slash = key.find('/');
   const std::string_view kind = key.substr(0, slash);
-  const auto damaged = [&] { return fail(Code::data_loss, "the record '" + std::string(key) + "' of the store is damaged"); };
+  const auto damaged = [&] {
+    return fail(Code::data_loss, "the record '" + std::string(key) + "' of the store is damaged");
+  };
   if (kind == "agent") {
     const auto* r = view<rec::AgentRecord>(value);
     if (!r || !r->info() || text(r->info()->id()).empty()) return damaged();
@@ -194,7 +208,8 @@ void Core::recovered(Instant now, Wall wall, Effects& out) {
     failovers_.insert({f.failover_at, h});
   }
   if (recovering_ || !framework_by_id_.empty()) {
-    log(Level::info, "recovered", {{"agents", std::to_string(recovering_)}, {"frameworks", std::to_string(framework_by_id_.size())}});
+    log(Level::info, "recovered",
+        {{"agents", std::to_string(recovering_)}, {"frameworks", std::to_string(framework_by_id_.size())}});
   }
   flush_allocator();
   schedule();

@@ -1,8 +1,8 @@
 // The nouns of the master core: what it remembers of agents, frameworks, offers and tasks. Private to kernel/master;
 // others ask Core for views.
 //
-// A million agents and a million tasks live here, so: handles instead of pointers and names, packed flatbuffers for what
-// is only passed on, lists threaded through the objects.
+// A million agents and a million tasks live here, so: handles instead of pointers and names, packed flatbuffers for
+// what is only passed on, lists threaded through the objects.
 #pragma once
 
 #include "kernel/master/events.hpp"
@@ -32,55 +32,55 @@ struct Chain {  // neighbours in a list threaded through the objects
 };
 
 enum class AgentState : std::uint8_t {
-  recovered,     // known from the store, not heard of in this term
-  registering,   // new; its record is being stored
+  recovered,    // known from the store, not heard of in this term
+  registering,  // new; its record is being stored
   registered,
-  marking,       // about to be unreachable; that is being stored
+  marking,  // about to be unreachable; that is being stored
   unreachable,
-  gone,          // removed for good by the operator
-  departed,      // said goodbye; only waits for the allocator to forget its handle
+  gone,      // removed for good by the operator
+  departed,  // said goodbye; only waits for the allocator to forget its handle
 };
 
 struct Agent {
-  Blob info;                       // fb::AgentInfo, id set
+  Blob info;  // fb::AgentInfo, id set
   LinkId link = 0;
-  Resources total;                 // with dynamic reservations applied
-  Resources available;             // what the allocator believes to be free, less this round's grants
+  Resources total;      // with dynamic reservations applied
+  Resources available;  // what the allocator believes to be free, less this round's grants
   Handle first_task = 0, first_offer = 0;
   std::uint32_t tasks = 0;
-  std::uint32_t ping_key = 0;      // of its entry in the ping queue; 0 = none
-  std::uint32_t epoch = 0;         // changes when the books of the agent are opened anew
-  std::int64_t since_wall = 0;     // unreachable or gone since
+  std::uint32_t ping_key = 0;   // of its entry in the ping queue; 0 = none
+  std::uint32_t epoch = 0;      // changes when the books of the agent are opened anew
+  std::int64_t since_wall = 0;  // unreachable or gone since
   AgentState state = AgentState::recovered;
-  std::uint8_t missed = 0;         // pings without an answer
-  bool heard = false;              // something came since the last ping
-  bool active = false;             // offers may be made of it
-  bool dirty = false;              // in dirty_agents_
+  std::uint8_t missed = 0;  // pings without an answer
+  bool heard = false;       // something came since the last ping
+  bool active = false;      // offers may be made of it
+  bool dirty = false;       // in dirty_agents_
   bool send_total = false;
-  bool told = false;               // the allocator knows it
+  bool told = false;  // the allocator knows it
   bool tell_gone = false;
-  bool overdrawn = false;          // its tasks use more than it now has
+  bool overdrawn = false;  // its tasks use more than it now has
 
   [[nodiscard]] const fb::AgentInfo& about() const { return *info.as<fb::AgentInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().id()); }
 };
 
 struct Task {
-  Blob info;                       // fb::TaskInfo
-  Blob status;                     // fb::TaskStatus, the latest that came; empty while STAGING
-  Resources resources;             // charged until released
+  Blob info;            // fb::TaskInfo
+  Blob status;          // fb::TaskStatus, the latest that came; empty while STAGING
+  Resources resources;  // charged until released
   Handle framework = 0, agent = 0;
   Chain of_framework, of_agent;
   RoleId role{};
   std::int64_t launched_wall = 0;
-  std::array<std::uint8_t, kUuid> uuid{};  // of the update that waits for its acknowledgement
+  std::array<std::uint8_t, kUuid> uuid{};                    // of the update that waits for its acknowledgement
   fb::TaskState state = fb::TaskState::TASK_STAGING;         // latest
   fb::TaskState status_state = fb::TaskState::TASK_STAGING;  // last told to the framework
   bool pending_ack = false;
-  bool released = false;           // resources are back
-  bool absent = false;             // its agent is unreachable, or it was declared lost with a disconnected agent
-  bool kill = false;               // a kill was asked for; repeated when the agent returns
-  bool kill_on_return = false;     // declared lost: must not run when the agent returns
+  bool released = false;        // resources are back
+  bool absent = false;          // its agent is unreachable, or it was declared lost with a disconnected agent
+  bool kill = false;            // a kill was asked for; repeated when the agent returns
+  bool kill_on_return = false;  // declared lost: must not run when the agent returns
 
   [[nodiscard]] const fb::TaskInfo& about() const { return *info.as<fb::TaskInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().task_id()); }
@@ -94,7 +94,7 @@ struct CompletedTask {
 };
 
 struct Offer {
-  std::uint64_t number = 0;        // id is "<run>-O<number>"
+  std::uint64_t number = 0;  // id is "<run>-O<number>"
   Resources resources;
   Handle framework = 0, agent = 0;
   Chain of_framework, of_agent;
@@ -103,8 +103,8 @@ struct Offer {
 
 struct Framework {
   std::string id;
-  Blob info;                       // fb::FrameworkInfo, id set
-  StreamId stream = 0;             // 0 = disconnected
+  Blob info;            // fb::FrameworkInfo, id set
+  StreamId stream = 0;  // 0 = disconnected
   std::vector<RoleId> roles;
   std::vector<RoleId> suppressed;
   std::uint32_t allocator_flags = 0;
@@ -117,7 +117,7 @@ struct Framework {
   std::int64_t registered_wall = 0;
   bool partition_aware = false;
   bool checkpoint = false;
-  bool removing = false;           // its removal is being stored
+  bool removing = false;  // its removal is being stored
   bool dirty = false;
   bool told = false;
   bool tell_gone = false;
@@ -135,8 +135,8 @@ struct CompletedFramework {
 
 [[nodiscard]] inline bool terminal(fb::TaskState s) {
   using S = fb::TaskState;
-  return s == S::TASK_FINISHED || s == S::TASK_FAILED || s == S::TASK_KILLED || s == S::TASK_ERROR || s == S::TASK_LOST ||
-         s == S::TASK_DROPPED || s == S::TASK_GONE || s == S::TASK_GONE_BY_OPERATOR;
+  return s == S::TASK_FINISHED || s == S::TASK_FAILED || s == S::TASK_KILLED || s == S::TASK_ERROR ||
+         s == S::TASK_LOST || s == S::TASK_DROPPED || s == S::TASK_GONE || s == S::TASK_GONE_BY_OPERATOR;
 }
 
 // Lists threaded through a slab: push and unlink by the member that holds the neighbours.
@@ -149,8 +149,10 @@ void chain_push(Slab<T>& slab, Chain T::*m, Handle& first, Handle h) {
 template <class T>
 void chain_remove(Slab<T>& slab, Chain T::*m, Handle& first, Handle h) {
   const Chain c = slab[h].*m;
-  if (c.prev) (slab[c.prev].*m).next = c.next;
-  else first = c.next;
+  if (c.prev)
+    (slab[c.prev].*m).next = c.next;
+  else
+    first = c.next;
   if (c.next) (slab[c.next].*m).prev = c.prev;
   (slab[h].*m) = {};
 }

@@ -7,8 +7,8 @@ namespace gantry::master {
 using base::Level;
 using S = fb::TaskState;
 
-fb::TaskStatusT Core::status_of(std::string_view task_id, std::string_view agent_id, fb::TaskState state, std::optional<fb::Reason> reason,
-                                std::string message) const {
+fb::TaskStatusT Core::status_of(std::string_view task_id, std::string_view agent_id, fb::TaskState state,
+                                std::optional<fb::Reason> reason, std::string message) const {
   fb::TaskStatusT s;
   s.task_id = task_id;
   s.agent_id = agent_id;
@@ -26,14 +26,25 @@ void Core::set_task_state(Task& t, fb::TaskState latest) {
   ++by_state_[static_cast<std::size_t>(latest)];
   t.state = latest;
   switch (latest) {
-    case S::TASK_FINISHED: ++counters_.tasks_finished; break;
-    case S::TASK_FAILED: ++counters_.tasks_failed; break;
-    case S::TASK_KILLED: ++counters_.tasks_killed; break;
-    case S::TASK_ERROR: ++counters_.tasks_error; break;
+    case S::TASK_FINISHED:
+      ++counters_.tasks_finished;
+      break;
+    case S::TASK_FAILED:
+      ++counters_.tasks_failed;
+      break;
+    case S::TASK_KILLED:
+      ++counters_.tasks_killed;
+      break;
+    case S::TASK_ERROR:
+      ++counters_.tasks_error;
+      break;
     case S::TASK_LOST:
     case S::TASK_DROPPED:
-    case S::TASK_GONE: ++counters_.tasks_lost; break;
-    default: break;
+    case S::TASK_GONE:
+      ++counters_.tasks_lost;
+      break;
+    default:
+      break;
   }
 }
 
@@ -117,7 +128,9 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
   if (!fh) {
     // Nobody will ever acknowledge it; and whatever still runs of that framework must not.
     if (removed_ids_.contains(std::string(framework_id)) && a.link) {
-      if (status->uuid()) to_agent(a.link, ack_update(framework_id, text(status->task_id()), {status->uuid()->data(), status->uuid()->size()}));
+      if (status->uuid())
+        to_agent(a.link,
+                 ack_update(framework_id, text(status->task_id()), {status->uuid()->data(), status->uuid()->size()}));
       if (!u.terminal()) to_agent(a.link, remove_framework(framework_id));
     }
     return;
@@ -166,7 +179,8 @@ void Core::on_acknowledge(Handle fh, const fb::Acknowledge& k) {
 
 void Core::send_kill(const Task& t, std::optional<std::int64_t> grace_ns) {
   const Agent& a = agents_[t.agent];
-  if (a.link && a.state == AgentState::registered) to_agent(a.link, kill_task(frameworks_[t.framework].id, t.id(), grace_ns));
+  if (a.link && a.state == AgentState::registered)
+    to_agent(a.link, kill_task(frameworks_[t.framework].id, t.id(), grace_ns));
 }
 
 void Core::on_kill(Handle fh, const fb::Kill& k) {
@@ -192,10 +206,15 @@ void Core::on_operator_kill(const OperatorKill& e) {
   } else if (const Handle fh = find_framework(e.framework_id)) {
     th = find_task(fh, e.task_id);
   }
-  if (!th) return answer(e.request, fail(Code::not_found, "task " + std::string(e.task_id) + " is not known; `gantry task list` shows those that are"));
+  if (!th)
+    return answer(e.request, fail(Code::not_found, "task " + std::string(e.task_id) +
+                                                       " is not known; `gantry task list` shows those that are"));
   Task& t = tasks_[th];
-  if (t.absent) return answer(e.request, fail(Code::unavailable, "the agent of task " + std::string(e.task_id) + " is unreachable"));
-  if (t.released) return answer(e.request, fail(Code::failed_precondition, "task " + std::string(e.task_id) + " has already ended"));
+  if (t.absent)
+    return answer(e.request,
+                  fail(Code::unavailable, "the agent of task " + std::string(e.task_id) + " is unreachable"));
+  if (t.released)
+    return answer(e.request, fail(Code::failed_precondition, "task " + std::string(e.task_id) + " has already ended"));
   t.kill = true;
   send_kill(t, {});
   answer(e.request, ok);
@@ -203,17 +222,20 @@ void Core::on_operator_kill(const OperatorKill& e) {
 
 void Core::on_agent_message(Handle ah, const fb::link::AgentMessage& m) {
   const Handle fh = find_framework(text(m.framework_id()));
-  if (fh && frameworks_[fh].stream) out_->emplace_back(SendFramework{frameworks_[fh].stream, message_event(agents_[ah].id(), m)});
+  if (fh && frameworks_[fh].stream)
+    out_->emplace_back(SendFramework{frameworks_[fh].stream, message_event(agents_[ah].id(), m)});
 }
 
 void Core::on_executor_exited(Handle ah, const fb::link::ExecutorExited& x) {
   const Handle fh = find_framework(text(x.framework_id()));
   if (fh && frameworks_[fh].stream)
-    out_->emplace_back(SendFramework{frameworks_[fh].stream, failure_event(agents_[ah].id(), text(x.executor_id()), x.status())});
+    out_->emplace_back(
+        SendFramework{frameworks_[fh].stream, failure_event(agents_[ah].id(), text(x.executor_id()), x.status())});
 }
 
 void Core::broadcast_failure(std::string_view agent_id) {
-  for (const auto& [stream, h] : framework_by_stream_) out_->emplace_back(SendFramework{stream, failure_event(agent_id, {}, {})});
+  for (const auto& [stream, h] : framework_by_stream_)
+    out_->emplace_back(SendFramework{stream, failure_event(agent_id, {}, {})});
 }
 
 }  // namespace gantry::master

@@ -16,7 +16,8 @@ class FakeStore final : public Store {
   using Records = std::map<std::string, Buffer, std::less<>>;
 
   // Records outlive the store if they are shared: a restarted master opens a new FakeStore on the same ones.
-  explicit FakeStore(base::Loop& loop, std::shared_ptr<Records> records = std::make_shared<Records>()) : loop_(loop), records_(std::move(records)) {}
+  explicit FakeStore(base::Loop& loop, std::shared_ptr<Records> records = std::make_shared<Records>())
+      : loop_(loop), records_(std::move(records)) {}
 
   // What happens to each commit, asked when it arrives: ok, or the error it gets (nothing is applied then).
   std::function<Status(const std::vector<Op>&)> on_commit;
@@ -33,14 +34,19 @@ class FakeStore final : public Store {
         if (auto s = on_commit(ops); !s) return done(std::move(s));
       }
       for (auto& op : ops) {
-        if (op.value) records_->insert_or_assign(op.key, std::move(*op.value));
-        else records_->erase(op.key);
+        if (op.value)
+          records_->insert_or_assign(op.key, std::move(*op.value));
+        else
+          records_->erase(op.key);
       }
       done(ok);
     };
-    if (hold) held_.emplace_back(std::move(work));
-    else if (delay > base::Nanos(0)) loop_.after(delay, std::move(work));
-    else loop_.post(std::move(work));
+    if (hold)
+      held_.emplace_back(std::move(work));
+    else if (delay > base::Nanos(0))
+      loop_.after(delay, std::move(work));
+    else
+      loop_.post(std::move(work));
   }
   void release() {
     hold = false;
@@ -55,9 +61,12 @@ class FakeStore final : public Store {
     });
   }
   void list(std::string prefix, Function<void(std::string_view, Bytes)> each, Function<void(Status)> done) override {
-    loop_.post([this, alive = std::weak_ptr<int>(alive_), prefix = std::move(prefix), each = std::move(each), done = std::move(done)]() mutable {
+    loop_.post([this, alive = std::weak_ptr<int>(alive_), prefix = std::move(prefix), each = std::move(each),
+                done = std::move(done)]() mutable {
       if (alive.expired()) return;
-      for (auto it = records_->lower_bound(prefix); it != records_->end() && it->first.compare(0, prefix.size(), prefix) == 0; ++it) each(it->first, it->second);
+      for (auto it = records_->lower_bound(prefix);
+           it != records_->end() && it->first.compare(0, prefix.size(), prefix) == 0; ++it)
+        each(it->first, it->second);
       done(ok);
     });
   }

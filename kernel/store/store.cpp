@@ -12,7 +12,8 @@ namespace fs = fb::store;
 namespace {
 
 bool plain(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '~' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+         c == '~' || c == '-';
 }
 
 // What an operator should do about it, beside what the module said.
@@ -115,41 +116,44 @@ void ModuleStore::send(std::vector<Waiting> group) {
   ++counters_.commits;
   auto self = self_;
   auto shared = std::make_shared<std::vector<Waiting>>(std::move(group));
-  instance_.call(static_cast<std::uint32_t>(fs::Method::COMMIT), Buffer(b.Release()), [self, shared](gantry_code code, Bytes body) {
-    if (code == GANTRY_MORE || !*self) return;
-    ModuleStore& s = **self;
-    s.busy_ = false;
-    if (code < 0) {
-      const Error error = unpack_error(code, body);
-      // One member may be at fault: try each alone, so that it fails by itself.
-      if (shared->size() > 1 && (error.code == Code::invalid_argument || error.code == Code::aborted)) {
-        s.alone_left_ += shared->size();
-        for (auto it = shared->rbegin(); it != shared->rend(); ++it) s.waiting_.push_front(std::move(*it));
-        return s.pump();
-      }
-      ++s.counters_.failures;
-      const Error told = explain(error, "commit to the store");
-      for (auto& w : *shared)
-        if (w.done) w.done(told);
-    } else {
-      for (auto& w : *shared)
-        if (w.done) w.done(ok);
-    }
-    if (*self) s.pump();
-  });
+  instance_.call(static_cast<std::uint32_t>(fs::Method::COMMIT), Buffer(b.Release()),
+                 [self, shared](gantry_code code, Bytes body) {
+                   if (code == GANTRY_MORE || !*self) return;
+                   ModuleStore& s = **self;
+                   s.busy_ = false;
+                   if (code < 0) {
+                     const Error error = unpack_error(code, body);
+                     // One member may be at fault: try each alone, so that it fails by itself.
+                     if (shared->size() > 1 && (error.code == Code::invalid_argument || error.code == Code::aborted)) {
+                       s.alone_left_ += shared->size();
+                       for (auto it = shared->rbegin(); it != shared->rend(); ++it)
+                         s.waiting_.push_front(std::move(*it));
+                       return s.pump();
+                     }
+                     ++s.counters_.failures;
+                     const Error told = explain(error, "commit to the store");
+                     for (auto& w : *shared)
+                       if (w.done) w.done(told);
+                   } else {
+                     for (auto& w : *shared)
+                       if (w.done) w.done(ok);
+                   }
+                   if (*self) s.pump();
+                 });
 }
 
 void ModuleStore::get(std::string key, Function<void(Result<Buffer>)> done) {
   fs::GetT g;
   g.key = key;
   auto shared = std::make_shared<Function<void(Result<Buffer>)>>(std::move(done));
-  instance_.call(static_cast<std::uint32_t>(fs::Method::GET), pack(g), [self = self_, shared, key](gantry_code code, Bytes body) {
-    if (code == GANTRY_MORE || !*self) return;
-    if (code < 0) return (*shared)(explain(unpack_error(code, body), "read '" + key + "' from the store"));
-    const auto* r = view<fs::Record>(body);
-    if (!r) return (*shared)(fail(Code::data_loss, "the store answered '" + key + "' with a malformed record"));
-    (*shared)(r->value() ? Buffer(Bytes(r->value()->data(), r->value()->size())) : Buffer());
-  });
+  instance_.call(
+      static_cast<std::uint32_t>(fs::Method::GET), pack(g), [self = self_, shared, key](gantry_code code, Bytes body) {
+        if (code == GANTRY_MORE || !*self) return;
+        if (code < 0) return (*shared)(explain(unpack_error(code, body), "read '" + key + "' from the store"));
+        const auto* r = view<fs::Record>(body);
+        if (!r) return (*shared)(fail(Code::data_loss, "the store answered '" + key + "' with a malformed record"));
+        (*shared)(r->value() ? Buffer(Bytes(r->value()->data(), r->value()->size())) : Buffer());
+      });
 }
 
 void ModuleStore::list(std::string prefix, Function<void(std::string_view, Bytes)> each, Function<void(Status)> done) {
@@ -161,22 +165,23 @@ void ModuleStore::list(std::string prefix, Function<void(std::string_view, Bytes
     bool malformed = false;
   };
   auto state = std::make_shared<Listing>(Listing{std::move(each), std::move(done)});
-  instance_.call(static_cast<std::uint32_t>(fs::Method::LIST), pack(l), [self = self_, state](gantry_code code, Bytes body) {
-    if (!*self) return;
-    if (code < 0) return state->done(explain(unpack_error(code, body), "list the store"));
-    if (!body.empty()) {
-      if (const auto* rs = view<fs::Records>(body)) {
-        if (rs->records())
-          for (const auto* r : *rs->records())
-            state->each(text(r->key()), r->value() ? Bytes(r->value()->data(), r->value()->size()) : Bytes());
-      } else {
-        state->malformed = true;
-      }
-    }
-    if (code == GANTRY_MORE) return;
-    if (state->malformed) return state->done(fail(Code::data_loss, "the store listed malformed records"));
-    state->done(ok);
-  });
+  instance_.call(
+      static_cast<std::uint32_t>(fs::Method::LIST), pack(l), [self = self_, state](gantry_code code, Bytes body) {
+        if (!*self) return;
+        if (code < 0) return state->done(explain(unpack_error(code, body), "list the store"));
+        if (!body.empty()) {
+          if (const auto* rs = view<fs::Records>(body)) {
+            if (rs->records())
+              for (const auto* r : *rs->records())
+                state->each(text(r->key()), r->value() ? Bytes(r->value()->data(), r->value()->size()) : Bytes());
+          } else {
+            state->malformed = true;
+          }
+        }
+        if (code == GANTRY_MORE) return;
+        if (state->malformed) return state->done(fail(Code::data_loss, "the store listed malformed records"));
+        state->done(ok);
+      });
 }
 
 }  // namespace gantry::store

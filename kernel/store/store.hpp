@@ -40,7 +40,8 @@ class Store {
   // NOT_FOUND if absent.
   virtual void get(std::string key, Function<void(Result<Buffer>)> done) = 0;
   // All records below the prefix in key order; then done. `value` is valid during `each`.
-  virtual void list(std::string prefix, Function<void(std::string_view key, Bytes value)> each, Function<void(Status)> done) = 0;
+  virtual void list(std::string prefix, Function<void(std::string_view key, Bytes value)> each,
+                    Function<void(Status)> done) = 0;
 };
 
 // The real one. Commits that arrive while one is under way leave together in the next (group commit), so a burst of

@@ -1,5 +1,6 @@
-// A cluster around the pure core: fake agents and frameworks that only record what they hear, a fake allocator that offers
-// everything to everybody in turn, a store that can be held or fail. pump() carries out effects until nothing is left.
+// A cluster around the pure core: fake agents and frameworks that only record what they hear, a fake allocator that
+// offers everything to everybody in turn, a store that can be held or fail. pump() carries out effects until nothing is
+// left.
 #pragma once
 
 #include "kernel/master/core.hpp"
@@ -72,9 +73,12 @@ struct Cluster {
       if (round_due && !hold_round) {
         round_due = false;
         const Buffer round = mirror.round(now);
-        if (round_failure) core->apply(now, wall(), RoundFailed{*std::exchange(round_failure, nullptr)}, effects);
-        else if (forged) core->apply(now, wall(), RoundDone{*std::exchange(forged, nullptr)}, effects);
-        else core->apply(now, wall(), RoundDone{round}, effects);
+        if (round_failure)
+          core->apply(now, wall(), RoundFailed{*std::exchange(round_failure, nullptr)}, effects);
+        else if (forged)
+          core->apply(now, wall(), RoundDone{*std::exchange(forged, nullptr)}, effects);
+        else
+          core->apply(now, wall(), RoundDone{round}, effects);
         continue;
       }
       return;
@@ -89,8 +93,10 @@ struct Cluster {
       return;
     }
     for (auto& op : ops) {
-      if (op.value) records.insert_or_assign(op.key, std::move(*op.value));
-      else records.erase(op.key);
+      if (op.value)
+        records.insert_or_assign(op.key, std::move(*op.value));
+      else
+        records.erase(op.key);
     }
     core->apply(now, wall(), Stored{cookie}, effects);
   }
@@ -131,8 +137,10 @@ struct Cluster {
       for (const auto l : alive) {
         if (dropped.contains(l)) continue;
         for (auto& f : std::exchange(frames[l], {})) {
-          if (f.body.type == fb::link::FromMaster::Ping) agent(l, fb::link::PongT{});
-          else frames[l].push_back(std::move(f));
+          if (f.body.type == fb::link::FromMaster::Ping)
+            agent(l, fb::link::PongT{});
+          else
+            frames[l].push_back(std::move(f));
         }
       }
     }
@@ -156,7 +164,9 @@ struct Cluster {
     return r;
   }
   // Registers and returns the id it got ("" if it was not answered).
-  std::string join(LinkId l, std::string_view resources = "cpus:4;mem:4096") { return join(l, registration(resources)); }
+  std::string join(LinkId l, std::string_view resources = "cpus:4;mem:4096") {
+    return join(l, registration(resources));
+  }
   std::string join(LinkId l, fb::link::RegisterT r) {
     agent(l, fb::link::HelloT{});
     agent(l, std::move(r));
@@ -172,8 +182,10 @@ struct Cluster {
     std::vector<T> out;
     std::vector<fb::link::ToAgentT> rest;
     for (auto& f : frames[l]) {
-      if (f.body.type == fb::link::FromMasterUnionTraits<T>::enum_value) out.push_back(std::move(*static_cast<T*>(f.body.value)));
-      else rest.push_back(std::move(f));
+      if (f.body.type == fb::link::FromMasterUnionTraits<T>::enum_value)
+        out.push_back(std::move(*static_cast<T*>(f.body.value)));
+      else
+        rest.push_back(std::move(f));
     }
     frames[l] = std::move(rest);
     return out;
@@ -192,7 +204,9 @@ struct Cluster {
     u.terminal = terminal(latest);
     agent(l, std::move(u));
   }
-  void update(LinkId l, const std::string& f, const std::string& t, S state, std::uint8_t n) { update(l, f, t, state, n, state); }
+  void update(LinkId l, const std::string& f, const std::string& t, S state, std::uint8_t n) {
+    update(l, f, t, state, n, state);
+  }
 
   // ---- frameworks
   static fb::FrameworkInfoT info(std::string id = {}, double failover_timeout = 0, bool aware = false) {
@@ -257,7 +271,8 @@ struct Cluster {
     const auto e = take(s, fb::EventType::ERROR);
     return e.empty() ? "" : e[0].error->message;
   }
-  static fb::TaskInfoT task(const std::string& id, const std::string& agent_id, std::string_view resources = "cpus:1;mem:100") {
+  static fb::TaskInfoT task(const std::string& id, const std::string& agent_id,
+                            std::string_view resources = "cpus:1;mem:100") {
     fb::TaskInfoT t;
     t.name = id;
     t.task_id = id;
@@ -274,7 +289,8 @@ struct Cluster {
     for (auto& t : tasks) op->launch->task_infos.push_back(std::make_unique<fb::TaskInfoT>(std::move(t)));
     return op;
   }
-  static fb::CallT accept(const std::string& framework, std::vector<std::string> offer_ids, std::vector<fb::TaskInfoT> tasks, double refuse = 5) {
+  static fb::CallT accept(const std::string& framework, std::vector<std::string> offer_ids,
+                          std::vector<fb::TaskInfoT> tasks, double refuse = 5) {
     auto c = make_call(framework, fb::CallType::ACCEPT);
     c.accept = std::make_unique<fb::AcceptT>();
     c.accept->offer_ids = std::move(offer_ids);
@@ -339,7 +355,8 @@ struct Cluster {
     offers(r.stream);
     return r;
   }
-  static fb::link::KnownTaskT known(const std::string& framework, const std::string& id, const std::string& agent_id, S state) {
+  static fb::link::KnownTaskT known(const std::string& framework, const std::string& id, const std::string& agent_id,
+                                    S state) {
     fb::link::KnownTaskT k;
     k.framework_id = framework;
     k.info = std::make_unique<fb::TaskInfoT>(task(id, agent_id));
@@ -349,7 +366,8 @@ struct Cluster {
     k.status->state = state;
     return k;
   }
-  fb::link::RegisterT with_tasks(const std::string& agent_id, std::vector<fb::link::KnownTaskT> tasks, std::string_view resources = "cpus:4;mem:4096") {
+  fb::link::RegisterT with_tasks(const std::string& agent_id, std::vector<fb::link::KnownTaskT> tasks,
+                                 std::string_view resources = "cpus:4;mem:4096") {
     auto r = registration(resources, agent_id);
     std::set<std::string> frameworks;
     for (auto& t : tasks) {
@@ -376,7 +394,8 @@ struct Cluster {
     };
     std::map<std::uint32_t, Agent> agents;
     std::map<std::uint32_t, Framework> frameworks;
-    std::map<std::pair<std::uint32_t, std::uint32_t>, std::map<std::uint32_t, std::uint64_t>> filters;  // (framework, role) -> agent -> until
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::map<std::uint32_t, std::uint64_t>>
+        filters;  // (framework, role) -> agent -> until
     std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, std::int64_t> held;
     std::size_t turn = 0;
     bool idle = false;
@@ -399,7 +418,9 @@ struct Cluster {
         }
       if (d->unfilters())
         for (const auto* u : *d->unfilters())
-          std::erase_if(filters, [&](const auto& f) { return f.first.first == u->framework() && (!u->role() || f.first.second == u->role()); });
+          std::erase_if(filters, [&](const auto& f) {
+            return f.first.first == u->framework() && (!u->role() || f.first.second == u->role());
+          });
       if (d->agents())
         for (const auto* a : *d->agents()) {
           if (a->gone()) {
@@ -428,14 +449,16 @@ struct Cluster {
       for (const auto& [id, f] : frameworks)
         if (f.active)
           for (const auto role : f.roles)
-            if (std::find(f.suppressed.begin(), f.suppressed.end(), role) == f.suppressed.end()) takers.emplace_back(id, role);
+            if (std::find(f.suppressed.begin(), f.suppressed.end(), role) == f.suppressed.end())
+              takers.emplace_back(id, role);
       for (auto& [id, a] : agents) {
         if (idle || !a.active || takers.empty()) continue;
         for (std::size_t i = 0; i < takers.size(); ++i) {
           const auto t = takers[(turn + i) % takers.size()];
           const auto may = [&](const fb::allocator::Quantity& q) { return q.role() == 0 || q.role() == t.second; };
           if (std::none_of(a.available.begin(), a.available.end(), may)) continue;
-          if (filters.contains(t) && filters[t].contains(id) && filters[t][id] > static_cast<std::uint64_t>(now.count())) {
+          if (filters.contains(t) && filters[t].contains(id) &&
+              filters[t][id] > static_cast<std::uint64_t>(now.count())) {
             if (!wake || filters[t][id] < wake) wake = filters[t][id];
             continue;
           }

@@ -11,7 +11,8 @@ namespace gantry::module {
 class FakeInstance final : public Instance {
  public:
   // What it answers; several chunks of a stream come as MORE, the last as the final one.
-  using Handler = std::function<void(std::uint32_t method, Bytes body, const std::function<void(gantry_code, Bytes)>& reply)>;
+  using Handler =
+      std::function<void(std::uint32_t method, Bytes body, const std::function<void(gantry_code, Bytes)>& reply)>;
   FakeInstance(base::Loop& loop, std::string kind, std::string name, Handler handler)
       : loop_(loop), kind_(std::move(kind)), name_(std::move(name)), handler_(std::move(handler)) {}
   const std::string& kind() const override { return kind_; }

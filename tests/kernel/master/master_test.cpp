@@ -81,7 +81,9 @@ TEST(Master, LeadsServesAndRemembersAcrossTerms) {
   std::vector<fb::EventT> events;
   std::optional<Error> end;
   const Buffer call = World::subscription(Cluster::info({}, 1000));
-  const auto stream = w.master->subscribe(call, {[&](const Buffer& e) { events.push_back(unpack<fb::Event>(e).value()); }, [&](const Error& e) { end = e; }});
+  const auto stream = w.master->subscribe(
+      call,
+      {[&](const Buffer& e) { events.push_back(unpack<fb::Event>(e).value()); }, [&](const Error& e) { end = e; }});
   EXPECT_NE(stream, 0u);
   w.loop.run();
   ASSERT_GE(events.size(), 2u);
@@ -134,7 +136,9 @@ TEST(Master, ReadOnlyStoreMeansItDoesNotLead) {
 TEST(Master, ChecksTheHello) {
   World w;
   std::function<void(Status)> verdict;
-  w.options.authenticate = [&](const fb::link::HelloT&, std::function<void(Status)> answer) { verdict = std::move(answer); };
+  w.options.authenticate = [&](const fb::link::HelloT&, std::function<void(Status)> answer) {
+    verdict = std::move(answer);
+  };
   w.lead();
   w.agent(1, fb::link::HelloT{});
   w.agent(1, Cluster::registration("cpus:4;mem:4096"));
@@ -173,8 +177,10 @@ TEST(Master, ServiceClusterForModules) {
   const auto subscribe = [&](std::uint64_t id) {
     const Buffer body = World::subscription(Cluster::info("f", 100));
     w.master->cluster_service().request({&caller, 16, body, id}, [&](gantry_code code, Bytes b) {
-      if (code == GANTRY_MORE) events.push_back(unpack<fb::Event>(b).value());
-      else end = code;
+      if (code == GANTRY_MORE)
+        events.push_back(unpack<fb::Event>(b).value());
+      else
+        end = code;
     });
     w.loop.run();
   };
@@ -211,7 +217,8 @@ TEST(Master, CallsFromInsideAnEventAreTakenAfterIt) {
     const auto e = unpack<fb::Event>(b).value();
     seen.push_back(fb::EnumNameEventType(e.type));
     if (!e.offers) return;
-    const Buffer call = pack(Cluster::accept("f", {e.offers->offers[0]->id}, {Cluster::task("t", e.offers->offers[0]->agent_id)}));
+    const Buffer call =
+        pack(Cluster::accept("f", {e.offers->offers[0]->id}, {Cluster::task("t", e.offers->offers[0]->agent_id)}));
     w.master->call(call, [&](Status st) { seen.push_back(st ? "ok" : st.error().message); });
     seen.push_back("called");
   };

@@ -33,7 +33,8 @@ TEST(Offers, TellWhereAndWhat) {
 }
 
 TEST(Offers, DeclineFiltersForAsLongAsAsked) {
-  for (const auto& [asked, expected] : std::vector<std::pair<std::optional<double>, Nanos>>{{{}, 5s}, {60.0, 60s}, {-3.0, 5s}, {std::nan(""), 5s}}) {
+  for (const auto& [asked, expected] :
+       std::vector<std::pair<std::optional<double>, Nanos>>{{{}, 5s}, {60.0, 60s}, {-3.0, 5s}, {std::nan(""), 5s}}) {
     Cluster c;
     const auto s = c.subscribe(Cluster::info());
     c.join(1);
@@ -257,7 +258,8 @@ TEST(Launch, InvalidTasksAreErrorsAndCostNothing) {
   EXPECT_EQ(c.updates(s).at(0).state, S::TASK_ERROR);
 }
 
-std::unique_ptr<fb::OperationT> reservation(bool reserve, std::string_view name, double amount, std::string role, std::string principal = {}) {
+std::unique_ptr<fb::OperationT> reservation(bool reserve, std::string_view name, double amount, std::string role,
+                                            std::string principal = {}) {
   auto r = std::make_unique<fb::ResourceT>();
   r->name = name;
   r->scalar = amount;
@@ -325,7 +327,8 @@ TEST(Reserve, IsStoredFirstThenUsableByLaterOperationsAndSurvives) {
   undo.accept->operations.push_back(reservation(false, "cpus", 2, "eng"));
   EXPECT_TRUE(c.call(std::move(undo)));
   EXPECT_FALSE(c.records.contains("reservation/" + agent));
-  EXPECT_EQ(resource::from_wire(c.offers(other).at(0).resources)->cpus(), resource::Scalar::of(2)) << "free for all now";
+  EXPECT_EQ(resource::from_wire(c.offers(other).at(0).resources)->cpus(), resource::Scalar::of(2))
+      << "free for all now";
 }
 
 TEST(Reserve, RefusedOnesAreDroppedAndAFullDiskGivesTheResourcesBack) {
@@ -379,11 +382,11 @@ TEST(Allocator, BadGrantsAreDroppedAndCounted) {
   const auto s = c.subscribe(Cluster::info("f"));
   fb::allocator::RoundT r;
   r.grants.emplace_back(1, 1, 1, 0, 0, 0);
-  r.grants.emplace_back(1, 1, 1, 0, 0, 0);    // twice the same
-  r.grants.emplace_back(77, 1, 1, 0, 0, 0);   // no such agent
-  r.grants.emplace_back(1, 55, 1, 0, 0, 0);   // no such framework
-  r.grants.emplace_back(1, 1, 9999, 0, 0, 0); // not its role
-  r.grants.emplace_back(1, 1, 1, 5, 3, 0);    // parts that are not there
+  r.grants.emplace_back(1, 1, 1, 0, 0, 0);     // twice the same
+  r.grants.emplace_back(77, 1, 1, 0, 0, 0);    // no such agent
+  r.grants.emplace_back(1, 55, 1, 0, 0, 0);    // no such framework
+  r.grants.emplace_back(1, 1, 9999, 0, 0, 0);  // not its role
+  r.grants.emplace_back(1, 1, 1, 5, 3, 0);     // parts that are not there
   c.forged = std::make_unique<Buffer>(pack(r));
   c.join(1);
   EXPECT_EQ(c.offers(s).size(), 1u);

@@ -16,7 +16,8 @@ namespace fs = fb::store;
 
 TEST(Keys, AreCheckedAndMade) {
   for (const auto* good : {"a", "a/b", "agent/x-S0", "a%2Fb/_~."}) EXPECT_TRUE(validate_key(good)) << good;
-  for (const auto* bad : {"", "/", "a/", "/a", "a//b", "a b", "a\n", "\xc3\xa9"}) EXPECT_FALSE(validate_key(bad)) << bad;
+  for (const auto* bad : {"", "/", "a/", "/a", "a//b", "a b", "a\n", "\xc3\xa9"})
+    EXPECT_FALSE(validate_key(bad)) << bad;
   EXPECT_FALSE(validate_key(std::string(513, 'a')));
   for (const auto* text : {"plain-1", "with/slash", "100%", "\xc3\xa9 x", "%41"}) {
     EXPECT_TRUE(validate_key(key_segment(text))) << text;
@@ -39,8 +40,10 @@ struct Disk {
       for (const auto& op : c.ops)
         if (op->key == poison) return reply(GANTRY_INVALID_ARGUMENT, {});
       for (const auto& op : c.ops) {
-        if (op->type == fs::OpType::PUT) records[op->key] = op->value;
-        else records.erase(op->key);
+        if (op->type == fs::OpType::PUT)
+          records[op->key] = op->value;
+        else
+          records.erase(op->key);
       }
       fs::CommittedT done;
       done.versions.resize(c.ops.size(), 1);
@@ -76,13 +79,15 @@ std::vector<Op> put(std::string key, std::string_view value) {
 struct ModuleStoreTest : testing::Test {
   base::ManualLoop loop;
   Disk disk;
-  module::FakeInstance instance{loop, "store", "fake", [this](std::uint32_t m, Bytes b, const auto& r) { disk(m, b, r); }};
+  module::FakeInstance instance{loop, "store", "fake",
+                                [this](std::uint32_t m, Bytes b, const auto& r) { disk(m, b, r); }};
   ModuleStore store{instance};
 };
 
 TEST_F(ModuleStoreTest, GathersWhatArrivesWhileACommitIsUnderWay) {
   int done = 0;
-  for (int i = 0; i < 100; ++i) store.commit(put("k/" + std::to_string(i), "v"), [&](Status s) { done += s.has_value(); });
+  for (int i = 0; i < 100; ++i)
+    store.commit(put("k/" + std::to_string(i), "v"), [&](Status s) { done += s.has_value(); });
   EXPECT_EQ(done, 0);
   loop.run();
   EXPECT_EQ(done, 100);
@@ -119,7 +124,9 @@ TEST_F(ModuleStoreTest, ReadsBack) {
   disk.records = {{"a/1", {1}}, {"a/2", {2}}, {"b/1", {3}}};
   std::vector<std::string> keys;
   Status end = fail(Code::unknown, "");
-  store.list("a/", [&](std::string_view k, Bytes v) { keys.push_back(std::string(k) + "=" + std::to_string(v[0])); }, [&](Status s) { end = std::move(s); });
+  store.list(
+      "a/", [&](std::string_view k, Bytes v) { keys.push_back(std::string(k) + "=" + std::to_string(v[0])); },
+      [&](Status s) { end = std::move(s); });
   std::optional<Result<Buffer>> there, absent;
   store.get("b/1", [&](Result<Buffer> r) { there = std::move(r); });
   store.get("c", [&](Result<Buffer> r) { absent = std::move(r); });
@@ -135,7 +142,8 @@ TEST_F(ModuleStoreTest, ServiceKeepsEachModuleInItsCorner) {
   module::FakeInstance a(loop, "framework", "a", {}), b(loop, "framework", "b", {});
   const auto ask = [&](module::Instance& who, fs::Method m, const Buffer& body) {
     std::vector<std::pair<gantry_code, Buffer>> out;
-    service.request({&who, static_cast<std::uint32_t>(m), body, 1}, [&](gantry_code code, Bytes bytes) { out.emplace_back(code, Buffer(bytes)); });
+    service.request({&who, static_cast<std::uint32_t>(m), body, 1},
+                    [&](gantry_code code, Bytes bytes) { out.emplace_back(code, Buffer(bytes)); });
     loop.run();
     return out;
   };
@@ -162,7 +170,8 @@ TEST_F(ModuleStoreTest, ServiceKeepsEachModuleInItsCorner) {
   ASSERT_EQ(listed.size(), 2u);
   EXPECT_EQ(unpack<fs::Records>(listed[0].second)->records[0]->key, "x");
   EXPECT_EQ(ask(b, static_cast<fs::Method>(99), pack(l)).at(0).first, GANTRY_UNIMPLEMENTED);
-  EXPECT_EQ(ask(b, fs::Method::GET, Buffer(Bytes(std::vector<std::uint8_t>(9, 0xff)))).at(0).first, GANTRY_INVALID_ARGUMENT);
+  EXPECT_EQ(ask(b, fs::Method::GET, Buffer(Bytes(std::vector<std::uint8_t>(9, 0xff)))).at(0).first,
+            GANTRY_INVALID_ARGUMENT);
 }
 
 TEST(FakeStore, FailsOnDemandAndKeepsItsRecords) {
@@ -170,7 +179,9 @@ TEST(FakeStore, FailsOnDemandAndKeepsItsRecords) {
   auto records = std::make_shared<FakeStore::Records>();
   FakeStore s(loop, records);
   Status last = ok;
-  s.on_commit = [](const auto& ops) -> Status { return ops[0].key == "no" ? Status(fail(Code::resource_exhausted, "full")) : ok; };
+  s.on_commit = [](const auto& ops) -> Status {
+    return ops[0].key == "no" ? Status(fail(Code::resource_exhausted, "full")) : ok;
+  };
   s.commit(put("no", "v"), [&](Status x) { last = std::move(x); });
   s.commit(put("yes", "v"), [](Status x) { EXPECT_TRUE(x); });
   loop.run();
