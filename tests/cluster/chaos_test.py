@@ -56,35 +56,49 @@ class Chaos(Case):
         print("faults: " + " ".join(faults))
         c.wait_up(3)
 
+        why = [""]
+
         def agreed():
             """The services, the master, the agents and the machine tell the same."""
-            if c.http("GET", "/v2/deployments")[1]:
+            deployments = c.http("GET", "/v2/deployments")[1]
+            if deployments:
+                why[0] = "deployments %r, tasks %r, queue %r" % (deployments, c.app("/sleep")["tasks"], c.http("GET", "/v2/queue")[1])
                 return None
             told = set()
             for app, n in wanted.items():
                 tasks = c.tasks(app)
                 if app != "/short":
                     if not c.healthy(app, n):
+                        why[0] = "%s has %r of %d, queue %r" % (app, c.app(app)["tasks"], n, c.http("GET", "/v2/queue")[1])
                         return None
                     told |= {t["id"] for t in tasks}
             known = {t["id"] for t in c.ask("task", "list")["tasks"] if not t["id"].startswith("short.")}
             if known != told:
+                why[0] = "services %r, master %r" % (told ^ known, c.ask("task", "list"))
                 return None
             here = set()
             for d in c.agents():
                 here |= {t["id"] for t in json.loads(c.gantry("task", "list", address=os.path.join(d.work, "gantry.sock")).stdout)["tasks"]
                          if not t["id"].startswith("short.")}
             if here != told:
+                why[0] = "services and agents differ in %r" % (told ^ here)
                 return None
             running = {}
             for pid in c.leftovers():
                 for entry in cluster._read("/proc/%d/environ" % pid).split(b"\0"):
                     if entry.startswith(b"MESOS_TASK_ID="):
                         running.setdefault(entry[14:].decode(), []).append(pid)
+            why[0] = "services and the machine differ: %r and %r" % (told, running)
             return {t for t in running if not t.startswith("short.")} == told and told
-        wait(agreed, 90, "agreement on what runs", step=0.2)
+        began = time.monotonic()
+        try:
+            wait(agreed, 90, "agreement on what runs", step=0.2)
+        except AssertionError as e:
+            raise AssertionError("%s\n%s" % (e, why[0])) from e
+        print("agreed after %.1f s" % (time.monotonic() - began))
         time.sleep(2)
         wait(agreed, 5, "lasting agreement")
+        began = time.monotonic()
         # Nothing is charged to an agent that is not used.
         c.http("DELETE", "/v2/apps/short")
         for app in ("/web", "/sleep"):
@@ -92,6 +106,7 @@ class Chaos(Case):
         wait(lambda: not c.leftovers(), 30, "nothing left")
         wait(lambda: all(a["used"].get("cpus", 0) == 0 for a in c.cluster_agents()), 10, "all resources free")
         wait(lambda: not c.task_cgroups(), 10, "no cgroup left")
+        print("removed after %.1f s" % (time.monotonic() - began))
 
 
 if __name__ == "__main__":
