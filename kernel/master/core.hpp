@@ -171,8 +171,7 @@ class Core {
   void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a,
                       std::size_t from);
   void continue_accept(Pending& p, bool stored);
-  void launch(Handle framework, Handle agent, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info,
-              bool only);
+  void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
   [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t,
                                      const Resources& pool, Resources& needs) const;
   [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool,

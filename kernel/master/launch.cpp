@@ -126,7 +126,6 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
     if (op.type() == fb::OperationType::LAUNCH) {
       if (!op.launch() || !op.launch()->task_infos()) continue;
       const auto& infos = *op.launch()->task_infos();
-      const bool only = n == 1 && infos.size() == 1;
       for (const auto* t : infos) {
         if (op.id()) {
           auto s = status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR,
@@ -135,7 +134,7 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
           send_update(frameworks_[fh], s);
           continue;
         }
-        launch(fh, agent, role, pool, bytes, *t, only);
+        launch(fh, agent, role, pool, *t);
       }
     } else if (is_reservation(op)) {
       auto changed = apply_reservation(frameworks_[fh], role, pool, op);
@@ -272,8 +271,7 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
   return ok;
 }
 
-void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, Bytes bytes, const fb::TaskInfo& info,
-                  bool only) {
+void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::TaskInfo& info) {
   const Framework& f = frameworks_[fh];
   const Agent& agent = agents_[ah];
   Resources needs;
@@ -283,23 +281,13 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, Bytes byte
                                     fb::Reason::REASON_TASK_INVALID, s.error().message));
   }
   pool -= needs;
-  // Where the framework has several roles, the task must carry its own, to be charged rightly after a master failover.
-  bool marked = f.roles.size() == 1;
-  if (!marked) {
-    marked = true;
-    for (const auto* r : *info.resources()) marked = marked && r->allocation_role();
-  }
-  Blob blob;
-  if (only && marked && bytes.size() <= 4096) {
-    blob = Blob::cut(bytes, &info);
-  } else {
-    fb::TaskInfoT t;
-    info.UnPackTo(&t);
-    const std::string role_text(resource::text_of(role));
-    for (auto& r : t.resources)
-      if (r->allocation_role.empty()) r->allocation_role = role_text;
-    blob = Blob(pack(t));
-  }
+  // Kept alone, not inside its call: a million of these stay. The task carries its role, to be charged rightly after a
+  // master failover, whatever roles its framework has by then.
+  fb::TaskInfoT t;
+  info.UnPackTo(&t);
+  for (auto& r : t.resources)
+    if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
+  Blob blob(pack(t));
   const Handle h = add_task(fh, ah, role, std::move(blob), std::move(needs));
   ++counters_.tasks_launched;
   send_run_task(agent, f, tasks_[h]);
