@@ -221,7 +221,7 @@ void Core::recovered() {
       waiting_.insert(app);
       want_offers();
     } else {
-      arm(i.condition == Condition::killing                                             ? seconds(30)
+      arm(i.condition == Condition::killing                                             ? seconds(5)
           : i.condition == Condition::unreachable || i.condition == Condition::inactive ? seconds(1)
                                                                                         : seconds(300),
           i.id);

@@ -193,7 +193,7 @@ void Core::kill(Spec& s, Instance& i, bool doom) {
     out_.probe.insert(i.id);
     changed_event(i, "Killing");
     send_kill(i);
-    arm(seconds(30), i.id);
+    arm(seconds(10), i.id);  // a kill is nobody's record but ours: repeated until the end is told
   }
   save(i);
 }
@@ -245,7 +245,7 @@ void Core::due(const std::string& instance_id) {
       break;
     case Condition::killing:
       send_kill(i);
-      arm(seconds(30), i.id);
+      arm(seconds(10), i.id);
       break;
     case Condition::unreachable:
     case Condition::inactive:

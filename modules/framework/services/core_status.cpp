@@ -152,6 +152,8 @@ void Core::status(const fb::TaskStatusT& st) {
         break;
     }
     if (i->condition == Condition::running && next != Condition::killing) next = Condition::running;
+  } else if (st.uuid.empty() && st.state != fb::TaskState::TASK_KILLING) {
+    send_kill(*i);  // told in a reconciliation that it goes on: the kill was lost with a master or an agent
   }
   const std::string name = state_name(st.state);
   const bool changed = next != i->condition || name != i->state;
