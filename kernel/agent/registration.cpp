@@ -145,6 +145,7 @@ void Core::send_register(Step& step) {
     }
     known->status = std::make_unique<fb::TaskStatusT>(task->status);
     known->status->uuid.clear();
+    known->launched_wall_ns = static_cast<std::uint64_t>(std::max<base::Wall>(task->launched_wall, 0));
     reg.tasks.push_back(std::move(known));
     frameworks.insert(task->framework_id);
   }

@@ -103,12 +103,12 @@ void Core::on_frame(const AgentFrame& e) {
 }
 
 void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
-  if (!reg.info()) return refuse_link(id, "the registration carries no agent info", true);
+  if (!reg.info()) return refuse_link(id, "the registration carries no agent info", false);
   if (const auto r = resource::from_wire(reg.info()->resources()); !r) {
-    return refuse_link(id, "the agent's resources are not valid: " + r.error().message, true);
+    return refuse_link(id, "the agent's resources are not valid: " + r.error().message, false);
   }
   const std::string_view name = text(reg.info()->id());
-  if (name.size() > 255) return refuse_link(id, "the agent's id is longer than 255 bytes", true);
+  if (name.size() > 255) return refuse_link(id, "the agent's id is longer than 255 bytes", false);
   if (const Handle bound = agent_of_link(id)) {
     if (agents_[bound].state == AgentState::registering || agents_[bound].state == AgentState::marking)
       return;  // being stored
@@ -263,7 +263,7 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       fb::TaskInfoT t;
       k->info()->UnPackTo(&t);
       th = add_task(fh, h, role, Blob(pack(t)), std::move(needs));
-      tasks_[th].launched_wall = wall_;
+      tasks_[th].launched_wall = k->launched_wall_ns() ? static_cast<std::int64_t>(k->launched_wall_ns()) : wall_;
       if (ended) {
         tasks_[th].released = true;
         tasks_[th].resources.clear();
