@@ -135,7 +135,8 @@ Task<Status> CurlFetcher::fetch(Request<fb::fetcher::Fetch> request, std::uint64
   job.stop = running_[token] = std::make_shared<std::atomic<bool>>(false);
   auto shared = std::make_shared<Job>(std::move(job));
   shared->cancelled = [stop = shared->stop] { return stop->load(std::memory_order_relaxed); };
-  Status result = co_await host().offload([shared] { return shared->run(); });
+  auto running = host().offload([shared] { return shared->run(); });
+  Status result = co_await std::move(running);
   running_.erase(token);
   (result ? fetched_ : failed_).add();
   if (drained_ && running_.empty()) drained_->set(true);
