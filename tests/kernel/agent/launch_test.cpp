@@ -150,6 +150,9 @@ class FakeIsolator final : public module::Instance {
 class LaunchTest : public ::testing::Test {
  protected:
   void SetUp() override {
+#if defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "ThreadSanitizer does not know a child that borrows our memory until it executes (CLONE_VM)";
+#endif
     char dir[] = "/tmp/gantry-launch-XXXXXX";
     work_dir_ = ::mkdtemp(dir);
     supervisor_ = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "gantry-supervisor";
