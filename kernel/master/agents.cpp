@@ -80,7 +80,7 @@ void Core::on_frame(const AgentFrame& e) {
   Agent& a = agents_[h];
   a.heard = true;
   a.missed = 0;
-  if (a.state != AgentState::registered) return;  // what it says comes again once it has registered
+  if (a.state != AgentState::registered || a.returning) return;  // what it says comes again once it has registered
   switch (m->body_type()) {
     case link::FromAgent::StatusUpdate:
       return on_update(h, e.frame, *m->body_as_StatusUpdate());
@@ -141,6 +141,7 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
   Blob info = packed_info(*reg.info(), name);
   const bool store = a.state == AgentState::unreachable || !same_bytes(info, a.info);
   if (!store) return complete_registration(h, frame, reg);
+  a.returning = true;
   Pending p;
   p.kind = Pending::Kind::reregister;
   p.id = name;
@@ -181,6 +182,7 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   a.heard = true;
   a.missed = 0;
   a.tell_gone = false;
+  a.returning = false;
   Resources total = with_reservations(a.id(), *resource::from_wire(reg.info()->resources()));
 
   if (a.link) to_agent(a.link, fb_registered(a.id(), options_.run_id));

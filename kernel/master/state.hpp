@@ -60,6 +60,7 @@ struct Agent {
   bool told = false;  // the allocator knows it
   bool tell_gone = false;
   bool overdrawn = false;  // its tasks use more than it now has
+  bool returning = false;  // its registration waits for the store: what it said there must not be overtaken
 
   [[nodiscard]] const fb::AgentInfo& about() const { return *info.as<fb::AgentInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().id()); }

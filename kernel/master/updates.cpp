@@ -165,7 +165,8 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
 
 void Core::on_acknowledge(Handle fh, const fb::Acknowledge& k) {
   const Handle ah = find_agent(text(k.agent_id()));
-  if (!ah || agents_[ah].state != AgentState::registered || !agents_[ah].link) return;  // the agent repeats the update
+  if (!ah || agents_[ah].state != AgentState::registered || !agents_[ah].link || agents_[ah].returning)
+    return;  // the agent repeats the update
   ++counters_.acknowledgements;
   const Bytes uuid(k.uuid()->data(), k.uuid()->size());
   to_agent(agents_[ah].link, ack_update(frameworks_[fh].id, text(k.task_id()), uuid));

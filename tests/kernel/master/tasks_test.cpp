@@ -318,6 +318,22 @@ TEST(AgentReturns, WithOtherResourcesWhichAreStoredFirst) {
   c.update(3, "f", "t", S::TASK_FINISHED, 5);
 }
 
+TEST(AgentReturns, WhatItSaysBeforeItsRegistrationIsStoredDoesNotOvertakeIt) {
+  Cluster c;
+  const auto r = c.run_one(Cluster::info("f"));
+  c.hold_store = true;
+  c.join(2, c.with_tasks(r.agent, {Cluster::known("f", "t", r.agent, S::TASK_RUNNING)}, "cpus:8;mem:4096"));
+  c.update(2, "f", "t", S::TASK_FINISHED, 5);
+  c.agent(2, fb::link::PongT{});
+  EXPECT_TRUE(c.updates(r.stream).empty());
+  EXPECT_TRUE(c.offers(r.stream).empty()) << "a pong must not open books that are about to change";
+  c.hold_store = false;
+  c.pump();
+  EXPECT_EQ(c.core->task_states()[static_cast<std::size_t>(S::TASK_RUNNING)], 1u);
+  c.update(2, "f", "t", S::TASK_FINISHED, 5);  // repeated, as agents do
+  EXPECT_EQ(c.updates(r.stream).size(), 1u);
+}
+
 TEST(AgentReturns, BringsFrameworksTheMasterHasForgotten) {
   Cluster c;
   c.join(1, c.with_tasks("old-S9", {Cluster::known("old-0001", "t", "old-S9", S::TASK_RUNNING)}));
@@ -395,7 +411,8 @@ TEST(Agents, OutsideBytesHarmNobody) {
   c.agent(51, fb::link::PongT{});
   EXPECT_TRUE(c.dropped.contains(51));
   c.agent(52, fb::link::RegisterT{});
-  EXPECT_FALSE(c.heard<fb::link::RefusedT>(52).at(0).fatal) << "fatal ends an agent's tasks; a bad message is no reason";
+  EXPECT_FALSE(c.heard<fb::link::RefusedT>(52).at(0).fatal)
+      << "fatal ends an agent's tasks; a bad message is no reason";
   auto bad = Cluster::registration("cpus:1");
   bad.info->resources[0]->scalar = -1;
   c.agent(53, std::move(bad));
