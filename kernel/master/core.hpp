@@ -202,6 +202,7 @@ class Core {
   // reconcile.cpp
   void on_reconcile(Handle framework, const fb::Reconcile* r);
   void reconcile_one(Handle framework, std::string_view task_id, std::string_view agent_id);
+  [[nodiscard]] bool waits_to_launch(Handle framework, std::string_view task_id) const;
   void tell_state(const Framework& f, const Task& t);
 
   // allocation.cpp

@@ -28,6 +28,21 @@ void Core::tell_state(const Framework& f, const Task& t) {
   send_update(f, s);
 }
 
+// A task whose accept waits for a reservation to be stored is not booked yet, but it will run: never call it unknown.
+bool Core::waits_to_launch(Handle fh, std::string_view task_id) const {
+  for (const auto& [cookie, p] : pending_) {
+    if (p.kind != Pending::Kind::accept || p.handle != fh) continue;
+    const auto& operations = *flatbuffers::GetRoot<fb::Call>(p.bytes.data())->accept()->operations();
+    for (std::size_t i = p.next_operation; i < operations.size(); ++i) {
+      const auto* launch = operations[static_cast<flatbuffers::uoffset_t>(i)]->launch();
+      if (!launch || !launch->task_infos()) continue;
+      for (const auto* t : *launch->task_infos())
+        if (text(t->task_id()) == task_id) return true;
+    }
+  }
+  return false;
+}
+
 void Core::reconcile_one(Handle fh, std::string_view task_id, std::string_view agent_id) {
   const Framework& f = frameworks_[fh];
   const auto say = [&](S aware, std::string message, std::optional<std::int64_t> since = {}) {
@@ -38,6 +53,10 @@ void Core::reconcile_one(Handle fh, std::string_view task_id, std::string_view a
   };
   const Handle th = find_task(fh, task_id);
   if (th && !tasks_[th].absent) return tell_state(f, tasks_[th]);
+  if (!th && waits_to_launch(fh, task_id)) {
+    return send_update(f, status_of(task_id, agent_id, S::TASK_STAGING, fb::Reason::REASON_RECONCILIATION,
+                                    "Reconciliation: Latest task state"));
+  }
   if (th && agent_id.empty()) agent_id = text(tasks_[th].about().agent_id());
 
   const Handle ah = agent_id.empty() ? 0 : find_agent(agent_id);
