@@ -161,6 +161,7 @@ Task<Status> Kernel::start_modules() {
     o.ping_interval = kernel.duration("agent_ping_interval");
     o.ping_misses = static_cast<unsigned>(kernel.number("agent_ping_misses"));
     o.agent_reregister_timeout = kernel.duration("agent_reregister_timeout");
+    o.forget_agents_after = kernel.duration("forget_agents_after");
     o.offer_timeout = kernel.duration("offer_timeout");
     o.completed_frameworks = static_cast<std::size_t>(kernel.number("completed_frameworks"));
     o.completed_tasks = static_cast<std::size_t>(kernel.number("completed_tasks"));

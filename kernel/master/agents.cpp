@@ -483,6 +483,7 @@ void Core::became_unreachable(Handle h) {
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent did not answer pings"});
   unbind_link(h);
   set_state(a, AgentState::unreachable);
+  note_away(h);
   a.total.clear();
   agent_gone(h);
 }

@@ -1,5 +1,7 @@
 #include "kernel/master/core.hpp"
 
+#include <algorithm>
+
 namespace gantry::master {
 
 namespace {
@@ -49,6 +51,7 @@ void Core::tick() {
   ping_due();
   offers_due();
   failover_due();
+  collect_away();
   if (now_ >= reregister_deadline_) {
     reregister_deadline_ = Instant::max();
     for (Handle h = 1; h < agents_.end(); ++h)
@@ -72,7 +75,7 @@ void Core::tick() {
 // One timer for all: whatever is due next. A tick that finds nothing to do is harmless, so entries of things that are
 // gone may stay in the queues.
 void Core::schedule() {
-  Instant next = std::min(wake_, reregister_deadline_);
+  Instant next = std::min({wake_, reregister_deadline_, collect_at_});
   if (!pings_.empty()) next = std::min(next, pings_.front().at);
   if (!offer_expiry_.empty()) next = std::min(next, offer_expiry_.front().at);
   if (!failovers_.empty()) next = std::min(next, failovers_.begin()->first);

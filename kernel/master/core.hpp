@@ -90,7 +90,8 @@ class Core {
       depart,
       subscribe,
       remove_framework,
-      accept
+      accept,
+      forget
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -131,6 +132,17 @@ class Core {
   void bind_link(Handle agent, LinkId link);
   void unbind_link(Handle agent);
   void set_state(Agent& agent, AgentState state);
+
+  // collect.cpp
+  struct Away {
+    std::int64_t since;  // wall clock, ns
+    Handle agent;
+  };
+  void note_away(Handle agent);
+  [[nodiscard]] bool still_away(const Away& a) const;
+  void collect_away();
+  void forgotten(Handle agent);
+  void not_forgotten(Handle agent, AgentState was);
 
   // frameworks.cpp
   void on_subscribe(const Subscribe& e);
@@ -277,6 +289,8 @@ class Core {
   std::deque<Due> offer_expiry_;  // by offer number
   std::set<std::pair<Instant, Handle>> failovers_;
   std::deque<Due> retries_;  // agents whose marking as unreachable could not be stored
+  std::deque<Away> away_;  // unreachable and gone agents, longest away first; may name some that have returned
+  Instant collect_at_ = Instant::max();
   Instant reregister_deadline_ = Instant::max();
   Instant wake_ = Instant::max();
   Instant timer_ = Instant::max();  // last asked for

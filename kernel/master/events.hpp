@@ -119,6 +119,8 @@ struct CoreOptions {
   std::size_t completed_frameworks = 50;
   std::size_t completed_tasks = 1000;       // per framework
   std::size_t unreachable_tasks = 1000;     // per framework
+  Nanos forget_agents_after = std::chrono::hours(24 * 14);  // unreachable or gone for so long
+  std::size_t away_agents = 102'400;                        // unreachable and gone ones remembered
   std::size_t removed_frameworks = 10'000;  // ids remembered so that they cannot come back
   Nanos retry = std::chrono::seconds(1);    // after a failed store or allocator
 };

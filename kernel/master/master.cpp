@@ -101,6 +101,7 @@ void Master::open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta
     o.offer_timeout = options_.offer_timeout;
     o.completed_frameworks = options_.completed_frameworks;
     o.completed_tasks = options_.completed_tasks;
+    o.forget_agents_after = options_.forget_agents_after;
     r->core = std::make_unique<Core>(std::move(o));
     read_records(r, 0);
   });

@@ -41,6 +41,7 @@ struct MasterOptions {
   Nanos offer_timeout{0};
   std::size_t completed_frameworks = 50;
   std::size_t completed_tasks = 1000;
+  Nanos forget_agents_after = std::chrono::hours(24 * 14);
   std::size_t page = 500;  // rows of a listing built in one turn of the loop
   // [loop] Says whether an agent's Hello may come in; absent: all may. Answers later or at once.
   std::function<void(const fb::link::HelloT&, std::function<void(Status)>)> authenticate;

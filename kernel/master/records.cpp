@@ -4,6 +4,8 @@
 #include "kernel/master/messages.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <algorithm>
+
 namespace gantry::master {
 
 using base::Level;
@@ -93,6 +95,8 @@ void Core::on_stored(Cookie cookie) {
       return answer(p.request, ok);
     case Pending::Kind::accept:
       return continue_accept(p, true);
+    case Pending::Kind::forget:
+      return forgotten(p.handle);
   }
 }
 
@@ -153,6 +157,8 @@ void Core::on_store_failed(const StoreFailed& e) {
     }
     case Pending::Kind::accept:
       return continue_accept(p, false);
+    case Pending::Kind::forget:
+      return not_forgotten(p.handle, p.was);
   }
 }
 
@@ -173,6 +179,7 @@ Status Core::recover(std::string_view key, Bytes value) {
     if (find_agent(text(r->info()->id()))) return damaged();
     const Handle h = add_agent(packed_info(*r->info(), text(r->info()->id())), state);
     agents_[h].since_wall = static_cast<std::int64_t>(r->since_wall_ns());
+    if (state != AgentState::recovered) note_away(h);
   } else if (kind == "framework") {
     const auto* r = view<rec::FrameworkRecord>(value);
     if (!r || !r->info() || text(r->info()->id()).empty()) return damaged();
@@ -200,6 +207,7 @@ void Core::recovered(Instant now, Wall wall, Effects& out) {
   now_ = now;
   wall_ = wall;
   out_ = &out;
+  std::sort(away_.begin(), away_.end(), [](const Away& a, const Away& b) { return a.since < b.since; });
   if (recovering_) reregister_deadline_ = now + options_.agent_reregister_timeout;
   // A framework could not help that the master was away, so it has at least as long to return as an agent.
   for (const auto& [id, h] : framework_by_id_) {

@@ -51,7 +51,7 @@ TEST_F(Simulation, TheLawsHoldUnderFaults) {
 // 77: a task lost on a breaking link stayed UNREACHABLE for ever. The others: a task whose accept waited for its
 // reservation to be stored was called GONE in a reconciliation, and then ran.
 TEST_F(Simulation, SeedsThatOnceBroke) {
-  for (const std::uint64_t seed : {77, 998, 1983, 2356, 7406}) {
+  for (const std::uint64_t seed : {77, 998, 1983, 2356, 4511, 7406}) {
     WorldOptions o;
     o.seed = seed;
     World w(o);

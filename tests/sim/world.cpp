@@ -6,6 +6,7 @@
 
 #include <gantry/allocator.hpp>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace gantry::sim {
@@ -352,6 +353,10 @@ void World::check_convergence() {
     if (!f->connected()) return violated("framework " + f->id() + " is not connected at the end");
     for (const auto& [id, t] : f->tasks()) {
       if (!t.launched || t.terminal) continue;
+      // An agent that died before it had written its id down carries another one now; of the first nothing can be known,
+      // and that is what the framework must have been told.
+      const bool carried = std::any_of(agents.begin(), agents.end(), [&](const auto& a) { return a->core()->agent_id() == t.agent_id; });
+      if (!carried && (t.last == fb::TaskState::TASK_UNREACHABLE || t.last == fb::TaskState::TASK_UNKNOWN)) continue;
       bool lives = false;
       for (const auto& a : agents)
         for (const auto& [cid, c] : a->containers())
