@@ -23,7 +23,7 @@ void ModuleHost::provide(const std::string& id, const gantry_module* descriptor)
 
 void ModuleHost::offer(fb::host::Service service, Service* provider) { setup_.services[service] = provider; }
 
-Result<std::unique_ptr<LocalInstance>> ModuleHost::make_instance(Item& item) {
+Result<std::unique_ptr<HostedInstance>> ModuleHost::make_instance(Item& item) {
   const config::ModuleConfig& c = item.config;
   // Another host - a process of its own - is another Instance, chosen here and nowhere else.
   if (c.host != "kernel")
@@ -36,9 +36,9 @@ Result<std::unique_ptr<LocalInstance>> ModuleHost::make_instance(Item& item) {
   } else {
     GANTRY_TRY(loaded, load_library(c, setup_.kinds));
   }
-  item.revision = loaded.revision;
-  item.build = loaded.build;
   InstanceSetup s;
+  s.revision = loaded.revision;
+  s.build = loaded.build;
   s.loop = &setup_.loop;
   s.strands = &setup_.strands;
   s.metrics = &setup_.metrics;
@@ -48,7 +48,7 @@ Result<std::unique_ptr<LocalInstance>> ModuleHost::make_instance(Item& item) {
   s.provider = loaded.provider;
   s.queue_bytes = setup_.queue_bytes;
   s.services = &setup_.services;
-  return std::make_unique<LocalInstance>(std::move(s));
+  return std::unique_ptr<HostedInstance>(std::make_unique<LocalInstance>(std::move(s)));
 }
 
 std::vector<config::Problem> ModuleHost::load(const std::vector<config::ModuleConfig>& modules) {
@@ -125,7 +125,7 @@ Task<Status> ModuleHost::step(Item& item, std::uint32_t method, Buffer body, std
 }
 
 Task<Status> ModuleHost::start_one(Item& item, const BeforeStart& before) {
-  LocalInstance& instance = *item.instance;
+  HostedInstance& instance = *item.instance;
   if (!item.config.work_dir.empty()) {
     std::error_code ec;
     std::filesystem::create_directories(item.config.work_dir, ec);
@@ -137,7 +137,7 @@ Task<Status> ModuleHost::start_one(Item& item, const BeforeStart& before) {
   Status s = co_await instance.create();
   if (!s.has_value()) co_return s;
   fb::ConfigureT configure = item.config.configure(false);
-  configure.revision = item.revision;
+  configure.revision = instance.facts().revision;
   configure.roles = setup_.roles;
   Buffer body = pack(configure);
   s = co_await step(item, GANTRY_METHOD_CONFIGURE, std::move(body), "accept its settings");
@@ -186,7 +186,7 @@ Task<Status> ModuleHost::start(Which which, BeforeStart before) {
 
 void ModuleHost::ask_health() {
   for (Item* item : started_) {
-    LocalInstance* instance = item->instance.get();
+    HostedInstance* instance = item->instance.get();
     if (!item->started || item->asking || (instance->state() != State::running && instance->state() != State::degraded))
       continue;
     item->asking = true;
@@ -197,7 +197,7 @@ void ModuleHost::ask_health() {
         [alive = alive_, item](gantry_code code, Bytes bytes) {
           if (!*alive || code == GANTRY_MORE) return;
           item->asking = false;
-          LocalInstance& i = *item->instance;
+          HostedInstance& i = *item->instance;
           if (i.state() != State::running && i.state() != State::degraded) return;
           State state = State::running;
           std::string message;
@@ -249,7 +249,7 @@ Task<std::vector<config::Problem>> ModuleHost::reload(const std::vector<config::
     if (it == items_.end()) continue;
     Item& item = **it;
     fb::ConfigureT configure = c.configure(true);
-    configure.revision = item.revision;
+    configure.revision = instance.facts().revision;
     configure.roles = setup_.roles;
     Buffer body = pack(configure);
     CallOptions options;
@@ -291,11 +291,12 @@ std::vector<fb::control::ModuleT> ModuleHost::list() const {
     m.version = item->config.manifest.version;
     m.host = item->config.host;
     m.path = item->config.path;
-    m.build = item->build;
-    m.revision = item->revision;
     m.state = to_string(item->instance ? item->instance->state() : State::not_for_role);
     if (item->instance) {
       m.message = item->instance->message();
+      const Facts facts = item->instance->facts();
+      m.build = facts.build;
+      m.revision = facts.revision;
       const Counters c = item->instance->counters();
       m.calls = c.calls;
       m.faults = c.faults;

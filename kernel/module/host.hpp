@@ -78,9 +78,7 @@ class ModuleHost {
  private:
   struct Item {
     config::ModuleConfig config;
-    std::uint16_t revision = 0;
-    std::string build;
-    std::unique_ptr<LocalInstance> instance;  // null: not for this role
+    std::unique_ptr<HostedInstance> instance;  // null: not for this role
     bool configured = false;
     bool started = false;
     bool asking = false;  // a HEALTH is under way
@@ -88,7 +86,7 @@ class ModuleHost {
   Task<Status> start_one(Item& item, const BeforeStart& before);
   Task<Status> step(Item& item, std::uint32_t method, Buffer body, std::string_view what);
   void ask_health();
-  [[nodiscard]] Result<std::unique_ptr<LocalInstance>> make_instance(Item& item);
+  [[nodiscard]] Result<std::unique_ptr<HostedInstance>> make_instance(Item& item);
 
   HostSetup setup_;
   std::map<std::string, const gantry_module*> provided_;

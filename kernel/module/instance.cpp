@@ -71,6 +71,10 @@ State LocalInstance::state() const { return core_->state; }
 Counters LocalInstance::counters() const { return core_->counters(); }
 const std::string& LocalInstance::message() const { return core_->message; }
 
+Facts LocalInstance::facts() const {
+  return {core_->setup.revision, core_->setup.provider.flags, core_->setup.build};
+}
+
 void LocalInstance::set_state(State state, std::string message) {
   core_->state = state;
   core_->message = std::move(message);

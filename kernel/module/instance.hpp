@@ -1,7 +1,7 @@
 // A provider running in this process: one token table, one strand, one gantry_host.
 #pragma once
 
-#include "kernel/module/module.hpp"
+#include "kernel/module/hosted.hpp"
 
 #include <gantry/abi.h>
 #include <gantry/host_generated.h>
@@ -33,13 +33,15 @@ struct InstanceSetup {
   std::set<std::string> allowed;       // what the manifest lists; others are refused with PERMISSION_DENIED
   std::string kind, name;
   gantry_provider provider{};  // completed to this kernel's size
+  std::uint16_t revision = 0;  // facts() tells these two
+  std::string build;
   // Bytes that may wait in either direction. A module that reads streams too slowly loses them with
   // RESOURCE_EXHAUSTED; one that floods the loop loses chunks and requests the same way.
   std::size_t queue_bytes = std::size_t{64} << 20;
   double log_rate = 50, log_burst = 200;  // records a second
 };
 
-class LocalInstance final : public Instance {
+class LocalInstance final : public HostedInstance {
  public:
   explicit LocalInstance(InstanceSetup setup);
   ~LocalInstance() override;
@@ -52,15 +54,11 @@ class LocalInstance final : public Instance {
   std::uint64_t call(std::uint32_t method, Buffer body, OnReply on_reply, CallOptions options = {}) override;
   void cancel(std::uint64_t id) override;
 
-  // Why it is degraded or failed.
-  [[nodiscard]] const std::string& message() const;
-  void set_state(State state, std::string message = {});
-
-  // Enters the provider's create().
-  Task<Status> create();
-  // STOP (if `started` or configured) with a deadline, cancel what is left, destroy. An instance that does not give up
-  // its calls within `grace` is not destroyed but left behind; the error says so. Idempotent.
-  Task<Status> stop(bool drain, base::Nanos timeout, base::Nanos grace);
+  [[nodiscard]] const std::string& message() const override;
+  void set_state(State state, std::string message = {}) override;
+  [[nodiscard]] Facts facts() const override;
+  Task<Status> create() override;
+  Task<Status> stop(bool drain, base::Nanos timeout, base::Nanos grace) override;
 
  private:
   std::shared_ptr<Core> core_;
