@@ -9,6 +9,8 @@
 
 namespace gantry::module {
 
+class Tracer;
+
 // What is known of a provider once it has been loaded.
 struct Facts {
   std::uint16_t revision = 0;  // of the kind: the highest both sides speak
@@ -34,6 +36,9 @@ class HostedInstance : public Instance {
   // Before create() has succeeded, what the file says without being run; it may be empty.
   [[nodiscard]] virtual Facts facts() const = 0;
 
+  // Tells `tracer` (trace.hpp) of every call and request from now on; null: nobody, and no cost but this pointer's test.
+  virtual void trace(Tracer* tracer) { tracer_ = tracer; }
+
   // ---- instances that can end by themselves; the others never do
   // Runs on the loop each time the module has ended unasked, with one sentence about it. All its calls have been
   // answered with UNAVAILABLE before. Set once.
@@ -42,6 +47,9 @@ class HostedInstance : public Instance {
   virtual void kill(const std::string& /*why*/) {}
   // Whether kill() does anything.
   [[nodiscard]] virtual bool can_end() const { return false; }
+
+ protected:
+  Tracer* tracer_ = nullptr;
 };
 
 }  // namespace gantry::module
