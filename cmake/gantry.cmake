@@ -42,3 +42,6 @@ function(gantry_test name)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} SKIP_RETURN_CODE 77)
 endfunction()
+
+# Modules of this tree lie together, as they will be installed; gantryd started from the build folder finds them there.
+set(GANTRY_MODULE_OUTPUT_DIR ${PROJECT_BINARY_DIR}/lib/gantry/modules)
