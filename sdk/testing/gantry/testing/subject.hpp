@@ -107,6 +107,13 @@ class Subject {
   // The instance's own directory, below scratch(); the same for each instance of the case.
   [[nodiscard]] std::string work_dir() const { return scratch_ + "/work"; }
 
+  // What only the author can know, from [fixture] of conformance.toml ("principal", "secret", ...); null: not given, so
+  // the case should skip with a reason that names the key.
+  [[nodiscard]] const std::string* fixture(std::string_view key) const {
+    const auto it = fixture_.find(key);
+    return it == fixture_.end() ? nullptr : &it->second;
+  }
+
   // ---- its life. The usual case: up(), calls, (down()). A fresh subject is created, not configured.
   Status configure(const Values& values = {}, bool reload = false) {
     if (!values.empty() || !reload) values_ = values;
@@ -238,7 +245,8 @@ class Subject {
   std::string kind_, name_, scratch_;
   std::uint16_t revision_ = 1;
   Declared declared_;
-  std::vector<fb::SettingT> given_;  // the author's own, from conformance.toml
+  std::vector<fb::SettingT> given_;  // the author's own, from [settings] of conformance.toml
+  std::map<std::string, std::string, std::less<>> fixture_;
   std::vector<LogLine> logs_;
 
  private:
