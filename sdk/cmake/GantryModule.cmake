@@ -120,6 +120,7 @@ function(gantry_add_module)
   if(tests AND BUILD_TESTING AND sources)
     if(TARGET GTest::gtest_main AND TARGET GTest::gmock)
       add_executable(${target}-test ${tests})
+      target_compile_options(${target}-test PRIVATE $<$<CONFIG:Release>:-O0>)  # compiled more often than run
       target_link_libraries(${target}-test PRIVATE ${target}-lib Gantry::testing GTest::gmock GTest::gtest_main)
       add_test(NAME ${target} COMMAND ${target}-test)
       set_tests_properties(${target} PROPERTIES LABELS module SKIP_RETURN_CODE 77)
