@@ -1,0 +1,3 @@
+#include "htpasswd.hpp"
+
+GANTRY_MODULE(gantry::authenticator_htpasswd::Htpasswd, "htpasswd")
