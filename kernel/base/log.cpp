@@ -1,9 +1,14 @@
 #include "kernel/base/log.hpp"
 
+#include "kernel/base/log_tail.hpp"
+
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <deque>
+#include <map>
 #include <mutex>
 
 namespace gantry::base {
@@ -11,6 +16,24 @@ namespace {
 
 std::mutex sink_mutex;
 std::function<void(Level, std::string_view)> sink;  // guarded by sink_mutex
+
+constexpr std::size_t max_sources = 256;
+// Guarded by sink_mutex.
+std::map<std::string, std::deque<std::string>, std::less<>>& tails() {
+  static auto* all = new std::map<std::string, std::deque<std::string>, std::less<>>;  // written to until the very end
+  return *all;
+}
+
+void keep(std::string_view source, const std::string& line) {
+  auto& all = tails();
+  auto it = all.find(source);
+  if (it == all.end()) {
+    if (all.size() >= max_sources) return;
+    it = all.emplace(source, std::deque<std::string>()).first;
+  }
+  if (it->second.size() >= log_tail_lines) it->second.pop_front();
+  it->second.push_back(line.substr(0, 2000));
+}
 
 constexpr std::string_view names[] = {"DEBUG", "INFO ", "WARN ", "ERROR"};
 
@@ -43,6 +66,14 @@ std::atomic<std::uint32_t>& log_threshold() {
   return threshold;
 }
 
+std::vector<std::string> log_tail(std::string_view source, std::size_t count) {
+  const std::lock_guard lock(sink_mutex);
+  const auto it = tails().find(source);
+  if (it == tails().end()) return {};
+  const auto& lines = it->second;
+  return {lines.end() - static_cast<std::ptrdiff_t>(std::min(count, lines.size())), lines.end()};
+}
+
 void set_log_sink(std::function<void(Level, std::string_view line)> s) {
   const std::lock_guard lock(sink_mutex);
   sink = std::move(s);
@@ -71,6 +102,7 @@ void log(Level level, std::string_view source, std::string_view message, const L
   }
   {
     const std::lock_guard lock(sink_mutex);
+    keep(source, line);
     if (sink) {
       sink(level, line);
       return;
