@@ -282,30 +282,4 @@ std::vector<Instance*> ModuleHost::all(std::string_view kind) const {
   return out;
 }
 
-std::vector<fb::control::ModuleT> ModuleHost::list() const {
-  std::vector<fb::control::ModuleT> out;
-  for (const auto& item : items_) {
-    fb::control::ModuleT m;
-    m.kind = item->config.kind;
-    m.name = item->config.name;
-    m.version = item->config.manifest.version;
-    m.host = item->config.host;
-    m.path = item->config.path;
-    m.state = to_string(item->instance ? item->instance->state() : State::not_for_role);
-    if (item->instance) {
-      m.message = item->instance->message();
-      const Facts facts = item->instance->facts();
-      m.build = facts.build;
-      m.revision = facts.revision;
-      const Counters c = item->instance->counters();
-      m.calls = c.calls;
-      m.faults = c.faults;
-      m.slow = c.slow;
-      m.restarts = c.restarts;
-    }
-    out.push_back(std::move(m));
-  }
-  return out;
-}
-
 }  // namespace gantry::module

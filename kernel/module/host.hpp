@@ -6,6 +6,7 @@
 #include "kernel/module/instance.hpp"
 #include "kernel/module/kinds.hpp"
 #include "kernel/module/strand.hpp"
+#include "kernel/module/trace.hpp"
 
 #include <gantry/control_generated.h>
 
@@ -74,6 +75,10 @@ class ModuleHost {
   [[nodiscard]] std::vector<Instance*> all(std::string_view kind) const;
   // For the operator, in order of configuration; includes those that are not for this kernel's roles.
   [[nodiscard]] std::vector<fb::control::ModuleT> list() const;
+  // One of them with its manifest, settings (secrets left out) and last log lines; no metrics. NOT_FOUND names the nearest.
+  [[nodiscard]] Result<fb::control::ModuleDetailT> detail(std::string_view id, std::size_t log_lines) const;
+  // What Traces::start needs of one; FAILED_PRECONDITION if it is not for this kernel's roles.
+  [[nodiscard]] Result<Traces::Subject> subject(std::string_view id) const;
 
  private:
   struct Item {
@@ -83,6 +88,8 @@ class ModuleHost {
     bool started = false;
     bool asking = false;  // a HEALTH is under way
   };
+  [[nodiscard]] static fb::control::ModuleT describe(const Item& item);  // host_view.cpp, as are list, detail, subject
+  [[nodiscard]] Result<const Item*> look(std::string_view id) const;
   Task<Status> start_one(Item& item, const BeforeStart& before);
   Task<Status> step(Item& item, std::uint32_t method, Buffer body, std::string_view what);
   void ask_health();

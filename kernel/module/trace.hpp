@@ -46,8 +46,8 @@ class Tracer {
   void cancel(std::uint64_t token, std::uint32_t method);
   // The module asks a host service, `id` names it until its final reply.
   void request(std::uint64_t id, std::uint32_t service, std::uint32_t method, Bytes body);
-  void reply(std::uint64_t id, gantry_code code, Bytes body);
-  void request_cancel(std::uint64_t id);
+  void reply(std::uint64_t id, std::uint32_t service, std::uint32_t method, gantry_code code, Bytes body);
+  void request_cancel(std::uint64_t id, std::uint32_t service, std::uint32_t method);
   // A breach of the ABI; the end of its process. No token is open after restart().
   void fault(std::string_view what);
   void restart(std::string_view why);
