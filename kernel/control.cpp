@@ -59,6 +59,12 @@ void Control::request(const module::ServiceRequest& request, module::ServiceRepl
     reply(static_cast<gantry_code>(Code::invalid_argument), pack_error(question.error()));
     return;
   }
+  // A module is not to read what others are told.
+  using Ask = fb::control::Ask;
+  if (question->ask.type == Ask::TraceModule || question->ask.type == Ask::ReadTrace || question->ask.type == Ask::EndTrace) {
+    reply(GANTRY_PERMISSION_DENIED, pack_error(fail(Code::permission_denied, "traces are for operators, not for modules")));
+    return;
+  }
   handler_(*question, [reply = std::move(reply)](const fb::control::AnswerT& answer) {
     reply(answer.more ? GANTRY_MORE : GANTRY_OK, pack(answer));
   });

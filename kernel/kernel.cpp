@@ -441,6 +441,7 @@ Task<void> Kernel::stop() {
   master_.reset();
   store_service_.reset();
   store_.reset();
+  traces_.reset();
   modules_.reset();
   strands_.reset();
 }

@@ -73,6 +73,7 @@ class Kernel final : public master::LinkServer {
 
   // questions.cpp
   void answer(const fb::control::QuestionT& question, Control::Reply reply);
+  bool answer_about_module(const fb::control::QuestionT& question, const Control::Reply& reply);
   [[nodiscard]] fb::control::StatusT status() const;
   [[nodiscard]] fb::control::MetricsT metrics() const;
 
@@ -89,6 +90,7 @@ class Kernel final : public master::LinkServer {
   module::HttpService http_;
   LateService store_late_, cluster_late_;
   std::unique_ptr<module::ModuleHost> modules_;
+  std::unique_ptr<module::Traces> traces_;  // of modules_, so it goes before them
   std::unique_ptr<store::ModuleStore> store_;
   std::unique_ptr<store::StoreService> store_service_;
   std::unique_ptr<master::Master> master_;

@@ -1,7 +1,11 @@
 // What operators and gateways may ask of a daemon (sdk/schema/control.fbs), and who in it answers.
 #include "kernel/kernel.hpp"
 
+#include "kernel/base/log.hpp"
+
 #include <unistd.h>
+
+#include <algorithm>
 
 namespace gantry::kernel {
 
@@ -33,6 +37,7 @@ void Kernel::answer(const fb::control::QuestionT& question, Control::Reply reply
     });
     default: break;
   }
+  if (answer_about_module(question, reply)) return;
   // A daemon that is both answers for the whole cluster, but for files, which are the agent's.
   if (question.ask.type != Ask::ReadFile && master_ && master_->leading() && master_->ask(question, reply)) return;
   if (agent_) {
@@ -45,6 +50,61 @@ void Kernel::answer(const fb::control::QuestionT& question, Control::Reply reply
   if (config_->master() && !config_->agent())
     return reply(problem(question, fail(Code::failed_precondition, master_ && master_->leading() ? "this daemon is no agent; ask the agent itself" : "the master is still recovering; ask again in a moment")));
   reply(problem(question, fail(Code::failed_precondition, "this daemon is an agent; ask the master" + (leader_.empty() ? std::string() : " at " + leader_))));
+}
+
+// One module in detail, and traces of its calls. False: another question.
+bool Kernel::answer_about_module(const fb::control::QuestionT& question, const Control::Reply& reply) {
+  using Ask = fb::control::Ask;
+  const auto say = [&](auto result) {
+    if (!result) return reply(problem(question, result.error()));
+    fb::control::AnswerT a;
+    a.say.Set(std::move(*result));
+    reply(std::move(a));
+  };
+  const auto type = question.ask.type;
+  if (type != Ask::AskModule && type != Ask::TraceModule && type != Ask::ReadTrace && type != Ask::EndTrace) return false;
+  if (!modules_) {
+    reply(problem(question, fail(Code::unavailable, "the daemon is starting or stopping; ask again in a moment")));
+    return true;
+  }
+  if (!traces_) traces_ = std::make_unique<module::Traces>(loop_);
+  if (const auto* ask = question.ask.AsAskModule()) {
+    auto found = modules_->detail(ask->module_, ask->log_lines);
+    if (found) {
+      const std::string prefix = ask->module_ + "/";
+      for (auto& m : metrics().metrics)
+        if (m->name.starts_with(prefix)) found->metrics.push_back(std::move(m));
+      found->traced = traces_->running(modules_->find(found->module_->kind, found->module_->name));
+    }
+    say(std::move(found));
+  } else if (const auto* trace = question.ask.AsTraceModule()) {
+    auto subject = modules_->subject(trace->module_);
+    if (!subject) {
+      reply(problem(question, subject.error()));
+      return true;
+    }
+    subject->header.kernel_version = version_;
+    // Whoever reads others' calls leaves a trace of his own.
+    base::log_info("kernel", "tracing " + trace->module_,
+                   {{"bodies", trace->bodies ? "yes" : "no"}, {"secrets", trace->secrets ? "yes" : "no"},
+                    {"principal", question.principal.empty() ? "-" : question.principal}});
+    say(traces_->start(std::move(*subject), {trace->bodies, trace->secrets, trace->max_body}));
+  } else if (const auto* read = question.ask.AsReadTrace()) {
+    const auto wait = static_cast<std::int64_t>(std::min<std::uint64_t>(read->wait_ns, 20'000'000'000));
+    traces_->read(read->id, base::Nanos(wait), [reply, id = question.id](Result<fb::control::TraceT> trace) {
+      fb::control::QuestionT asked;
+      asked.id = id;
+      if (!trace) return reply(problem(asked, trace.error()));
+      fb::control::AnswerT a;
+      a.say.Set(std::move(*trace));
+      reply(std::move(a));
+    });
+  } else if (const auto* end = question.ask.AsEndTrace()) {
+    const Status ended = traces_->end(end->id);
+    if (!ended) reply(problem(question, ended.error()));
+    else say(Result<fb::control::DoneT>(fb::control::DoneT()));
+  }
+  return true;
 }
 
 fb::control::StatusT Kernel::status() const {
