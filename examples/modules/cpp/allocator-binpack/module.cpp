@@ -1,0 +1,3 @@
+#include "binpack.hpp"
+
+GANTRY_MODULE(gantry::allocator_binpack::Binpack, "binpack")
