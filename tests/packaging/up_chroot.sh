@@ -11,6 +11,8 @@ source_root=$(cd "$(dirname "$0")/../.." && pwd)
 cache=${1:-/var/tmp/gantry-vm-$(id -u)}
 skip() { echo "skipped: $*" >&2; exit 77; }
 [ "$(id -u)" = 0 ] || skip "must be root to make a chroot"
+groups() { find /sys/fs/cgroup -maxdepth 2 -type d -name 'gantry-up-*' 2>/dev/null; }
+[ -z "$(groups)" ] || skip "a cluster of tools/up runs on this machine"
 command -v mmdebstrap >/dev/null || skip "mmdebstrap is not installed: tools/install-deps --packaging"
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
@@ -37,6 +39,7 @@ set -euo pipefail
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 GANTRY_UP=/var/tmp/up
 [ -d /ccache ] && export CCACHE_DIR=/ccache CCACHE_BASEDIR=/ CCACHE_NOHASHDIR=1
 cd /root/gantry
+if [ "$1" = install ]; then exec tools/install-deps --build; fi # what tools/up does first
 trap 'tools/up --stop' EXIT
 tools/up || { tail -30 /var/tmp/up/build.log; exit 1; }
 echo "up: done, asking the application"
@@ -45,21 +48,27 @@ curl -sf "http://127.0.0.1:$port/" >/dev/null && echo "up: the application answe
 build/bin/gantry app remove /web
 trap - EXIT
 tools/up --stop
-# A build folder is what it leaves in the clone, and that is ignored.
-[ -z "$(git status --porcelain 2>/dev/null)" ] || { echo "up: the clone is not clean"; exit 1; }
 TRY
 chmod +x "$root/root/try.sh"
 say "chroot ready"
-# A network and a process table of its own: ports and daemons of this machine are not in the way, and nothing survives.
-rc=0
-unshare --mount --pid --fork --kill-child --mount-proc bash -euc '
+# Packages come over this machine's network. The cluster gets a network, processes and mounts of its own: ports and daemons
+# that live here are not in the way, and nothing survives.
+inside='
   root=$1 cache=$2
   mount --make-rprivate /
   mount --rbind /sys "$root/sys"; mount --rbind /dev "$root/dev"; mount -t proc proc "$root/proc"
   if [ -n "$cache" ]; then mkdir -p "$root/ccache"; mount --bind "$cache" "$root/ccache"; fi
-  chroot "$root" /root/try.sh' _ "$root" "${GANTRY_CCACHE:-}" || rc=$?
+  [ "$3" = install ] || ip link set lo up
+  chroot "$root" /root/try.sh "$3"'
+own=(unshare --mount --pid --fork --kill-child --mount-proc)
+rc=0
+"${own[@]}" bash -euc "$inside" _ "$root" "${GANTRY_CCACHE:-}" install || rc=$?
+say "installed"
+[ $rc -ne 0 ] || "${own[@]}" --net bash -euc "$inside" _ "$root" "${GANTRY_CCACHE:-}" up || rc=$?
+# The build folder is all it may leave in the clone.
+[ -z "$(git -C "$root/root/gantry" status --porcelain)" ] || { echo "the clone is not clean" >&2; rc=1; }
 say "ended with $rc"
-left=$(find /sys/fs/cgroup -maxdepth 2 -type d -name 'gantry-up-*' 2>/dev/null)
+left=$(groups)
 if [ $rc -eq 0 ] && [ -z "$left" ]; then echo "tools/up in a bare chroot: passed"
 else
   echo "tools/up in a bare chroot: failed $left" >&2
