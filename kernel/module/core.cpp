@@ -2,6 +2,7 @@
 #include "kernel/module/core.hpp"
 
 #include "kernel/base/log.hpp"
+#include "kernel/module/trace.hpp"
 
 #include <fcntl.h>
 
@@ -11,11 +12,23 @@ namespace gantry::module {
 namespace {
 
 constexpr std::size_t max_open_calls = 1 << 20;
-std::atomic<std::uint64_t> last_request_id{0};
 
 }  // namespace
 
-Core::Core(InstanceSetup s) : setup(std::move(s)), id(setup.kind + "." + setup.name), log_budget_(setup.log_burst) {
+Core::Core(InstanceSetup s)
+    : setup(std::move(s)),
+      id(setup.kind + "." + setup.name),
+      log_budget_(setup.log_rate, setup.log_burst),
+      requests_({id, setup.services, setup.allowed, setup.queue_bytes,
+                 [this](std::uint32_t service, std::uint64_t token, gantry_code code, Bytes bytes) {
+                   Entry e;
+                   e.what = Entry::What::reply;
+                   e.method = service;
+                   e.token = token;
+                   e.code = code;
+                   strand->post(e, bytes);
+                 },
+                 [this] { return strand->backlog(); }, [this](std::string_view what) { fault(what); }}) {
   fill(host_);
   host_.ctx = this;
   calls_metric_ = setup.metrics->id(id + "/calls", base::MetricKind::counter, "1", "calls made to the instance");
@@ -26,6 +39,7 @@ Core::Core(InstanceSetup s) : setup(std::move(s)), id(setup.kind + "." + setup.n
 Core::~Core() = default;
 
 void Core::init() {
+  requests_.bind(std::shared_ptr<Requests>(shared_from_this(), &requests_));
   // The strand is owned by this object and its runner must not own it back; whoever has work in flight holds a
   // shared_ptr through the entries' wake (drain) or is the owner, who ends the strand's work before letting go.
   strand = setup.strands->make(id, (setup.provider.flags & GANTRY_BLOCKING) != 0,
@@ -43,7 +57,8 @@ Counters Core::counters() const {
 void Core::fault(std::string_view what) {
   ++counters_.faults;
   setup.metrics->add(faults_metric_);
-  if (may_log()) base::log_warning(id, what);
+  if (tracer_) tracer_->fault(what);
+  if (may_log()) note(what);
 }
 
 void Core::refuse(OnReply on_reply, Error error) {
@@ -94,7 +109,8 @@ std::uint64_t Core::call(std::uint32_t method, Buffer body, OnReply on_reply, Ca
   s.on_reply = std::move(on_reply);
   s.timer = 0;
   ++open_calls_;
-  if (options.deadline.count() != 0)
+  if (tracer_) tracer_->call(s.token, method, s.body, s.raw_fds.size(), options.deadline);
+  if (options.deadline.count() != 0 && options.keep_deadline)
     s.timer = setup.loop->at(options.deadline, [weak = weak_from_this(), token = s.token] {
       if (const auto self = weak.lock()) self->on_deadline(token);
     });
@@ -118,6 +134,7 @@ void Core::cancel(std::uint64_t token) {
   Slot* s = find(token);
   if (!s || s->cancelled) return;
   s->cancelled = true;
+  if (tracer_) tracer_->cancel(token, s->method);
   Entry e;
   e.what = Entry::What::cancel;
   e.method = s->method;
@@ -142,6 +159,7 @@ void Core::give_up(Slot& s, const Error& error) {
   const std::uint64_t token = s.token;
   if (!s.abandoned) {
     s.abandoned = true;
+    if (tracer_) tracer_->gave_up(token, s.method, error);
     OnReply on_reply = std::move(s.on_reply);
     const Buffer b = pack_error(error);
     if (on_reply) on_reply(static_cast<gantry_code>(error.code), b);
@@ -176,6 +194,7 @@ void Core::on_complete(std::uint64_t token, gantry_code code, Bytes bytes) {
     fault("sent a malformed Error for method " + std::to_string(s->method));
     bytes = {};
   }
+  if (tracer_) tracer_->answer(token, s->method, code, bytes);
   if (code == GANTRY_MORE) {
     if (!s->abandoned && s->on_reply) {
       // The handler may cancel or call again, so it is taken out of the slot while it runs.
@@ -195,18 +214,7 @@ void Core::on_complete(std::uint64_t token, gantry_code code, Bytes bytes) {
 void Core::cancel_all() {
   for (std::size_t i = 0; i < slots_.size(); ++i)
     if (slots_[i].open) cancel(slots_[i].token);
-  close_requests();
-}
-
-void Core::close_requests() {
-  std::vector<std::pair<std::uint64_t, Open>> requests(open_.begin(), open_.end());
-  std::sort(requests.begin(), requests.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [request, open] : requests) {
-    const auto it = setup.services->find(static_cast<fb::host::Service>(open.service));
-    if (it != setup.services->end()) it->second->cancelled(request);
-    const Buffer b = pack_error(fail(Code::cancelled, id + " is being stopped"));
-    on_reply(request, GANTRY_CANCELLED, b);
-  }
+  requests_.close(true);
 }
 
 void Core::abandon() {
@@ -248,7 +256,7 @@ void Core::on_said(const Said& s, Bytes bytes) {
       created = false;
       for (const auto& [timer, armed] : armed_) setup.loop->cancel(armed);
       armed_.clear();
-      close_requests();
+      requests_.close(true);
       if (on_destroyed) std::exchange(on_destroyed, {})(s.code);
       return;
     case Said::What::complete:
@@ -260,15 +268,9 @@ void Core::on_said(const Said& s, Bytes bytes) {
       }
       return;
     case Said::What::request:
-      return on_request(s, bytes);
-    case Said::What::request_cancel: {
-      const auto it = ids_.find(s.token);
-      if (it == ids_.end()) return;  // answered meanwhile
-      const std::uint64_t request = it->second;
-      const auto service = setup.services->find(static_cast<fb::host::Service>(open_.at(request).service));
-      if (service != setup.services->end()) service->second->cancelled(request);
-      return;
-    }
+      return requests_.ask(instance, s.service, s.method, s.token, bytes);
+    case Said::What::request_cancel:
+      return requests_.cancel(s.token);
     case Said::What::timer: {
       {
         const std::lock_guard lock(timers_mutex_);
@@ -304,60 +306,6 @@ void Core::on_said(const Said& s, Bytes bytes) {
       }
       return;
   }
-}
-
-// ---- host services
-
-void Core::on_request(const Said& s, Bytes body) {
-  if (ids_.count(s.token)) return fault("asked twice with one token; the second request is ignored");
-  const std::uint64_t request = ++last_request_id;
-  ids_[s.token] = request;
-  open_[request] = {s.service, s.token};
-  const auto refuse_request = [&](const Error& e) {
-    const Buffer b = pack_error(e);
-    on_reply(request, static_cast<gantry_code>(e.code), b);
-  };
-  if (!instance) return refuse_request(fail(Code::unavailable, id + " has been given up by the kernel"));
-  const std::string name = service_name(s.service);
-  const auto it = setup.services->find(static_cast<fb::host::Service>(s.service));
-  if (name.empty() || it == setup.services->end() || !it->second)
-    return refuse_request(fail(Code::unimplemented, "this kernel offers no host service " +
-                                                        (name.empty() ? std::to_string(s.service) : name)));
-  if (!setup.allowed.count(name))
-    return refuse_request(fail(Code::permission_denied, id + " asks for the host service " + name +
-                                                            ", which its manifest does not list; add \"" + name +
-                                                            "\" to `services`"));
-  it->second->request({instance, s.method, body, request},
-                      [weak = weak_from_this(), request](gantry_code code, Bytes bytes) {
-                        if (const auto self = weak.lock()) self->on_reply(request, code, bytes);
-                      });
-}
-
-void Core::on_reply(std::uint64_t request, gantry_code code, Bytes bytes) {
-  const auto it = open_.find(request);
-  if (it == open_.end()) return;
-  const Open open = it->second;
-  Entry e;
-  e.what = Entry::What::reply;
-  e.method = open.service;
-  e.token = open.token;
-  e.code = code;
-  if (code == GANTRY_MORE && strand->backlog() + bytes.size() > setup.queue_bytes) {
-    open_.erase(it);
-    ids_.erase(open.token);
-    fault("reads a stream of the host service " + service_name(open.service) + " too slowly; the stream is cut");
-    const auto service = setup.services->find(static_cast<fb::host::Service>(open.service));
-    if (service != setup.services->end()) service->second->cancelled(request);
-    e.code = GANTRY_RESOURCE_EXHAUSTED;
-    const Buffer b = pack_error(fail(Code::resource_exhausted, id + " reads too slowly; the stream was cut"));
-    strand->post(e, b);
-    return;
-  }
-  if (code != GANTRY_MORE) {
-    open_.erase(it);
-    ids_.erase(open.token);
-  }
-  strand->post(e, bytes);
 }
 
 }  // namespace gantry::module

@@ -6,6 +6,8 @@
 #include "kernel/base/metric.hpp"
 #include "kernel/module/instance.hpp"
 #include "kernel/module/mailbox.hpp"
+#include "kernel/module/records.hpp"
+#include "kernel/module/requests.hpp"
 #include "kernel/module/strand.hpp"
 
 #include <atomic>
@@ -56,6 +58,10 @@ class Core : public std::enable_shared_from_this<Core> {
   [[nodiscard]] bool quiet() const { return open_calls_ == 0 && offloads_.load() == 0; }
   [[nodiscard]] Counters counters() const;
   void fault(std::string_view what);
+  void trace(Tracer* tracer) {
+    tracer_ = tracer;
+    requests_.trace(tracer);
+  }
   // Keeps this alive to the end of the process: its module may still use it.
   void leave_behind();
 
@@ -83,10 +89,6 @@ class Core : public std::enable_shared_from_this<Core> {
     OnReply on_reply;
     base::TimerId timer = 0;
   };
-  struct Open {
-    std::uint32_t service;
-    std::uint64_t token;
-  };
   struct Timer {
     void (*fn)(void*);
     void* arg;
@@ -101,6 +103,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void say(const Said& said, Bytes bytes = {});
   void log(std::uint32_t level, Bytes record);
   bool may_log();
+  void note(std::string_view what);  // a warning of the kernel about this instance
   std::uint32_t metric(Bytes desc);
   std::uint64_t timer(std::uint64_t at, void (*fn)(void*), void* arg);
   void timer_cancel(std::uint64_t id);
@@ -111,14 +114,11 @@ class Core : public std::enable_shared_from_this<Core> {
   void drain();
   void on_said(const Said& said, Bytes bytes);
   void on_complete(std::uint64_t token, gantry_code code, Bytes bytes);
-  void on_request(const Said& said, Bytes body);
-  void on_reply(std::uint64_t id, gantry_code code, Bytes bytes);
   void on_deadline(std::uint64_t token);
   void give_up(Slot& slot, const Error& error);  // tells the caller; the module keeps the call until it completes it
   Slot* find(std::uint64_t token);
   void release(Slot& slot);
   void check_quiet();
-  void close_requests();
 
   gantry_host host_{};
   void* self_ = nullptr;  // strand only
@@ -132,16 +132,13 @@ class Core : public std::enable_shared_from_this<Core> {
   std::uint64_t last_timer_ = 0;
   std::unordered_map<std::uint64_t, base::TimerId> armed_;
 
-  std::mutex log_mutex_;
-  double log_budget_ = 0;
-  base::Instant log_filled_{0};
-  std::uint64_t log_suppressed_ = 0;
+  LogBudget log_budget_;
 
   std::deque<Slot> slots_;  // never moved: the strand holds pointers
   std::vector<std::uint32_t> free_;
   std::size_t open_calls_ = 0;
-  std::unordered_map<std::uint64_t, Open> open_;          // requests of the module, by our id
-  std::unordered_map<std::uint64_t, std::uint64_t> ids_;  // its token -> our id
+  Requests requests_;
+  Tracer* tracer_ = nullptr;
   Counters counters_;
   base::Metrics::Id calls_metric_ = 0, faults_metric_ = 0;
 };

@@ -56,7 +56,10 @@ void Core::fill(gantry_host& h) {
   h.timer = [](void* c, std::uint64_t at, void (*fn)(void*), void* arg) { return of(c).timer(at, fn, arg); };
   h.timer_cancel = [](void* c, std::uint64_t id) { of(c).timer_cancel(id); };
   h.metric = [](void* c, gantry_bytes b) { return of(c).metric(from_abi(b)); };
-  h.metric_add = [](void* c, std::uint32_t id, double v) { of(c).setup.metrics->add(id, v); };
+  h.metric_add = [](void* c, std::uint32_t id, double v) {
+    const InstanceSetup& s = of(c).setup;
+    s.outlet ? s.outlet->metric_add(id, v) : s.metrics->add(id, v);
+  };
   h.now = [](void* c) { return static_cast<std::uint64_t>(of(c).setup.loop->now().count()); };
   h.wall = [](void* c) { return static_cast<std::uint64_t>(of(c).setup.loop->wall()); };
   h.request_cancel = [](void* c, std::uint64_t token) {
@@ -71,43 +74,28 @@ void Core::say(const Said& s, Bytes bytes) {
   if (said_.push(s, bytes)) setup.loop->post([self = shared_from_this()] { self->drain(); });
 }
 
-// A bucket of log_burst records that refills at log_rate a second.
 bool Core::may_log() {
-  std::uint64_t suppressed = 0;
-  {
-    const std::lock_guard lock(log_mutex_);
-    const base::Instant now = setup.loop->now();
-    if (log_filled_.count() != 0)
-      log_budget_ = std::min(setup.log_burst,
-                             log_budget_ + setup.log_rate * std::chrono::duration<double>(now - log_filled_).count());
-    log_filled_ = now;
-    if (log_budget_ < 1) {
-      ++log_suppressed_;
-      return false;
-    }
-    --log_budget_;
-    suppressed = std::exchange(log_suppressed_, 0);
-  }
-  if (suppressed)
-    base::log_warning(id, "logs too much; records were dropped", {{"dropped", std::to_string(suppressed)}});
+  std::uint64_t dropped = 0;
+  if (!log_budget_.take(setup.loop->now(), dropped)) return false;
+  if (dropped) note("logs too much; " + std::to_string(dropped) + " records were dropped");
   return true;
+}
+
+void Core::note(std::string_view what) {
+  if (!setup.outlet) return base::log_warning(id, what);
+  fb::LogRecordT record;
+  record.message = what;
+  setup.outlet->log(GANTRY_LOG_WARNING, pack(record));
 }
 
 void Core::log(std::uint32_t level, Bytes bytes) {
   level = std::min<std::uint32_t>(level, GANTRY_LOG_ERROR);
   if (level < base::log_threshold().load(std::memory_order_relaxed) || !may_log()) return;
-  const auto* r = view<fb::LogRecord>(bytes);
-  if (!r) {
-    base::log_warning(id, "sent a malformed log record");
-    return;
-  }
-  std::vector<base::LogField> fields;
-  if (r->fields())
-    for (const auto* f : *r->fields()) fields.push_back({text(f->key()), std::string(text(f->value()))});
-  base::log(static_cast<base::Level>(level), id, text(r->message()), fields.data(), fields.size());
+  setup.outlet ? setup.outlet->log(level, bytes) : write_record(id, level, bytes);
 }
 
 std::uint32_t Core::metric(Bytes bytes) {
+  if (setup.outlet) return setup.outlet->metric(bytes);
   const auto* d = view<fb::MetricDesc>(bytes);
   if (!d || text(d->name()).empty()) return 0;
   // Names are the instance's own: two modules may count "requests" without knowing of each other.

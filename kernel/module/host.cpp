@@ -249,7 +249,7 @@ Task<std::vector<config::Problem>> ModuleHost::reload(const std::vector<config::
     if (it == items_.end()) continue;
     Item& item = **it;
     fb::ConfigureT configure = c.configure(true);
-    configure.revision = instance.facts().revision;
+    configure.revision = item.instance->facts().revision;
     configure.roles = setup_.roles;
     Buffer body = pack(configure);
     CallOptions options;

@@ -2,6 +2,7 @@
 
 #include "kernel/base/log.hpp"
 #include "kernel/module/core.hpp"
+#include "kernel/module/trace.hpp"
 
 #include <algorithm>
 
@@ -25,6 +26,10 @@ std::string_view to_string(State s) {
       return "failed";
     case State::not_for_role:
       return "not for this role";
+    case State::restarting:
+      return "restarting";
+    case State::crash_loop:
+      return "crash-loop";
   }
   return "unknown";
 }
@@ -59,6 +64,7 @@ LocalInstance::LocalInstance(InstanceSetup setup) : core_(std::make_shared<Core>
 
 LocalInstance::~LocalInstance() {
   core_->instance = nullptr;
+  core_->trace(nullptr);
   if (!core_->created) return;
   // Destroying behind the module's back would be worse than keeping it.
   base::log_error(core_->id, "was dropped without being stopped; it is left behind");
@@ -75,19 +81,28 @@ Facts LocalInstance::facts() const {
   return {core_->setup.revision, core_->setup.provider.flags, core_->setup.build};
 }
 
+std::size_t LocalInstance::backlog() const { return core_->strand->backlog(); }
+
 void LocalInstance::set_state(State state, std::string message) {
   core_->state = state;
   core_->message = std::move(message);
 }
 
 std::uint64_t LocalInstance::call(std::uint32_t method, Buffer body, OnReply on_reply, CallOptions options) {
-  const bool open = core_->created && core_->state <= State::degraded;
+  const bool open = core_->created && (core_->state <= State::degraded || options.from_host);
   if (open) return core_->call(method, std::move(body), std::move(on_reply), std::move(options));
-  core_->refuse(std::move(on_reply), fail(Code::unavailable, id() + " is " + std::string(to_string(core_->state))));
+  Error closed = fail(Code::unavailable, id() + " is " + std::string(to_string(core_->state)));
+  if (tracer_) tracer_->refused(method, body.size(), closed);
+  core_->refuse(std::move(on_reply), std::move(closed));
   return 0;
 }
 
 void LocalInstance::cancel(std::uint64_t id) { core_->cancel(id); }
+
+void LocalInstance::trace(Tracer* tracer) {
+  HostedInstance::trace(tracer);
+  core_->trace(tracer);
+}
 
 Task<Status> LocalInstance::create() {
   Promise<gantry_code> created;

@@ -18,6 +18,7 @@ class Metrics;
 namespace gantry::module {
 
 class Core;
+class Outlet;
 class Strands;
 
 using Services = std::map<fb::host::Service, Service*>;
@@ -39,6 +40,7 @@ struct InstanceSetup {
   // RESOURCE_EXHAUSTED; one that floods the loop loses chunks and requests the same way.
   std::size_t queue_bytes = std::size_t{64} << 20;
   double log_rate = 50, log_burst = 200;  // records a second
+  Outlet* outlet = nullptr;               // null: the log and `metrics`. Outlives the instance
 };
 
 class LocalInstance final : public HostedInstance {
@@ -56,9 +58,13 @@ class LocalInstance final : public HostedInstance {
 
   [[nodiscard]] const std::string& message() const override;
   void set_state(State state, std::string message = {}) override;
+  void trace(Tracer* tracer) override;
   [[nodiscard]] Facts facts() const override;
   Task<Status> create() override;
   Task<Status> stop(bool drain, base::Nanos timeout, base::Nanos grace) override;
+
+  // [any] Bytes of calls and replies its strand has not come to yet.
+  [[nodiscard]] std::size_t backlog() const;
 
  private:
   std::shared_ptr<Core> core_;

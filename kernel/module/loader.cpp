@@ -133,7 +133,8 @@ Status check_file(const std::string& path, const std::string& sha256, const Trus
 }
 
 Result<Loaded> bind_provider(const gantry_module* m, const config::Manifest& manifest, const std::string& kind,
-                             const std::string& name, const std::string& source, std::span<const Kind> served) {
+                             const std::string& name, const std::string& source, std::span<const Kind> served,
+                             Place place) {
   const auto refuse = [&](std::string why) {
     return fail(Code::failed_precondition, "module " + source + " " + std::move(why));
   };
@@ -198,16 +199,68 @@ Result<Loaded> bind_provider(const gantry_module* m, const config::Manifest& man
   if (!found->create || !found->call || !found->destroy || !found->reply || !found->cancel)
     return refuse("leaves a function of its provider " + id +
                   " empty, this kernel calls create, call, reply, cancel and destroy; fill them in");
-  if (found->flags & GANTRY_NEEDS_PROCESS)
-    return refuse(
-        "says it must run in a process of its own, this kernel runs modules only in its own process; remove it or "
-        "install a build without GANTRY_NEEDS_PROCESS");
+  if ((found->flags & GANTRY_NEEDS_PROCESS) && place == Place::kernel)
+    return refuse("must run in a process of its own (GANTRY_NEEDS_PROCESS), [" + id +
+                  "] runs it in the kernel's; write host = \"process\" there");
+  if ((found->flags & GANTRY_NEVER_PROCESS) && place == Place::process)
+    return refuse("cannot run in a process of its own (GANTRY_NEVER_PROCESS), [" + id +
+                  "] asks for that; write host = \"kernel\" there");
   Loaded out;
   std::memcpy(&out.provider, found, std::min<std::size_t>(found->size, sizeof(gantry_provider)));
   out.provider.size = sizeof(gantry_provider);
   out.revision = std::min(found->rev_max, k->current);
   if (m->size >= offsetof(gantry_module, build) + sizeof(m->build) && m->build) out.build = m->build;
   return out;
+}
+
+Result<Loaded> map_provider(const std::string& file, const config::Manifest& manifest, const std::string& kind,
+                            const std::string& name, const std::string& source, std::span<const Kind> served,
+                            Place place) {
+  std::string error;
+  const void* symbol = map_library(file, error);
+  if (!error.empty())
+    return fail(Code::failed_precondition, "module " + source + " cannot be mapped into " +
+                                               (place == Place::kernel ? "this kernel: " : "its process: ") + error +
+                                               "; install what it needs or rebuild it for this machine");
+  return bind_provider(static_cast<const gantry_module*>(symbol), manifest, kind, name, source, served, place);
+}
+
+namespace {
+
+Status check_stable(const config::ModuleConfig& module, const config::Manifest& manifest) {
+  if (!manifest.unstable || module.allow_unstable) return ok;
+  return fail(Code::failed_precondition,
+              "module " + module.path +
+                  " marks itself unstable, which this kernel does not load unasked; set allow_unstable = true in [" +
+                  module.id() + "] or use a stable build");
+}
+
+}  // namespace
+
+Status check_unmapped(const config::ModuleConfig& module, std::span<const Kind> served) {
+  GANTRY_CHECK(check_file(module.path, module.sha256));
+  config::Manifest read;
+  const config::Manifest* manifest = &module.manifest;
+  if (manifest->kind.empty()) {
+    GANTRY_TRY(read, config::read_manifest(module.path));
+    manifest = &read;
+  }
+  if (manifest->id() != module.id())
+    return fail(Code::failed_precondition, "module " + module.path + " carries the manifest of " + manifest->id() +
+                                               ", the configuration asks it for " + module.id() +
+                                               "; correct the table's name or `path`");
+  const Kind* k = find_kind(module.kind, served);
+  if (!k)
+    return fail(Code::failed_precondition, "module " + module.path + " is of kind " + in_quotes(module.kind) +
+                                               ", this kernel serves " + kind_list(served) +
+                                               "; remove it or upgrade gantryd");
+  if (manifest->revision_min > k->current || manifest->revision_max < k->previous)
+    return fail(Code::failed_precondition,
+                "module " + module.path + " speaks revision " + range(manifest->revision_min, manifest->revision_max) +
+                    " of kind " + module.kind + ", this kernel serves " + range(k->previous, k->current) + "; " +
+                    (manifest->revision_min > k->current ? "upgrade gantryd or install an older build of the module"
+                                                         : "install a newer build of the module"));
+  return check_stable(module, *manifest);
 }
 
 Result<Loaded> load_library(const config::ModuleConfig& module, std::span<const Kind> served) {
@@ -218,18 +271,8 @@ Result<Loaded> load_library(const config::ModuleConfig& module, std::span<const 
     GANTRY_TRY(read, config::read_manifest(module.path));
     manifest = &read;
   }
-  if (manifest->unstable && !module.allow_unstable)
-    return fail(Code::failed_precondition,
-                "module " + module.path +
-                    " marks itself unstable, which this kernel does not load unasked; set allow_unstable = true in [" +
-                    module.id() + "] or use a stable build");
-  std::string error;
-  const void* symbol = map_library(module.path, error);
-  if (!error.empty())
-    return fail(Code::failed_precondition, "module " + module.path + " cannot be mapped into this kernel: " + error +
-                                               "; install what it needs or rebuild it for this machine");
-  return bind_provider(static_cast<const gantry_module*>(symbol), *manifest, module.kind, module.name, module.path,
-                       served);
+  GANTRY_CHECK(check_stable(module, *manifest));
+  return map_provider(module.path, *manifest, module.kind, module.name, module.path, served, Place::kernel);
 }
 
 }  // namespace gantry::module

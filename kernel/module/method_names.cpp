@@ -1,7 +1,5 @@
 #include "kernel/module/method_names.hpp"
 
-#include "kernel/module/instance.hpp"
-
 #include <gantry/allocator_generated.h>
 #include <gantry/authenticator_generated.h>
 #include <gantry/control_generated.h>
@@ -61,6 +59,13 @@ std::string named(const Names* names, std::uint32_t method) {
   return std::to_string(method);
 }
 
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
+  return out;
+}
+
 void stars(const flatbuffers::String* s) {
   if (!s) return;
   auto* at = const_cast<char*>(s->c_str());  // inside the caller's own copy
@@ -75,10 +80,7 @@ bool mask_headers(const Headers* headers) {
   bool any = false;
   if (!headers) return any;
   for (const auto* h : *headers) {
-    std::string name(text(h->name()));
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-    if (std::find(hidden.begin(), hidden.end(), name) == hidden.end()) continue;
+    if (std::find(hidden.begin(), hidden.end(), lower(text(h->name()))) == hidden.end()) continue;
     stars(h->value());
     any = true;
   }
@@ -143,7 +145,8 @@ std::string method_name(std::string_view kind, std::uint32_t method) {
 }
 
 std::string request_name(std::uint32_t service, std::uint32_t method) {
-  const std::string name = service_name(service);
+  // Not service_name() of instance.hpp: programs that only read recordings need no module host.
+  const std::string name = service == 0 ? "" : lower(fb::host::EnumNameService(static_cast<HostService>(service)));
   return (name.empty() ? std::to_string(service) : name) + "." + named(find(services_names, name), method);
 }
 

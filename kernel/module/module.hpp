@@ -14,12 +14,14 @@
 namespace gantry::module {
 
 // What an operator sees of an instance.
-enum class State { configured, starting, running, degraded, stopping, stopped, failed, not_for_role };
+enum class State { configured, starting, running, degraded, stopping, stopped, failed, not_for_role, restarting, crash_loop };
 [[nodiscard]] std::string_view to_string(State);
 
 struct CallOptions {
   base::Instant deadline{0};     // absolute, 0 = none; past it the caller gets DEADLINE_EXCEEDED and the module a cancel
   std::vector<int> fds;          // borrowed until the final reply
+  bool keep_deadline = true;     // false: the module is told of the deadline, whoever called watches over it
+  bool from_host = false;        // of the module host: goes through while the instance is not open to others
 };
 
 using OnReply = Function<void(gantry_code, Bytes)>;

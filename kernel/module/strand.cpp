@@ -106,20 +106,35 @@ void Strand::schedule() {
 bool Strand::drain() {
   if (!box_.take(batch_)) return false;
   // In the inline mode time stands still during an entry, and the real clock would make runs differ.
-  std::int64_t start = pool_ ? steady_ns() : 0;
+  std::int64_t start = timed_ ? steady_ns() : 0;
   for (const Entry& e : batch_.records) {
     entry_.store(static_cast<std::uint64_t>(e.what) << 32 | e.method, std::memory_order_relaxed);
     sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     entered_.store(start, std::memory_order_release);
     runner_(e, batch_.bytes(e));
-    if (!pool_) continue;
+    if (!timed_) continue;
     const std::int64_t end = steady_ns();  // also the start of the next: one reading of the clock per entry
     if (end - start > slow_ns_) slow_.fetch_add(1, std::memory_order_relaxed);
+    if (stalled_ && end - start > stall_ns_) {
+      stalls_.fetch_add(1, std::memory_order_relaxed);
+      (*stalled_)(*this, e, base::Nanos(end - start));
+    }
     start = end;
   }
   entered_.store(0, std::memory_order_release);
   return true;
 }
+
+namespace {
+
+void name_stall(const Strands::Stall& s) {
+  base::log_warning(s.strand, "holds its strand; blocking work belongs in offload",
+                    {{"entry", std::string(to_string(s.what))},
+                     {"method", std::to_string(s.method)},
+                     {"ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(s.lasted).count())}});
+}
+
+}  // namespace
 
 struct Strands::Wake {
   std::condition_variable cv;
@@ -131,19 +146,15 @@ Strands::Strands(Limits limits, OnStall on_stall)
       on_stall_(std::move(on_stall)),
       shared_(std::make_shared<Pool>()),
       wake_(std::make_unique<Wake>()) {
-  if (!on_stall_)
-    on_stall_ = [](const Stall& s) {
-      base::log_warning(
-          s.strand, "holds its strand; blocking work belongs in offload",
-          {{"entry", std::string(to_string(s.what))},
-           {"method", std::to_string(s.method)},
-           {"ms", std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(s.lasted).count())}});
-    };
+  if (!on_stall_) on_stall_ = name_stall;
   Pool::start(shared_, limits_.threads ? limits_.threads : 1);
   watchdog_ = std::thread([this] { watch(); });
 }
 
-Strands::Strands(base::Loop& loop) : loop_(&loop) {}
+Strands::Strands(base::Loop& loop) : loop_(&loop), timed_(false) {}
+
+Strands::Strands(base::Loop& loop, Limits limits, OnStall on_stall)
+    : limits_(limits), on_stall_(on_stall ? std::move(on_stall) : OnStall(name_stall)), loop_(&loop) {}
 
 Strands::~Strands() {
   if (loop_) return;
@@ -163,7 +174,16 @@ StrandPtr Strands::make(std::string name, bool own_thread, Strand::Runner runner
   StrandPtr s(new Strand(std::move(name), std::move(runner)));
   s->slow_ns_ = limits_.slow.count();
   s->loop_ = loop_;
-  if (loop_) return s;
+  s->timed_ = timed_;
+  if (loop_) {
+    if (!timed_) return s;
+    s->stall_ns_ = limits_.stall.count();
+    s->stalled_ = std::make_shared<std::function<void(const Strand&, const Entry&, base::Nanos)>>(
+        [on_stall = on_stall_](const Strand& strand, const Entry& e, base::Nanos lasted) {
+          on_stall({strand.name(), e.what, e.method, lasted});
+        });
+    return s;
+  }
   const std::lock_guard lock(mutex_);
   if (own_thread) {
     s->pool_ = own_.emplace_back(std::make_shared<Pool>());

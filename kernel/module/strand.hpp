@@ -56,6 +56,10 @@ class Strand : public std::enable_shared_from_this<Strand> {
   std::shared_ptr<struct Pool> pool_;  // null: inline on loop_
   base::Loop* loop_ = nullptr;
   std::int64_t slow_ns_ = 0;
+  bool timed_ = false;
+  // Inline and timed: whom to tell of an entry that was longer than stall_ns_.
+  std::shared_ptr<std::function<void(const Strand&, const Entry&, base::Nanos)>> stalled_;
+  std::int64_t stall_ns_ = 0;
   // What runs now, for the watchdog: start in ns of the steady clock, 0 = idle.
   std::atomic<std::int64_t> entered_{0};
   std::atomic<std::uint64_t> entry_{0};  // What << 32 | method
@@ -87,6 +91,8 @@ class Strands {
   explicit Strands(Limits limits, OnStall on_stall = {});
   // Everything inline on `loop`, without threads: tests and simulations. Deterministic.
   explicit Strands(base::Loop& loop);
+  // Inline on `loop`, but with the real clock: slow entries are counted and, once they have ended, named.
+  Strands(base::Loop& loop, Limits limits, OnStall on_stall = {});
   Strands(const Strands&) = delete;
   Strands& operator=(const Strands&) = delete;
   // Joins the threads; a thread that a module holds for more than a second is left to itself, and the log says so.
@@ -101,6 +107,7 @@ class Strands {
   Limits limits_;
   OnStall on_stall_;
   base::Loop* loop_ = nullptr;
+  bool timed_ = true;
   std::shared_ptr<struct Pool> shared_;
   std::vector<std::shared_ptr<struct Pool>> own_;
   std::mutex mutex_;  // strands_, own_

@@ -1,4 +1,4 @@
-// Inside kernel/net only: readiness of one descriptor, and objects that live as long as the loop lets them.
+// For kernel/net and kernel/module/process: readiness of one descriptor, and objects that live as long as the loop lets them.
 #pragma once
 
 #include "kernel/base/fd.hpp"
