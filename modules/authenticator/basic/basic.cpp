@@ -71,6 +71,7 @@ Result<std::string> decode_base64(std::string_view text) {
 }
 
 bool matches(const std::string& stored, std::string_view secret) {
+  if (secret.find('\0') != std::string_view::npos) return false;  // crypt would compare only what stands before it
   if (stored.starts_with("{PLAIN}")) return equal_constant_time(secret, std::string_view(stored).substr(7));
   auto data = std::make_unique<crypt_data>();
   const char* hash = crypt_r(std::string(secret).c_str(), stored.c_str(), data.get());

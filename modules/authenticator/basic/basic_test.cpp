@@ -71,6 +71,7 @@ TEST_F(BasicTest, PlainAndHashedSecrets) {
   if (hashed() != "$6$unavailable") {
     EXPECT_EQ(ask("bob", "correct")->principal, "bob");
   }
+  EXPECT_FALSE(ask("bob", std::string("correct\0x", 9))) << "crypt compares only what stands before the zero byte";
   for (const auto& [p, s] : {std::pair{"alice", "wonder"}, {"alice", ""}, {"bob", "wrong"}, {"carol", ""}, {"", ""}, {"carol", "x"}}) {
     const auto r = ask(p, s);
     ASSERT_FALSE(r) << p << " " << s;

@@ -16,11 +16,17 @@ class Standalone final : public Election {
   void cancelled(std::uint64_t token) override;
 
  private:
+  struct Contender {
+    fb::election::LeaderT candidate;
+    Responder responder;
+  };
   [[nodiscard]] Buffer leader() const;
+  void elect(std::uint64_t token);  // 0: nobody
+  void tell_watchers() const;
 
   std::string configured_;
-  fb::election::LeaderT candidate_;               // address empty: nobody contends in this process
-  std::map<std::uint64_t, Responder> contenders_;  // by token; the first one leads
+  std::map<std::uint64_t, Contender> contenders_;  // by token
+  std::uint64_t leading_ = 0;                      // token; 0: nobody contends in this process
   std::map<std::uint64_t, Responder> watchers_;
   std::uint64_t epoch_ = 0;
 };

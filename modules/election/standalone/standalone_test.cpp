@@ -49,6 +49,22 @@ TEST_F(StandaloneTest, ASecondContenderDoesNotLead) {
   EXPECT_FALSE(second.chunk<fb::election::Leadership>(0)->elected);
 }
 
+TEST_F(StandaloneTest, TheNextInLineLeadsWhenTheLeaderStepsDown) {
+  const auto watch = m.open(Method::WATCH, Buffer());
+  fb::election::CandidateT a, b;
+  a.address = "127.0.0.1:7000";
+  b.address = "127.0.0.1:7001";
+  const auto first = m.open(Method::CONTEND, a);
+  const auto second = m.open(Method::CONTEND, b);
+  EXPECT_EQ(leader(watch), "127.0.0.1:7000");
+  first.cancel();
+  host.run();
+  ASSERT_EQ(second.chunks().size(), 2u);
+  EXPECT_TRUE(second.chunk<fb::election::Leadership>(1)->elected);
+  EXPECT_GT(second.chunk<fb::election::Leadership>(1)->epoch, first.chunk<fb::election::Leadership>(0)->epoch);
+  EXPECT_EQ(leader(watch), "127.0.0.1:7001");
+}
+
 TEST_F(StandaloneTest, StopEndsEveryStream) {
   const auto watch = m.open(Method::WATCH, Buffer());
   ASSERT_TRUE(m.stop());
