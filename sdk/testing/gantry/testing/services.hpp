@@ -263,6 +263,10 @@ class FakeCluster {
   void event(const fb::EventT& e) const {
     if (stream_) stream_->more(e);
   }
+  // Bytes that need not be an Event.
+  void raw_event(Bytes bytes) const {
+    if (stream_) stream_->reply(GANTRY_MORE, bytes);
+  }
   // Ends the stream as the kernel does: ABORTED (replaced), UNAVAILABLE (the master stepped down), OK (removed).
   void end(Code code) const {
     if (!stream_) return;
