@@ -245,7 +245,7 @@ static inline void gantry_fb_clear(gantry_fb_builder* b) { free(b->data); gantry
 /* Makes room for n bytes at the front and returns it, or NULL. */
 static inline uint8_t* gantry_fb_push(gantry_fb_builder* b, size_t n) {
   if (b->failed) return NULL;
-  if (n > b->capacity - b->used) {
+  if (b->data == NULL || n > b->capacity - b->used) {
     size_t capacity = b->capacity ? b->capacity : 256;
     uint8_t* data;
     while (capacity - b->used < n && capacity <= GANTRY_FB_MAX_SIZE) capacity *= 2;
