@@ -99,6 +99,10 @@ function(gantry_add_module)
   if(NOT GANTRY_MODULE_OUTPUT_DIR)
     set(GANTRY_MODULE_OUTPUT_DIR ${CMAKE_CURRENT_BINARY_DIR})
   endif()
+  # What the author tells `gantry-module check` is found beside the module.
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/conformance.toml)
+    configure_file(${CMAKE_CURRENT_SOURCE_DIR}/conformance.toml ${GANTRY_MODULE_OUTPUT_DIR}/${target}.conformance.toml COPYONLY)
+  endif()
   # No path of the build machine in the result: a module finds its libraries as the system does.
   set_target_properties(${target} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${GANTRY_MODULE_OUTPUT_DIR}
                                              SKIP_BUILD_RPATH ON)
@@ -117,7 +121,15 @@ function(gantry_add_module)
     install(TARGETS ${target} LIBRARY DESTINATION ${GANTRY_MODULE_INSTALL_DIR} COMPONENT modules)
   endif()
 
-  if(tests AND BUILD_TESTING AND sources)
+  # Tests in C have a main() of their own and need no framework.
+  set(plain ${tests})
+  list(FILTER plain INCLUDE REGEX "_test\\.c$")
+  if(plain AND BUILD_TESTING AND sources)
+    add_executable(${target}-test ${plain})
+    target_link_libraries(${target}-test PRIVATE ${target}-lib)
+    add_test(NAME ${target} COMMAND ${target}-test)
+    set_tests_properties(${target} PROPERTIES LABELS module SKIP_RETURN_CODE 77)
+  elseif(tests AND BUILD_TESTING AND sources)
     if(TARGET GTest::gtest_main AND TARGET GTest::gmock)
       add_executable(${target}-test ${tests})
       target_compile_options(${target}-test PRIVATE $<$<CONFIG:Release>:-O0>)  # compiled more often than run
