@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 namespace gantry::allocator_binpack {
 
@@ -64,26 +63,24 @@ Task<Result<Buffer>> Binpack::allocate(Request<fb::allocator::Deltas> deltas) {
     const Agent& agent = cluster_.agents().at(id);
     const bool empty = minus_fill > -1e-9;
     // More than once, for what is reserved for one role is left when another took its part.
-    for (;;) {
-      std::optional<Client> best;
-      Amounts bundle;
-      double least = 0;
-      for (const Client client : clients) {
-        Amounts candidate = cluster_.bundle(agent, client);
-        if (!worth_offering(candidate) || cluster_.refused(agent, client, candidate, wake_ns)) continue;
+    for (bool granted = true; granted;) {
+      granted = false;
+      std::vector<std::pair<double, Client>> poorest_first;
+      for (const Client client : clients) poorest_first.emplace_back(cluster_.share(client), client);
+      std::sort(poorest_first.begin(), poorest_first.end());
+      for (const auto& [share, client] : poorest_first) {
         if (empty && !may_open(client, wake_ns)) continue;
-        const double share = cluster_.share(client);
-        if (best && share >= least) continue;
-        best = client;
-        least = share;
-        bundle = std::move(candidate);
+        const Amounts bundle = cluster_.bundle(agent, client);
+        if (!worth_offering(bundle) || cluster_.refused(agent, client, bundle, wake_ns)) continue;
+        // Parts are always named: "everything the role may have" would include what the framework cannot handle.
+        grants.emplace_back(id, client.framework, client.role, static_cast<std::uint32_t>(parts.size()),
+                            static_cast<std::uint32_t>(bundle.size()), 0u);
+        for (const auto& [sort, amount] : bundle) parts.emplace_back(sort.name, sort.role, sort.flags, 0u, amount);
+        cluster_.take(id, client, bundle);
+        offered_[client][id] = cluster_.now_ns();
+        granted = true;
+        break;
       }
-      if (!best) break;
-      // Parts are always named: "everything the role may have" would include what the framework cannot handle.
-      grants.emplace_back(id, best->framework, best->role, static_cast<std::uint32_t>(parts.size()), static_cast<std::uint32_t>(bundle.size()), 0u);
-      for (const auto& [sort, amount] : bundle) parts.emplace_back(sort.name, sort.role, sort.flags, 0u, amount);
-      cluster_.take(id, *best, bundle);
-      offered_[*best][id] = cluster_.now_ns();
     }
   }
   rounds_.add();

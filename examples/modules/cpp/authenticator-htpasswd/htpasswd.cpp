@@ -96,7 +96,7 @@ Task<Result<fb::authenticator::IdentityT>> Htpasswd::authenticate(Request<fb::au
     const auto it = users.find(user);
     // An unknown user costs the same work as a known one, or timing would tell who exists.
     const bool match = !users.empty() && verify(it == users.end() ? users.begin()->second : it->second, secret);
-    c.good = match && it != users.end();
+    c.good = match && it != users.end() && !secret.empty();  // a file may hold the hash of nothing
     return c;
   });
   Checked checked = co_await std::move(checking);
