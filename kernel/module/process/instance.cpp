@@ -2,6 +2,7 @@
 #include "kernel/module/process/child.hpp"
 
 #include "kernel/base/log.hpp"
+#include "kernel/module/trace.hpp"
 
 #include <gantry/common_generated.h>
 
@@ -60,6 +61,7 @@ void ProcessInstance::note(std::string_view what) {
 
 void ProcessInstance::fault(std::string_view what) {
   ++before_.faults;  // seen here, not by the module host
+  if (tracer_) tracer_->fault(what);
   setup_.metrics->add(faults_metric_);
   note(what);
 }
@@ -71,15 +73,24 @@ void ProcessInstance::refuse(OnReply on_reply, Error error) {
   });
 }
 
+void ProcessInstance::trace(Tracer* tracer) {
+  HostedInstance::trace(tracer);
+  requests_->trace(tracer);
+}
+
 // ---- calls
 
 std::uint64_t ProcessInstance::call(std::uint32_t method, Buffer body, OnReply on_reply, CallOptions options) {
+  const auto refuse_call = [&](Error error) -> std::uint64_t {
+    if (tracer_) tracer_->refused(method, body.size(), error);
+    refuse(std::move(on_reply), std::move(error));
+    return 0;
+  };
   const bool open = child_ && child_->connected && created_ && (state_ <= State::degraded || options.from_host);
   if (!open) {
     std::string why = id_ + " is " + std::string(state_ <= State::degraded ? "restarting" : to_string(state_));
     if (!message_.empty()) why += ": " + message_;
-    refuse(std::move(on_reply), fail(Code::unavailable, std::move(why)));
-    return 0;
+    return refuse_call(fail(Code::unavailable, std::move(why)));
   }
   ++counters_.calls;
   setup_.metrics->add(calls_metric_);
@@ -88,24 +99,18 @@ std::uint64_t ProcessInstance::call(std::uint32_t method, Buffer body, OnReply o
     problem = " has " + std::to_string(open_calls_) + " calls open; it does not complete them";
   else if (child_->writer.waiting() > setup_.queue_bytes)
     problem = " does not take its calls; " + std::to_string(child_->writer.waiting()) + " bytes are waiting for it";
-  if (!problem.empty()) {
-    refuse(std::move(on_reply), fail(Code::resource_exhausted, id_ + problem));
-    return 0;
-  }
+  if (!problem.empty()) return refuse_call(fail(Code::resource_exhausted, id_ + problem));
   if (body.size() > max_body || options.fds.size() > max_fds) {
-    refuse(std::move(on_reply), fail(Code::invalid_argument, "a call of " + std::to_string(body.size()) + " bytes and " +
-                                                                 std::to_string(options.fds.size()) +
-                                                                 " descriptors is more than a module in a process takes"));
-    return 0;
+    return refuse_call(fail(Code::invalid_argument, "a call of " + std::to_string(body.size()) + " bytes and " +
+                                                        std::to_string(options.fds.size()) +
+                                                        " descriptors is more than a module in a process takes"));
   }
   std::vector<base::Fd> fds;
   for (const int fd : options.fds) {
     base::Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));  // it is sent later, when the caller may have closed its own
-    if (!copy) {
-      refuse(std::move(on_reply), fail(Code::invalid_argument, "descriptor " + std::to_string(fd) + " passed to " + id_ +
-                                                                   " cannot be duplicated"));
-      return 0;
-    }
+    if (!copy)
+      return refuse_call(fail(Code::invalid_argument, "descriptor " + std::to_string(fd) + " passed to " + id_ +
+                                                          " cannot be duplicated"));
     fds.push_back(std::move(copy));
   }
   if (free_.empty()) {
@@ -122,6 +127,7 @@ std::uint64_t ProcessInstance::call(std::uint32_t method, Buffer body, OnReply o
   s.on_reply = std::move(on_reply);
   s.timer = 0;
   ++open_calls_;
+  if (tracer_) tracer_->call(s.token, method, body, fds.size(), options.deadline);
   Header h;
   h.type = Type::call;
   h.method = method;
@@ -144,6 +150,7 @@ void ProcessInstance::cancel(std::uint64_t token) {
   Slot* s = find(token);
   if (!s || s->cancelled) return;
   s->cancelled = true;
+  if (tracer_) tracer_->cancel(token, s->method);
   Header h;
   h.type = Type::cancel;
   h.token = token;
@@ -171,6 +178,7 @@ void ProcessInstance::give_up(Slot& s, const Error& error) {
   const std::uint64_t token = s.token;
   if (!s.abandoned) {
     s.abandoned = true;
+    if (tracer_) tracer_->gave_up(token, s.method, error);
     OnReply on_reply = std::move(s.on_reply);
     const Buffer b = pack_error(error);
     if (on_reply) on_reply(static_cast<gantry_code>(error.code), b);
@@ -181,19 +189,18 @@ void ProcessInstance::give_up(Slot& s, const Error& error) {
 void ProcessInstance::fail_calls() {
   struct Waiting {
     OnReply on_reply;
-    std::uint32_t method;
+    Error error;
   };
   std::vector<Waiting> waiting;
   for (Slot& s : slots_) {
     if (!s.open) continue;
-    if (!s.abandoned && s.on_reply) waiting.push_back({std::move(s.on_reply), s.method});
+    Error error = fail(Code::unavailable, id_ + " ended before it answered method " + std::to_string(s.method));
+    if (tracer_ && !s.abandoned) tracer_->gave_up(s.token, s.method, error);
+    if (!s.abandoned && s.on_reply) waiting.push_back({std::move(s.on_reply), std::move(error)});
     release(s);
   }
-  for (Waiting& w : waiting) {
-    const Buffer b =
-        pack_error(fail(Code::unavailable, id_ + " ended before it answered method " + std::to_string(w.method)));
-    w.on_reply(GANTRY_UNAVAILABLE, b);
-  }
+  if (tracer_) tracer_->restart("its process has ended");
+  for (Waiting& w : waiting) w.on_reply(GANTRY_UNAVAILABLE, pack_error(w.error));
 }
 
 // ---- what comes back
@@ -258,6 +265,7 @@ void ProcessInstance::on_complete(const Header& h, Bytes body) {
     fault("sent a malformed Error for method " + std::to_string(s->method));
     body = {};
   }
+  if (tracer_) tracer_->answer(h.token, s->method, code, body);
   OnReply on_reply = std::move(s->on_reply);
   const bool abandoned = s->abandoned;
   if (code == GANTRY_MORE) {

@@ -53,6 +53,7 @@ class ProcessInstance final : public HostedInstance {
   Task<Status> stop(bool drain, base::Nanos timeout, base::Nanos grace) override;
   void on_ended(Function<void(const Error&)> fn) override { on_ended_ = std::move(fn); }
   void kill(const std::string& why) override;
+  void trace(Tracer* tracer) override;
   [[nodiscard]] bool can_end() const override { return true; }
 
   [[nodiscard]] int pid() const;  // 0: none runs
