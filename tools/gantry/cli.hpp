@@ -41,8 +41,24 @@ int report(const Context&, const Error&);
 int status(Context&);
 int agents(Context&);
 int frameworks(Context&);
-int modules(Context&);
 int version(Context&);
+
+// module_commands.cpp
+struct TraceOptions {
+  std::string module;               // kind.name
+  std::string duration, slower, every;  // with units; empty: not given
+  std::vector<std::string> methods;
+  bool errors = false, summary = false, all = false;
+};
+struct RecordOptions {
+  std::string module, file, duration;
+  std::string max = "1GiB", max_body = "1MiB";
+  bool secrets = false;
+};
+int modules(Context&);
+int module_show(Context&, const std::string& id, unsigned log_lines);
+int module_trace(Context&, const TraceOptions&);
+int module_record(Context&, const RecordOptions&);
 
 // task_commands.cpp
 struct LogOptions {

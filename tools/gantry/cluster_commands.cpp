@@ -1,4 +1,4 @@
-// gantry status, agents, frameworks, module list, version.
+// gantry status, agents, frameworks, version.
 #include "tools/gantry/control.hpp"
 #include "tools/gantry/format.hpp"
 #include "tools/gantry/json_writer.hpp"
@@ -194,34 +194,6 @@ int frameworks(Context& c) {
   } else {
     *c.out << t.text(c.terminal);
   }
-  return exit_ok;
-}
-
-int modules(Context& c) {
-  Table t({"MODULE", "VERSION", "STATE", "HOST", "CALLS", "FAULTS", "SLOW", "RESTARTS", "MESSAGE"});
-  JsonWriter w;
-  w.open('{').key("modules").open('[');
-  const Status s = collect<control::ModulesT>(c, control::AskModulesT{}, [&](const control::ModulesT& found) {
-    for (const auto& m : found.modules) {
-      t.add({m->kind + "." + m->name, m->version, m->state, m->host, std::to_string(m->calls),
-             std::to_string(m->faults), std::to_string(m->slow), std::to_string(m->restarts), m->message});
-      w.open('{')
-          .field("kind", m->kind)
-          .field("name", m->name)
-          .field("version", m->version)
-          .field("state", m->state)
-          .field("host", m->host);
-      w.field("path", m->path)
-          .field("message", m->message)
-          .field("build", m->build)
-          .field("calls", m->calls)
-          .field("faults", m->faults);
-      w.field("slow", m->slow).field("restarts", m->restarts).field("revision", std::uint32_t{m->revision}).close();
-    }
-  });
-  w.close().close();
-  if (!s) return report(c, s.error());
-  *c.out << (c.json ? w.text() : t.text(c.terminal));
   return exit_ok;
 }
 

@@ -11,8 +11,12 @@ void JsonWriter::separate() {
     return;
   }
   if (open_.empty()) return;
-  out_ += first_ ? "\n" : ",\n";
-  out_.append(open_.size() * 2, ' ');
+  if (line_) {
+    if (!first_) out_ += ", ";
+  } else {
+    out_ += first_ ? "\n" : ",\n";
+    out_.append(open_.size() * 2, ' ');
+  }
   first_ = false;
 }
 
@@ -27,7 +31,7 @@ JsonWriter& JsonWriter::open(char bracket) {
 JsonWriter& JsonWriter::close() {
   const char bracket = open_.back();
   open_.pop_back();
-  if (!first_) {
+  if (!first_ && !line_) {
     out_ += '\n';
     out_.append(open_.size() * 2, ' ');
   }

@@ -1,4 +1,4 @@
-// JSON for --json: keys in the order written, two spaces of indentation.
+// JSON for --json: keys in the order written, two spaces of indentation, or all on one line.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@ namespace gantry::cli {
 
 class JsonWriter {
  public:
+  enum class Layout { indented, line };
+  explicit JsonWriter(Layout layout = Layout::indented) : line_(layout == Layout::line) {}
   JsonWriter& open(char bracket);  // '{' or '['
   JsonWriter& close();
   JsonWriter& key(std::string_view name);
@@ -35,6 +37,7 @@ class JsonWriter {
   void separate();
   std::string out_;
   std::string open_;  // brackets
+  bool line_;
   bool first_ = true, after_key_ = false;
 };
 

@@ -34,6 +34,7 @@ Examples:
   gantry app deploy web.json && gantry app show web
   gantry app scale web 5
   gantry task log -f web.1f2e
+  gantry module trace isolator.cgroups --slower 5ms
   gantry config check /etc/gantry/gantry.toml)";
 
 // "there is no command ...", where the trouble is a word that is none. CLI11 only says that something is missing.
@@ -178,7 +179,47 @@ int main(int argc, char** argv) {
       ->required();
 
   CLI::App* module = group("module", "Modules of the daemon");
-  command(*module, "list", "Modules, their state and counters", [&] { return modules(c); });
+  command(*module, "list", "Modules: where they run, their state and why, counters", [&] { return modules(c); });
+  std::string module_id;
+  unsigned log_lines = 20;
+  const auto named = [&](CLI::App* sub, std::string& id_of) {
+    sub->add_option("KIND.NAME", id_of, "For example isolator.cgroups")->required();
+    return sub;
+  };
+  named(command(*module, "show", "One module: settings, counters, metrics, last log lines",
+                [&] { return module_show(c, module_id, log_lines); }),
+        module_id)
+      ->add_option("-n,--lines", log_lines, "Log lines shown (20; at most 50)")
+      ->type_name("N")
+      ->check(CLI::Range(0u, 50u));
+  TraceOptions trace;
+  CLI::App* tracing = named(command(*module, "trace", "Show a module's calls and its own requests as they happen",
+                                    [&] { return module_trace(c, trace); }),
+                            trace.module);
+  tracing->add_option("--for", trace.duration, "End after this time, for example 10s; else Ctrl-C does")
+      ->type_name("DURATION");
+  tracing->add_option("--method", trace.methods, "Only this method, for example PREPARE or store.COMMIT; repeatable")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  tracing->add_flag("--errors", trace.errors, "Only what went wrong");
+  tracing->add_option("--slower", trace.slower, "Only what took at least this long, for example 5ms")
+      ->type_name("DURATION");
+  tracing->add_flag("--all", trace.all, "The beginnings and cancels of calls too, not only answers");
+  tracing->add_flag("--summary", trace.summary, "No rows: at the end count, errors and latencies of each method");
+  tracing->add_option("--every", trace.every, "The same every so often")->type_name("DURATION");
+  RecordOptions record;
+  CLI::App* recording =
+      named(command(*module, "record", "Write a module's calls with their bodies, for gantry-module check --replay",
+                    [&] { return module_record(c, record); }),
+            record.module);
+  recording->add_option("-o,--out", record.file, "The file; it is readable by its owner only")
+      ->required()
+      ->type_name("FILE");
+  recording->add_option("--for", record.duration, "End after this time, for example 10s; else Ctrl-C does")
+      ->type_name("DURATION");
+  recording->add_option("--max", record.max, "End when the file has this size (1GiB)")->type_name("SIZE");
+  recording->add_option("--max-body", record.max_body, "Leave out larger bodies (1MiB; at most 4MiB)")->type_name("SIZE");
+  recording->add_flag("--with-secrets", record.secrets, "Record credentials and secret settings too");
 
   ConfigOptions config;
   std::string fields = "kernel";
