@@ -20,7 +20,7 @@ t0=$SECONDS
 say() { printf 'up_chroot [%4ds] %s\n' $((SECONDS - t0)) "$*"; }
 
 if [ ! -f "$cache/bare.tar" ]; then
-  mmdebstrap --quiet --variant=minbase bookworm "$cache/bare.tar.part" >"$cache/mmdebstrap.log" 2>&1 ||
+  mmdebstrap --quiet --format=tar --variant=minbase bookworm "$cache/bare.tar.part" >"$cache/mmdebstrap.log" 2>&1 ||
     { tail -5 "$cache/mmdebstrap.log" >&2; skip "mmdebstrap could not make a Debian 12 (log: $cache/mmdebstrap.log)"; }
   mv "$cache/bare.tar.part" "$cache/bare.tar"
 fi

@@ -69,7 +69,7 @@ needs=$(for deb in "$packages"/gantry*.deb; do case $deb in *-dbgsym_*) ;; *) dp
   sed 's/^[A-Za-z-]*: //' | tr ',' '\n' | sed 's/|.*//; s/(.*)//; s/[[:space:]]//g' | grep -v '^gantry' | grep . | LC_ALL=C sort -u | paste -sd,)
 base=$cache/base-$(printf %s "$needs" | sha256sum | cut -c1-12).tar
 if [ ! -f "$base" ]; then
-  mmdebstrap --quiet --variant=minbase --include="systemd-sysv,dbus,procps,$needs" \
+  mmdebstrap --quiet --format=tar --variant=minbase --include="systemd-sysv,dbus,procps,$needs" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --customize-hook='rm -f "$1"/etc/dpkg/dpkg.cfg.d/*mmdebstrap*' bookworm "$base.part" >"$cache/mmdebstrap.log" 2>&1 ||
     { tail -5 "$cache/mmdebstrap.log" >&2; rm -f "$base.part"; skip "mmdebstrap could not make a Debian 12 (log: $cache/mmdebstrap.log)"; }
