@@ -8,18 +8,22 @@ _gantry() {
   fi
   local common="--address --services --principal --secret-file --json --color --help"
   case $prev in
-    --secret-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --secret-file | -o | --out) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --module-dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$cur"); return ;;
-    -a | --address | --services | --principal | --set | -n | --lines) return ;;
+    -a | --address | --services | --principal | --set | -n | --lines | --for | --slower | --every | --max | --max-body) return ;;
+    --method) return ;;
   esac
 
   # The command is what is no option and no option's value.
   local i command="" sub="" operands=0 options=()
   for ((i = 1; i < cword; i++)); do
     case ${words[i]} in
-      -a | --address | --services | --principal | --secret-file | --color | --set | --module-dir | -n | --lines)
+      -a | --address | --services | --principal | --secret-file | --color)
         options+=("${words[i]}" "${words[i + 1]}")
+        ((i++))
+        ;;
+      --set | --module-dir | -n | --lines | -o | --out | --for | --slower | --every | --max | --max-body | --method)
         ((i++))
         ;;
       -*) ;;
@@ -40,7 +44,12 @@ _gantry() {
     " ") choices="status agents frameworks app task module config version" ;;
     "app ") choices="deploy list show scale restart remove" ;;
     "task ") choices="list log kill" ;;
-    "module ") choices="list" ;;
+    "module ") choices="list show trace record" ;;
+    "module show" | "module trace" | "module record")
+      [[ $sub == show ]] && common+=" --lines"
+      [[ $sub == trace ]] && common+=" --for --method --errors --slower --all --summary --every"
+      [[ $sub == record ]] && common+=" --out --for --max --max-body --with-secrets"
+      ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never module list 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
     "config ") choices="check show fields" ;;
     "app deploy")
       [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- "$cur"; compgen -d -- "$cur"); return; }
