@@ -218,21 +218,22 @@ GANTRY_CONFORMANCE(isolator, cleanup_while_preparing, "CLEANUP may come while PR
 GANTRY_CONFORMANCE(isolator, strange_ids, "ids that are no names do no harm",
                    "refuse \"\", \"..\", names with '/' and over-long ones before you make a path of them") {
   Agent agent(subject, check);
-  // Where a module ends up that appends such an id to its work directory.
+  // Where a module ends up that appends such an id to its work directory, or to a folder in it.
   write_file(subject.scratch() + "/victim/file", "still here");
-  for (const std::string& id : {std::string(), std::string("."), std::string(".."), std::string("../victim"), std::string("a/b"),
-                                std::string("/etc"), std::string(3000, 'x'), std::string("new\nline")}) {
+  for (const std::string& id : {std::string(), std::string("."), std::string(".."), std::string("../victim"), std::string("../../victim"),
+                                std::string("a/b"), std::string("/etc"), std::string(3000, 'x'), std::string("new\nline")}) {
     const std::string shown = id.size() > 20 ? std::to_string(id.size()) + " bytes" : "\"" + id + "\"";
     const Pending p = subject.open(Method::PREPARE, agent.preparation(id));
     check.require(check.that(p.wait(), "PREPARE of id " + shown + " has not completed"));
     check.that(p.wait() && agent.open_cleanup(id).wait(30s), "CLEANUP of id " + shown + " has not completed");
   }
-  const Pending p = subject.open(Method::PREPARE, agent.preparation("../escaped"));
-  check.require(p.wait());
-  check.that(!exists(subject.scratch() + "/escaped"), "PREPARE of id \"../escaped\" wrote outside the work directory");
-  check.require(agent.open_cleanup("../escaped").wait(30s));
+  for (const std::string id : {"../escaped", "../../escaped"}) {
+    check.require(subject.open(Method::PREPARE, agent.preparation(id)).wait());
+    check.that(!exists(subject.scratch() + "/escaped"), "PREPARE of id \"" + id + "\" wrote outside the work directory");
+    check.require(agent.open_cleanup(id).wait(30s));
+  }
   check.equal(read_file(subject.scratch() + "/victim/file"), std::string("still here"),
-              "a file outside the work directory, after CLEANUP of id \"../victim\"");
+              "a file outside the work directory, after CLEANUP of ids \"../victim\" and \"../../victim\"");
   agent.prepared("normal");
   agent.cleaned("normal");
 }
