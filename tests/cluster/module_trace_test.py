@@ -109,6 +109,7 @@ class ModuleTrace(Case):
         # Not read for ten seconds: the daemon forgets it.
         wait(lambda: traced(c, c.master, "framework.services") == 0, 25, "the trace forgotten")
         watcher.process.send_signal(signal.SIGCONT)
+        wait(lambda: watcher.process.poll() is not None, 20, "the reader being told")
         out = watcher.end()
         self.assertEqual(4, watcher.process.returncode, out)
         self.assertIn("not read for 10 s", watcher.err)
