@@ -1,6 +1,7 @@
 #include "kernel/kernel.hpp"
 
 #include "kernel/base/log.hpp"
+#include "kernel/module/process/prepare.hpp"
 #include "kernel/resource/resources.hpp"
 #include "kernel/resource/wire.hpp"
 
@@ -141,6 +142,11 @@ Task<Status> Kernel::start_modules() {
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
                     {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_}};
+  setup.processes.loop = &loop_;
+  setup.processes.program = module::process::find_program(GANTRY_LIBEXEC_DIR);
+  setup.processes.group = module::process::group_name(work_dir_);
+  setup.processes.recover = [this](module::Instance& i) { return module_recovers(i); };
+  setup.processes.back = [this](module::Instance& i) { module_returned(i); };
   modules_ = std::make_unique<module::ModuleHost>(std::move(setup));
   const auto problems = modules_->load(config_->modules());
   for (const auto& p : problems) base::log_error(source, p.text());
@@ -150,8 +156,8 @@ Task<Status> Kernel::start_modules() {
   GANTRY_CO_CHECK(co_await std::move(starting));
 
   if (module::Instance* instance = modules_->find("store")) {
-    store_ = std::make_unique<store::ModuleStore>(*instance);
-    store_service_ = std::make_unique<store::StoreService>(*instance);
+    store_ = std::make_unique<store::ModuleStore>(*instance, &loop_);
+    store_service_ = std::make_unique<store::StoreService>(*instance, &loop_);
     store_late_.provide(store_service_.get());
   }
   if (config_->master()) {
@@ -176,6 +182,18 @@ Task<Status> Kernel::start_modules() {
     cluster_late_.provide(&master_->cluster_service());
   }
   co_return ok;
+}
+
+// A module's process was restarted: whoever relied on what it knew tells it again.
+Task<Status> Kernel::module_recovers(module::Instance& instance) {
+  if (instance.kind() != "isolator" || !launcher_) co_return ok;
+  auto recovering = launcher_->recover_isolator(instance);
+  co_return co_await std::move(recovering);
+}
+
+void Kernel::module_returned(module::Instance& instance) {
+  if (instance.kind() == "isolator" && launcher_) launcher_->isolator_returned(instance);
+  if (instance.kind() == "allocator" && master_) master_->allocator_returned();
 }
 
 // ---- listeners
@@ -291,6 +309,13 @@ void Kernel::elected() {
   leading_ = true;
   master_->lead([this, alive = alive_](Status led) {
     if (!*alive || stopping_) return;
+    if (!led && led.error().code == Code::unavailable) {
+      // The store is away for longer than the master waits for it. Standing down lets another lead, if there is one.
+      base::log_warning(source, "cannot lead yet: " + led.error().message);
+      leading_ = false;
+      modules_->find("election")->cancel(contend_call_);
+      return;
+    }
     if (!led) {
       base::log_error(source, "cannot lead: " + led.error().message);
       if (on_finished_) on_finished_(true);

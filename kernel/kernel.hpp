@@ -61,6 +61,8 @@ class Kernel final : public master::LinkServer {
   Status prepare_work_dir();
   Status listen(const std::string& address, std::string name, Function<void(net::LinkPtr)> on_link, std::string& bound);
   Task<Status> start_modules();
+  Task<Status> module_recovers(module::Instance& instance);
+  void module_returned(module::Instance& instance);
   Status start_listeners();
   Status start_agent();
   void contend();

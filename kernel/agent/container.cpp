@@ -16,6 +16,13 @@ constexpr auto supervisor_patience = 5s;
 // How often a process is looked at that cannot be watched, because the descriptors are used up.
 constexpr auto out_of_descriptors = 50ms;
 
+// An isolator whose process is being restarted is waited for.
+constexpr auto restart_patience = 20s, restart_pause = 100ms;
+
+bool comes_back(const module::Instance& i) {
+  return i.state() == module::State::restarting || i.state() == module::State::crash_loop;
+}
+
 bool is_readable(int fd) {
   pollfd p{fd, POLLIN, 0};
   return ::poll(&p, 1, 0) > 0;
@@ -36,18 +43,24 @@ void ContainerLauncher::end() {
 }
 
 Task<Result<Buffer>> ContainerLauncher::ask(module::Instance* instance, std::uint32_t method, Buffer body) {
-  Promise<Result<Buffer>> promise;
-  module::CallOptions options;
-  options.deadline = loop_.now() + call_deadline;
-  instance->call(
-      method, std::move(body),
-      [promise](gantry_code code, Bytes bytes) {
-        if (code == GANTRY_MORE) return;
-        if (code < 0) promise.set(unpack_error(code, bytes));
-        else promise.set(Buffer(bytes));
-      },
-      std::move(options));
-  co_return co_await promise.get();
+  const base::Instant until = loop_.now() + restart_patience;
+  for (;;) {
+    Promise<Result<Buffer>> promise;
+    module::CallOptions options;
+    options.deadline = loop_.now() + call_deadline;
+    instance->call(
+        method, Buffer(Bytes(body)),
+        [promise](gantry_code code, Bytes bytes) {
+          if (code == GANTRY_MORE) return;
+          if (code < 0) promise.set(unpack_error(code, bytes));
+          else promise.set(Buffer(bytes));
+        },
+        std::move(options));
+    Result<Buffer> reply = co_await promise.get();
+    if (reply || reply.error().code != Code::unavailable || stopping_ || loop_.now() >= until || !comes_back(*instance))
+      co_return reply;
+    co_await loop_.sleep(restart_pause);
+  }
 }
 
 Task<void> ContainerLauncher::readable(int fd) {
@@ -83,24 +96,26 @@ void ContainerLauncher::watch_exit(ContainerPtr c) {
 }
 
 void ContainerLauncher::watch_limits(ContainerPtr c) {
-  for (module::Instance* isolator : options_.isolators) {
-    fb::isolator::WatchT body;
-    body.container_id = c->spec.container_id;
-    const auto call = isolator->call(static_cast<std::uint32_t>(fb::isolator::Method::WATCH), pack(body),
-                                     [this, isolator, weak = std::weak_ptr(c)](gantry_code code, Bytes bytes) {
-                                       const ContainerPtr live = weak.lock();
-                                       if (!live) return;
-                                       if (code != GANTRY_MORE) {
-                                         std::erase_if(live->watches, [&](const auto& w) { return w.first == isolator; });
-                                         return;
-                                       }
-                                       auto limited = unpack<fb::isolator::Limited>(bytes);
-                                       if (!limited || live->limited) return;
-                                       live->limited = std::move(*limited);
-                                       if (live->phase == Container::Phase::running) kill_all(live);
-                                     });
-    c->watches.emplace_back(isolator, call);
-  }
+  for (module::Instance* isolator : options_.isolators) watch_limits(c, isolator);
+}
+
+void ContainerLauncher::watch_limits(ContainerPtr c, module::Instance* isolator) {
+  fb::isolator::WatchT body;
+  body.container_id = c->spec.container_id;
+  const auto call = isolator->call(static_cast<std::uint32_t>(fb::isolator::Method::WATCH), pack(body),
+                                   [this, isolator, weak = std::weak_ptr(c)](gantry_code code, Bytes bytes) {
+                                     const ContainerPtr live = weak.lock();
+                                     if (!live) return;
+                                     if (code != GANTRY_MORE) {
+                                       std::erase_if(live->watches, [&](const auto& w) { return w.first == isolator; });
+                                       return;
+                                     }
+                                     auto limited = unpack<fb::isolator::Limited>(bytes);
+                                     if (!limited || live->limited) return;
+                                     live->limited = std::move(*limited);
+                                     if (live->phase == Container::Phase::running) kill_all(live);
+                                   });
+  c->watches.emplace_back(isolator, call);
 }
 
 void ContainerLauncher::kill(const std::string& container_id, base::Nanos grace) {

@@ -44,6 +44,11 @@ class ContainerLauncher final : public Launcher {
   void release_sandbox(const std::string& sandbox) override;
   void stop(Function<void()> done) override;
 
+  // An isolator that was restarted: before it is open again it learns what lives (calls with from_host), then what it
+  // knows beyond that is cleaned up, and the limits it watched are watched again.
+  gantry::Task<Status> recover_isolator(module::Instance& isolator);
+  void isolator_returned(module::Instance& isolator);
+
  private:
   struct Container {
     LaunchSpec spec;
@@ -74,6 +79,7 @@ class ContainerLauncher final : public Launcher {
   // container.cpp
   void watch_exit(ContainerPtr);
   void watch_limits(ContainerPtr);
+  void watch_limits(ContainerPtr, module::Instance*);
   gantry::Task<void> finish(ContainerPtr);
   void kill_all(const ContainerPtr&);
   gantry::Task<void> cleanup(module::Instance*, std::string container_id);
@@ -87,7 +93,7 @@ class ContainerLauncher final : public Launcher {
   void collect_later();
 
   // ---- small tools
-  // One call that answers once, with a deadline.
+  // One call that answers once, with a deadline. One whose process is being restarted is waited for, a while; the methods of isolators may be repeated.
   gantry::Task<Result<Buffer>> ask(module::Instance*, std::uint32_t method, Buffer body);
   template <class F>
   auto off(F work) -> gantry::Task<std::invoke_result_t<F>> {
@@ -108,6 +114,7 @@ class ContainerLauncher final : public Launcher {
   LauncherOptions options_;
   std::function<void(const std::string&, ExitInfo)> on_exit_;
   std::unordered_map<std::string, ContainerPtr> containers_;
+  std::vector<std::pair<module::Instance*, std::string>> orphans_;  // told by an isolator that is not open yet
   std::set<std::string> pinned_;               // sandboxes not released yet
   std::size_t launching_ = 0;
   std::deque<Promise<bool>> waiting_;          // launches beyond options_.parallel

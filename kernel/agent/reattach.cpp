@@ -141,6 +141,47 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
   co_return out;
 }
 
+Task<Status> ContainerLauncher::recover_isolator(module::Instance& isolator) {
+  fb::isolator::RecoverT body;
+  for (const auto& [id, c] : containers_) {
+    if (c->phase == Container::Phase::ending) continue;
+    auto k = std::make_unique<fb::isolator::KnownT>();
+    k->container_id = id;
+    k->pid = c->spawned.supervisor_pid;
+    k->sandbox = c->spec.sandbox;
+    if (c->spec.task) k->task = std::make_unique<fb::TaskInfoT>(*c->spec.task);
+    body.containers.push_back(std::move(k));
+  }
+  module::CallOptions options;
+  options.deadline = loop_.now() + std::chrono::seconds(60);
+  options.from_host = true;
+  auto reply = co_await isolator.ask(GANTRY_METHOD_RECOVER, pack(body), std::move(options));
+  if (!reply) {
+    if (reply.error().code == Code::unimplemented) co_return ok;
+    co_return std::move(reply).error();
+  }
+  if (const auto* recovered = view<fb::isolator::Recovered>(Bytes(*reply)); recovered && recovered->orphans())
+    for (const auto* orphan : *recovered->orphans())
+      if (!containers_.contains(std::string(text(orphan)))) orphans_.emplace_back(&isolator, text(orphan));
+  co_return ok;
+}
+
+void ContainerLauncher::isolator_returned(module::Instance& isolator) {
+  if (stopping_) return;
+  for (const auto& [id, c] : containers_)
+    if (c->phase == Container::Phase::running) watch_limits(c, &isolator);
+  for (auto it = orphans_.begin(); it != orphans_.end();) {
+    if (it->first != &isolator) {
+      ++it;
+      continue;
+    }
+    base::log_info("agent", "cleaning up a container that nobody knows", {{"container", it->second}, {"isolator", isolator.id()}});
+    begin();
+    spawn(cleanup(&isolator, it->second), [this] { end(); });
+    it = orphans_.erase(it);
+  }
+}
+
 // Opens a WATCH that keeps the first limitation it hears of. Returns the call's id.
 std::uint64_t ContainerLauncher::watch_limit(module::Instance* isolator, const std::string& id, std::shared_ptr<std::optional<fb::isolator::LimitedT>> into) {
   fb::isolator::WatchT body;

@@ -167,6 +167,17 @@ std::string Builder::find_library(const std::string& kind, const std::string& na
   return {};
 }
 
+// Whether a library came with this installation. Others run in a process of their own unless their table says otherwise:
+// a fault in them is theirs.
+bool Builder::own_folder(const std::string& path) const {
+  std::error_code ec;
+  const fs::path folder = fs::weakly_canonical(path, ec).parent_path();
+  auto dirs = default_module_dirs();
+  dirs.insert(dirs.end(), options_.module_dirs.begin(), options_.module_dirs.end());
+  return std::any_of(dirs.begin(), dirs.end(),
+                     [&](const std::string& d) { return fs::weakly_canonical(d, ec) == folder; });
+}
+
 void Builder::module(const std::string& kind, const std::string& name, const Node& table) {
   const std::string title = kind + "." + name;
   const auto flag = [&](const char* key) {
@@ -183,20 +194,6 @@ void Builder::module(const std::string& kind, const std::string& name, const Nod
   m.name = name;
   m.where = table.key_where;
   m.allow_unstable = flag("allow_unstable");
-  if (const Node* host = table.find("host")) {
-    static const std::vector<std::string> hosts{"kernel", "process"};
-    if (host->kind == Node::Kind::string && host->text == "process") {
-      error(host->where, title +
-                             ".host: hosting in a process of its own is not available in this release; write host = "
-                             "\"kernel\" or leave it out");
-    } else if (host->kind != Node::Kind::string || host->text != "kernel") {
-      error(host->where, title + ".host: expected \"kernel\" or \"process\", got " + host->describe() +
-                             did_you_mean(host->text, hosts));
-    }
-  }
-  if (const Node* sandbox = table.find("sandbox"))
-    error(sandbox->key_where,
-          title + ".sandbox: is for host = \"process\", which is not available in this release; leave it out");
   if (const Node* sha = table.find("sha256")) {
     m.sha256 = sha->text;
     std::transform(m.sha256.begin(), m.sha256.end(), m.sha256.begin(),
@@ -206,6 +203,17 @@ void Builder::module(const std::string& kind, const std::string& name, const Nod
       error(sha->where, title + ".sha256: expected 64 hexadecimal digits, got " + sha->describe());
   }
   m.path = find_library(kind, name, table, table.find("path"));
+  if (const Node* host = table.find("host")) {
+    static const std::vector<std::string> hosts{"kernel", "process"};
+    if (host->kind != Node::Kind::string || std::find(hosts.begin(), hosts.end(), host->text) == hosts.end())
+      error(host->where, title + ".host: expected \"kernel\" or \"process\", got " + host->describe() +
+                             did_you_mean(host->text, hosts));
+    else
+      m.host = host->text;
+  } else if (!m.path.empty() && !own_folder(m.path)) {
+    m.host = "process";
+  }
+  sandbox(title, table, m);
   if (m.path.empty()) return;
   auto manifest = read_manifest(m.path);
   if (!manifest) return error(table.key_where, title + ": " + manifest.error().message);

@@ -18,6 +18,8 @@ class Builder {
   void kernel(const Node* table);
   void kind(const std::string& kind, const Node& table);
   void module(const std::string& kind, const std::string& name, const Node& table);
+  void sandbox(const std::string& title, const Node& table, ModuleConfig& module);
+  [[nodiscard]] bool own_folder(const std::string& path) const;
   std::string find_library(const std::string& kind, const std::string& name, const Node& table, const Node* path);
   Values settings(const Manifest& manifest, const std::vector<const Node*>& tables, const std::string& title,
                   const Where& where, std::map<std::string, Where>& where_of);

@@ -85,6 +85,33 @@ Where Config::where(std::string_view key) const {
   return it == kernel_where_.end() ? Where{} : it->second;
 }
 
+namespace {
+
+std::string print(const Sandbox& s) {
+  const Sandbox usual;
+  std::string out;
+  const auto add = [&](const char* key, const std::string& value) {
+    out += std::string(out.empty() ? "{ " : ", ") + key + " = " + value;
+  };
+  if (!s.user.empty()) add("user", toml_string(s.user));
+  add("memory", toml_string(format_size(static_cast<std::int64_t>(s.memory))));
+  if (s.cpu > 0) {
+    std::string cpu = std::to_string(s.cpu);
+    while (cpu.ends_with('0') && !cpu.ends_with(".0")) cpu.pop_back();
+    add("cpu", cpu);
+  }
+  if (s.processes != usual.processes) add("processes", std::to_string(s.processes));
+  if (s.files != usual.files) add("files", std::to_string(s.files));
+  std::string devices;
+  for (const auto& d : s.devices) devices += (devices.empty() ? "" : ", ") + toml_string(d);
+  if (!devices.empty()) add("devices", "[" + devices + "]");
+  add("restart", s.restart ? "\"on-failure\"" : "\"never\"");
+  if (!s.seccomp) add("seccomp", "\"off\"");
+  return out + " }";
+}
+
+}  // namespace
+
 std::string Config::effective() const {
   std::string out = "# Read from:";
   for (const std::string& f : files_) out += " " + f;
@@ -95,6 +122,8 @@ std::string Config::effective() const {
     out += "path = " + toml_string(m.path) + "\n";
     if (!m.sha256.empty()) out += "sha256 = " + toml_string(m.sha256) + "\n";
     if (m.allow_unstable) out += "allow_unstable = true\n";
+    out += "host = " + toml_string(m.host) + "\n";
+    if (m.host == "process") out += "sandbox = " + print(m.sandbox) + "\n";
     print(out, m.manifest, m.settings, true);
   }
   return out;
@@ -111,6 +140,11 @@ Change diff(const Config& now, const Config& next) {
                                  [&](const ModuleConfig& o) { return o.id() == m.id(); });
     if (it == applied->modules_.end()) {
       out.restart.push_back({Severity::warning, m.where, "restart needed: module " + m.id() + " is new"});
+      continue;
+    }
+    if (it->host != m.host || it->sandbox != m.sandbox) {
+      out.restart.push_back({Severity::warning, m.where,
+                             "restart needed: module " + m.id() + " is to be hosted differently (host, sandbox)"});
       continue;
     }
     if (it->path != m.path || it->sha256 != m.sha256 || it->manifest.text != m.manifest.text ||

@@ -11,11 +11,25 @@
 
 namespace gantry::config {
 
+// The table `sandbox` of a module with host = "process". Sizes in bytes; 0 = no limit.
+struct Sandbox {
+  std::string user;                        // empty: the module host chooses
+  std::uint64_t memory = std::uint64_t{1} << 30;
+  double cpu = 0;                          // cores
+  std::uint64_t processes = 512;           // threads count
+  std::uint64_t files = 1024;              // descriptors
+  std::vector<std::string> devices;        // paths and patterns; empty: the machine's own /dev
+  bool restart = true;                     // "on-failure"; false: "never"
+  bool seccomp = true;                     // "default"; false: "off"
+  bool operator==(const Sandbox&) const = default;
+};
+
 // One configured module; disabled ones are left out of the Config.
 struct ModuleConfig {
   std::string kind, name;
   std::string path;             // of the .so, absolute
-  std::string host = "kernel";  // "process" is refused when loading, in this release
+  std::string host = "kernel";  // or "process"; the builder has filled in what the table left out
+  Sandbox sandbox;              // of host = "process"
   std::string sha256;           // pin, lower case hex; empty: none
   bool allow_unstable = false;
   Manifest manifest;
@@ -75,6 +89,9 @@ struct Loaded {
 
 // The manifest of the kernel itself (kernel.toml, embedded).
 [[nodiscard]] const Manifest& kernel_manifest();
+
+// That of the table `sandbox` of a module.
+[[nodiscard]] const Manifest& sandbox_manifest();
 
 // ../lib/gantry/modules beside the running binary, then the installed place.
 [[nodiscard]] std::vector<std::string> default_module_dirs();

@@ -251,6 +251,12 @@ void Master::allocate(Buffer deltas) {
                   });
 }
 
+void Master::allocator_returned() {
+  enter([this] {
+    if (core_) step(RoundFailed{fail(Code::unavailable, "it was restarted")});
+  });
+}
+
 void Master::arm(Instant at) {
   if (timer_) loop_.cancel(timer_);
   timer_ = loop_.at(at, [this, term = std::weak_ptr(term_)] {

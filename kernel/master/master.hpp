@@ -67,6 +67,8 @@ class Master {
   void lead(Function<void(Status)> done);
   // Ends all streams with UNAVAILABLE, drops all links and forgets everything that is not in the store.
   void step_down();
+  // The allocator has been restarted and knows nothing: it is told everything again.
+  void allocator_returned();
   [[nodiscard]] bool leading() const { return core_ != nullptr; }
   // "<cluster id>-<run>"; empty when not leading.
   [[nodiscard]] const std::string& id() const { return run_id_; }

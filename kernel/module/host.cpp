@@ -3,6 +3,7 @@
 #include "kernel/base/log.hpp"
 #include "kernel/module/graph.hpp"
 #include "kernel/module/loader.hpp"
+#include "kernel/module/process/prepare.hpp"
 
 #include <algorithm>
 #include <cassert>
@@ -25,11 +26,7 @@ void ModuleHost::offer(fb::host::Service service, Service* provider) { setup_.se
 
 Result<std::unique_ptr<HostedInstance>> ModuleHost::make_instance(Item& item) {
   const config::ModuleConfig& c = item.config;
-  // Another host - a process of its own - is another Instance, chosen here and nowhere else.
-  if (c.host != "kernel")
-    return fail(Code::unimplemented,
-                "module " + c.id() + " asks for host = \"" + c.host +
-                    "\", this kernel runs modules only with host = \"kernel\"; set that, or leave `host` out");
+  if (c.host == "process") return make_process(item);
   Loaded loaded;
   if (const auto it = provided_.find(c.id()); it != provided_.end()) {
     GANTRY_TRY(loaded, bind_provider(it->second, c.manifest, c.kind, c.name, c.id(), setup_.kinds));
@@ -109,6 +106,7 @@ std::vector<config::Problem> ModuleHost::load(const std::vector<config::ModuleCo
 Task<Status> ModuleHost::step(Item& item, std::uint32_t method, Buffer body, std::string_view what) {
   CallOptions options;
   options.deadline = setup_.loop.now() + setup_.start_timeout;
+  options.from_host = true;
   Result<Buffer> reply = co_await item.instance->ask(method, std::move(body), std::move(options));
   if (reply.has_value()) co_return ok;
   Error error = std::move(reply).error();
@@ -132,8 +130,9 @@ Task<Status> ModuleHost::start_one(Item& item, const BeforeStart& before) {
     if (ec)
       co_return fail(Code::unavailable, "cannot create " + item.config.work_dir + ", the work directory of module " +
                                             item.config.id() + ": " + ec.message());
+    if (!item.user.empty()) GANTRY_CO_CHECK(process::hand_over(item.config.work_dir, item.user));
   }
-  started_.push_back(&item);
+  if (!std::exchange(item.listed, true)) started_.push_back(&item);
   Status s = co_await instance.create();
   if (!s.has_value()) co_return s;
   fb::ConfigureT configure = item.config.configure(false);
@@ -150,15 +149,19 @@ Task<Status> ModuleHost::start_one(Item& item, const BeforeStart& before) {
       co_return s;
     }
   }
-  instance.set_state(State::starting);
+  // One that comes back is closed to others until it has started.
+  if (!item.restarting) instance.set_state(State::starting);
   s = co_await step(item, GANTRY_METHOD_START, Buffer(), "start");
   if (!s.has_value()) co_return s;
   instance.set_state(State::running);
   item.started = true;
+  item.running_since = setup_.loop.now();
+  item.misses = 0;
   co_return ok;
 }
 
 Task<Status> ModuleHost::start(Which which, BeforeStart before) {
+  stopping_ = false;
   // What is wanted, and what that needs; order_ has needs first, so one pass from the end finds all.
   std::set<Item*> wanted;
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
@@ -170,8 +173,18 @@ Task<Status> ModuleHost::start(Which which, BeforeStart before) {
         if (other->config.kind == need || other->config.id() == need) wanted.insert(other);
   }
   for (Item* item : order_) {
-    if (!wanted.count(item) || item->started) continue;
+    if (!wanted.count(item) || item->started || item->retry || item->restarting) continue;
+    item->starting = true;
     Status s = co_await start_one(*item, before);
+    item->starting = false;
+    if (!s.has_value() && item->instance->can_end() && !stopping_ &&
+        (s.error().code == Code::unavailable || s.error().code == Code::deadline_exceeded)) {
+      // A process that ends is not a module that refuses: the daemon does without it until it is back.
+      auto ending = item->instance->stop(false, base::Nanos(0), base::Nanos(0));
+      (void)co_await std::move(ending);
+      restart_later(*item, s.error().message);
+      continue;
+    }
     if (!s.has_value()) {
       base::log_error("module", s.error().message);
       co_return s;
@@ -194,7 +207,7 @@ void ModuleHost::ask_health() {
     options.deadline = setup_.loop.now() + setup_.health_interval / 2;
     instance->call(
         GANTRY_METHOD_HEALTH, Buffer(),
-        [alive = alive_, item](gantry_code code, Bytes bytes) {
+        [this, alive = alive_, item](gantry_code code, Bytes bytes) {
           if (!*alive || code == GANTRY_MORE) return;
           item->asking = false;
           HostedInstance& i = *item->instance;
@@ -204,6 +217,7 @@ void ModuleHost::ask_health() {
           if (code == GANTRY_DEADLINE_EXCEEDED) {
             state = State::degraded;
             message = "does not answer";
+            ++item->misses;
           } else if (code == GANTRY_OK) {
             const auto* h = view<fb::Health>(bytes);
             if (h && h->state() != fb::HealthState::OK) {
@@ -219,6 +233,8 @@ void ModuleHost::ask_health() {
               base::log_info(i.id(), "is well again");
           }
           i.set_state(state, std::move(message));
+          if (code != GANTRY_DEADLINE_EXCEEDED) item->misses = 0;
+          else if (i.can_end()) missed_health(*item);
         },
         std::move(options));
   }
@@ -227,11 +243,15 @@ void ModuleHost::ask_health() {
 
 Task<void> ModuleHost::stop() {
   if (health_timer_) setup_.loop.cancel(std::exchange(health_timer_, 0));
+  stopping_ = true;
+  auto ending = end_restarts();
+  co_await std::move(ending);
   while (!started_.empty()) {
     Item* item = started_.back();
     Status s = co_await item->instance->stop(item->configured, setup_.stop_timeout, setup_.stop_grace);
     if (!s.has_value()) base::log_error("module", s.error().message);
-    item->started = item->configured = false;
+    item->started = item->configured = item->listed = false;
+    item->crashes = 0;
     started_.pop_back();
   }
 }
@@ -248,6 +268,11 @@ Task<std::vector<config::Problem>> ModuleHost::reload(const std::vector<config::
                                  [&](const auto& i) { return i->config.id() == c.id() && i->instance; });
     if (it == items_.end()) continue;
     Item& item = **it;
+    if (!item.started && item.instance->can_end()) {  // it gets them when it comes back
+      item.config.settings = c.settings;
+      item.config.where_of = c.where_of;
+      continue;
+    }
     fb::ConfigureT configure = c.configure(true);
     configure.revision = item.instance->facts().revision;
     configure.roles = setup_.roles;

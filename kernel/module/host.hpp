@@ -18,7 +18,27 @@
 #include <string_view>
 #include <vector>
 
+namespace gantry::net {
+class RealLoop;
+}
+
 namespace gantry::module {
+
+// Modules in processes of their own, and what becomes of them when these end.
+struct ProcessHosting {
+  net::RealLoop* loop = nullptr;   // the kernel's; null: host = "process" is refused
+  std::string program;             // gantry-modhost; empty: it was not found, the error says where it was sought
+  std::string group;               // begins the names of their control groups; the daemon's own on this machine
+  base::Nanos first_retry = std::chrono::milliseconds(100);  // doubled with each end in a row
+  base::Nanos max_retry = std::chrono::seconds(30);
+  base::Nanos stable_after = std::chrono::seconds(60);  // a life this long makes the next end the first again
+  unsigned crash_loop = 5;                              // so many in a row, and it is called one
+  // Runs between CONFIGURE and START of an instance that comes back, with CallOptions::from_host in its calls: for
+  // users who have to tell it what it knew.
+  std::function<Task<Status>(Instance&)> recover;
+  // Runs once it is running again, for users who have to begin again what ended with it.
+  std::function<void(Instance&)> back;
+};
 
 struct HostSetup {
   base::Loop& loop;
@@ -32,6 +52,7 @@ struct HostSetup {
   base::Nanos health_interval = std::chrono::seconds(10);  // 0: health is never asked
   std::size_t queue_bytes = std::size_t{64} << 20;         // of each instance, each way
   std::span<const Kind> kinds = module::kinds;
+  ProcessHosting processes = {};
 };
 
 // Lives on the loop. Everything it hands out is valid until it is destroyed.
@@ -59,7 +80,8 @@ class ModuleHost {
   // Which instances to start; what they need is started with them. Empty: all.
   using Which = std::function<bool(const Instance&)>;
   // Creates, configures and starts in order of need those that are not running yet. Stops at the first failure, which
-  // names module, step and reason; the caller then calls stop(). May be called again for further instances.
+  // names module, step and reason; the caller then calls stop(). May be called again for further instances. A module
+  // whose process ends meanwhile is no failure: it is restarted like any that ends later.
   Task<Status> start(Which which = {}, BeforeStart before = {});
 
   // Stops all in reverse order of start. What did not stop cleanly is logged and left behind.
@@ -87,12 +109,31 @@ class ModuleHost {
     bool configured = false;
     bool started = false;
     bool asking = false;  // a HEALTH is under way
+    // Of a module in a process of its own (restart.cpp).
+    std::string user;             // it runs as; empty: as the daemon
+    bool starting = false;        // a start is under way, and notices the end of the process by itself
+    bool restarting = false;      // that start is a restart
+    bool listed = false;          // in started_
+    unsigned crashes = 0;         // in a row
+    unsigned misses = 0;          // HEALTH, in a row
+    base::Instant running_since{0}, next_try{0};
+    base::TimerId retry = 0;
+    std::string last_end;
+    std::vector<Promise<bool>> restarted;  // who waits for the restart under way
   };
-  [[nodiscard]] static fb::control::ModuleT describe(const Item& item);  // host_view.cpp, as are list, detail, subject
+  [[nodiscard]] fb::control::ModuleT describe(const Item& item) const;  // host_view.cpp, as are list, detail, subject
   [[nodiscard]] Result<const Item*> look(std::string_view id) const;
   Task<Status> start_one(Item& item, const BeforeStart& before);
   Task<Status> step(Item& item, std::uint32_t method, Buffer body, std::string_view what);
   void ask_health();
+  // restart.cpp
+  [[nodiscard]] Result<std::unique_ptr<HostedInstance>> make_process(Item& item);
+  void on_ended(Item& item, const Error& why);
+  void restart_later(Item& item, std::string why);
+  Task<void> restart(Item& item);
+  Task<void> end_restarts();
+  void missed_health(Item& item);
+  [[nodiscard]] std::string crash_text(const Item& item) const;
   [[nodiscard]] Result<std::unique_ptr<HostedInstance>> make_instance(Item& item);
 
   HostSetup setup_;
@@ -101,6 +142,7 @@ class ModuleHost {
   std::vector<Item*> order_;                  // order of need
   std::vector<Item*> started_;                // order of start
   base::TimerId health_timer_ = 0;
+  bool stopping_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

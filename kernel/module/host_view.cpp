@@ -8,7 +8,7 @@
 
 namespace gantry::module {
 
-fb::control::ModuleT ModuleHost::describe(const Item& item) {
+fb::control::ModuleT ModuleHost::describe(const Item& item) const {
   fb::control::ModuleT m;
   m.kind = item.config.kind;
   m.name = item.config.name;
@@ -17,7 +17,7 @@ fb::control::ModuleT ModuleHost::describe(const Item& item) {
   m.path = item.config.path;
   m.state = to_string(item.instance ? item.instance->state() : State::not_for_role);
   if (item.instance) {
-    m.message = item.instance->message();
+    m.message = item.retry ? crash_text(item) : item.instance->message();
     const Facts facts = item.instance->facts();
     m.build = facts.build;
     m.revision = facts.revision;

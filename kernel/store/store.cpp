@@ -23,6 +23,7 @@ Error explain(Error e, std::string_view doing) {
   return std::move(e).because(doing);
 }
 
+constexpr base::Nanos retry_interval = std::chrono::milliseconds(100);
 constexpr std::size_t kGroupOps = 4096;
 constexpr std::size_t kGroupBytes = 4u << 20;
 
@@ -114,15 +115,29 @@ void ModuleStore::send(std::vector<Waiting> group) {
   b.Finish(fs::CreateCommit(b, b.CreateVector(ops)));
   busy_ = true;
   ++counters_.commits;
-  auto self = self_;
-  auto shared = std::make_shared<std::vector<Waiting>>(std::move(group));
-  instance_.call(static_cast<std::uint32_t>(fs::Method::COMMIT), Buffer(b.Release()),
-                 [self, shared](gantry_code code, Bytes body) {
+  send_commit(std::make_shared<std::vector<Waiting>>(std::move(group)), std::make_shared<Buffer>(b.Release()),
+              loop_ ? loop_->now() : base::Instant(0));
+}
+
+bool ModuleStore::later(const Error& error, base::Instant since, Function<void()> again) {
+  if (!loop_ || error.code != Code::unavailable || loop_->now() - since >= patience_) return false;
+  loop_->after(retry_interval, [self = self_, again = std::move(again)]() mutable {
+    if (*self) again();
+  });
+  return true;
+}
+
+void ModuleStore::send_commit(std::shared_ptr<std::vector<Waiting>> shared, std::shared_ptr<Buffer> body,
+                              base::Instant since) {
+  instance_.call(static_cast<std::uint32_t>(fs::Method::COMMIT), loop_ ? Buffer(Bytes(*body)) : std::move(*body),
+                 [self = self_, shared, body, since](gantry_code code, Bytes reply) {
                    if (code == GANTRY_MORE || !*self) return;
                    ModuleStore& s = **self;
+                   const Error error = code < 0 ? unpack_error(code, reply) : Error{};
+                   if (code < 0 && s.later(error, since, [&s, shared, body, since] { s.send_commit(shared, body, since); }))
+                     return;
                    s.busy_ = false;
                    if (code < 0) {
-                     const Error error = unpack_error(code, body);
                      // One member may be at fault: try each alone, so that it fails by itself.
                      if (shared->size() > 1 && (error.code == Code::invalid_argument || error.code == Code::aborted)) {
                        s.alone_left_ += shared->size();
@@ -143,37 +158,62 @@ void ModuleStore::send(std::vector<Waiting> group) {
 }
 
 void ModuleStore::get(std::string key, Function<void(Result<Buffer>)> done) {
-  fs::GetT g;
-  g.key = key;
-  auto shared = std::make_shared<Function<void(Result<Buffer>)>>(std::move(done));
-  instance_.call(
-      static_cast<std::uint32_t>(fs::Method::GET), pack(g), [self = self_, shared, key](gantry_code code, Bytes body) {
-        if (code == GANTRY_MORE || !*self) return;
-        if (code < 0) return (*shared)(explain(unpack_error(code, body), "read '" + key + "' from the store"));
-        const auto* r = view<fs::Record>(body);
-        if (!r) return (*shared)(fail(Code::data_loss, "the store answered '" + key + "' with a malformed record"));
-        (*shared)(r->value() ? Buffer(Bytes(r->value()->data(), r->value()->size())) : Buffer());
-      });
+  ask(std::move(key), std::make_shared<Function<void(Result<Buffer>)>>(std::move(done)),
+      loop_ ? loop_->now() : base::Instant(0));
 }
 
+void ModuleStore::ask(std::string key, std::shared_ptr<Function<void(Result<Buffer>)>> done, base::Instant since) {
+  fs::GetT g;
+  g.key = key;
+  instance_.call(static_cast<std::uint32_t>(fs::Method::GET), pack(g),
+                 [self = self_, done, key, since](gantry_code code, Bytes body) {
+                   if (code == GANTRY_MORE || !*self) return;
+                   if (code < 0) {
+                     const Error error = unpack_error(code, body);
+                     ModuleStore& s = **self;
+                     if (s.later(error, since, [&s, key, done, since] { s.ask(key, done, since); })) return;
+                     return (*done)(explain(error, "read '" + key + "' from the store"));
+                   }
+                   const auto* r = view<fs::Record>(body);
+                   if (!r)
+                     return (*done)(fail(Code::data_loss, "the store answered '" + key + "' with a malformed record"));
+                   (*done)(r->value() ? Buffer(Bytes(r->value()->data(), r->value()->size())) : Buffer());
+                 });
+}
+
+struct ModuleStore::Listing {
+  std::string prefix;
+  Function<void(std::string_view, Bytes)> each;
+  Function<void(Status)> done;
+  std::string last;  // key told; a second asking goes on after it
+  bool malformed = false;
+};
+
 void ModuleStore::list(std::string prefix, Function<void(std::string_view, Bytes)> each, Function<void(Status)> done) {
+  ask(std::make_shared<Listing>(Listing{std::move(prefix), std::move(each), std::move(done), {}, false}),
+      loop_ ? loop_->now() : base::Instant(0));
+}
+
+void ModuleStore::ask(std::shared_ptr<Listing> state, base::Instant since) {
   fs::ListT l;
-  l.prefix = prefix;
-  struct Listing {
-    Function<void(std::string_view, Bytes)> each;
-    Function<void(Status)> done;
-    bool malformed = false;
-  };
-  auto state = std::make_shared<Listing>(Listing{std::move(each), std::move(done)});
+  l.prefix = state->prefix;
+  l.after = state->last;
   instance_.call(
-      static_cast<std::uint32_t>(fs::Method::LIST), pack(l), [self = self_, state](gantry_code code, Bytes body) {
+      static_cast<std::uint32_t>(fs::Method::LIST), pack(l), [self = self_, state, since](gantry_code code, Bytes body) {
         if (!*self) return;
-        if (code < 0) return state->done(explain(unpack_error(code, body), "list the store"));
+        if (code < 0) {
+          const Error error = unpack_error(code, body);
+          ModuleStore& s = **self;
+          if (s.later(error, since, [&s, state, since] { s.ask(state, since); })) return;
+          return state->done(explain(error, "list the store"));
+        }
         if (!body.empty()) {
           if (const auto* rs = view<fs::Records>(body)) {
             if (rs->records())
-              for (const auto* r : *rs->records())
+              for (const auto* r : *rs->records()) {
+                state->last = text(r->key());
                 state->each(text(r->key()), r->value() ? Bytes(r->value()->data(), r->value()->size()) : Bytes());
+              }
           } else {
             state->malformed = true;
           }

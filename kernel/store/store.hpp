@@ -48,7 +48,11 @@ class Store {
 // a thousand registrations costs a handful of disk syncs.
 class ModuleStore final : public Store {
  public:
-  explicit ModuleStore(module::Instance& instance) : instance_(instance), self_(std::make_shared<ModuleStore*>(this)) {}
+  // With a loop, what finds the module away (its process is restarted) is sent again until `patience` is over: puts and
+  // deletes of the kernel say the same when said twice.
+  explicit ModuleStore(module::Instance& instance, base::Loop* loop = nullptr,
+                       base::Nanos patience = std::chrono::seconds(30))
+      : instance_(instance), loop_(loop), patience_(patience), self_(std::make_shared<ModuleStore*>(this)) {}
   ~ModuleStore() override { *self_ = nullptr; }
   void commit(std::vector<Op> ops, Function<void(Status)> done) override;
   void get(std::string key, Function<void(Result<Buffer>)> done) override;
@@ -68,8 +72,16 @@ class ModuleStore final : public Store {
   };
   void pump();
   void send(std::vector<Waiting> group);
+  void send_commit(std::shared_ptr<std::vector<Waiting>> group, std::shared_ptr<Buffer> body, base::Instant since);
+  void ask(std::string key, std::shared_ptr<Function<void(Result<Buffer>)>> done, base::Instant since);
+  struct Listing;
+  void ask(std::shared_ptr<Listing> listing, base::Instant since);
+  // Runs `again` later if the error says that the module is away and there is still time.
+  bool later(const Error& error, base::Instant since, Function<void()> again);
 
   module::Instance& instance_;
+  base::Loop* const loop_;
+  const base::Nanos patience_;
   std::shared_ptr<ModuleStore*> self_;  // emptied on destruction, so late replies find nobody
   std::deque<Waiting> waiting_;
   bool busy_ = false;

@@ -10,6 +10,8 @@ namespace fs = fb::store;
 
 namespace {
 
+constexpr base::Nanos patience = std::chrono::seconds(30), retry_interval = std::chrono::milliseconds(100);
+
 void refuse(const module::ServiceReply& reply, const Error& error) {
   reply(static_cast<gantry_code>(error.code), pack_error(error));
 }
@@ -22,6 +24,21 @@ std::string relative(const flatbuffers::String* key, const std::string& corner) 
 }
 
 }  // namespace
+
+base::Instant StoreService::now() const { return loop_ ? loop_->now() : base::Instant(0); }
+
+void StoreService::ask(std::uint32_t method, std::shared_ptr<Buffer> body, bool again, base::Instant since, Said said) {
+  store_.call(method, Buffer(Bytes(*body)),
+              [this, alive = alive_, method, body, again, since, said = std::move(said)](gantry_code code, Bytes bytes) mutable {
+                if (!*alive) return said(code, bytes);
+                if (code == GANTRY_MORE) again = false;  // the caller has seen a part
+                if (code != GANTRY_UNAVAILABLE || !again || !loop_ || now() - since >= patience) return said(code, bytes);
+                loop_->after(retry_interval, [this, alive, method, body, since, said = std::move(said)]() mutable {
+                  if (!*alive) return said(GANTRY_UNAVAILABLE, Bytes());
+                  ask(method, body, true, since, std::move(said));
+                });
+              });
+}
 
 void StoreService::request(const module::ServiceRequest& r, module::ServiceReply reply) {
   const std::string corner = "module/" + key_segment(r.caller->id()) + "/";
@@ -42,8 +59,8 @@ void StoreService::get(const std::string& corner, Bytes body, module::ServiceRep
   if (auto s = validate_key(text(g->key())); !s) return refuse(reply, s.error());
   fs::GetT ask;
   ask.key = corner + std::string(text(g->key()));
-  store_.call(static_cast<std::uint32_t>(fs::Method::GET), pack(ask),
-              [reply = std::move(reply), corner](gantry_code code, Bytes bytes) {
+  this->ask(static_cast<std::uint32_t>(fs::Method::GET), std::make_shared<Buffer>(pack(ask)), true, now(),
+            [reply = std::move(reply), corner](gantry_code code, Bytes bytes) {
                 if (code == GANTRY_MORE) return;
                 if (code < 0) return reply(code, bytes);
                 const auto* r = view<fs::Record>(bytes);
@@ -60,7 +77,9 @@ void StoreService::commit(const std::string& corner, Bytes body, module::Service
   if (!c) return malformed(reply);
   fs::CommitT out;
   c->UnPackTo(&out);
+  bool again = true;
   for (auto& op : out.ops) {
+    if (op->expected || op->type == fs::OpType::CHECK) again = false;
     if (auto s = validate_key(op->key); !s) return refuse(reply, s.error());
     if (op->value.size() > max_value) {
       return refuse(
@@ -69,8 +88,8 @@ void StoreService::commit(const std::string& corner, Bytes body, module::Service
     }
     op->key.insert(0, corner);
   }
-  store_.call(static_cast<std::uint32_t>(fs::Method::COMMIT), pack(out),
-              [reply = std::move(reply)](gantry_code code, Bytes bytes) {
+  ask(static_cast<std::uint32_t>(fs::Method::COMMIT), std::make_shared<Buffer>(pack(out)), again, now(),
+      [reply = std::move(reply)](gantry_code code, Bytes bytes) {
                 if (code != GANTRY_MORE) reply(code, bytes);
               });
 }
@@ -82,8 +101,8 @@ void StoreService::list(const std::string& corner, Bytes body, module::ServiceRe
   l->UnPackTo(&ask);
   ask.prefix.insert(0, corner);
   if (!ask.after.empty()) ask.after.insert(0, corner);
-  store_.call(static_cast<std::uint32_t>(fs::Method::LIST), pack(ask),
-              [reply = std::move(reply), corner](gantry_code code, Bytes bytes) {
+  this->ask(static_cast<std::uint32_t>(fs::Method::LIST), std::make_shared<Buffer>(pack(ask)), true, now(),
+            [reply = std::move(reply), corner](gantry_code code, Bytes bytes) {
                 if (code < 0 || bytes.empty()) return reply(code, bytes);
                 const auto* rs = view<fs::Records>(bytes);
                 if (!rs) return refuse(reply, fail(Code::data_loss, "the store listed malformed records"));

@@ -273,6 +273,7 @@ void ProcessInstance::lost(const ChildPtr& child) {
       end(c, "closed its socket");
     });
   if (child != child_) return;
+  if (created_ && !stopping_ && state_ <= State::degraded) state_ = State::restarting;
   requests_->close(false);
   fail_calls();
   // After an orderly end nobody waits for these any more.

@@ -117,7 +117,8 @@ interval = "1sec"
 
 [isolator.cgroups]
 root = true
-host = "process"
+host = "proces"
+sandbox = { memroy = "1GiB", cpu = "two" }
 )");
   EXPECT_FALSE(l.config);
   EXPECT_THAT(texts(l),
@@ -137,9 +138,44 @@ host = "process"
                               dir_.path() + "/modules; did you mean \"lmdb\"?",
                           "g.toml:15:2: error: there is no module kind \"isolatr\"; did you mean \"isolator\"?",
                           "g.toml:18:8: error: isolator.cgroups.root: expected a string, got true",
-                          "g.toml:19:8: error: isolator.cgroups.host: hosting in a process of its own is not available "
-                          "in this release; write host = \"kernel\" or leave it "
-                          "out"));
+                          "g.toml:19:8: error: isolator.cgroups.host: expected \"kernel\" or \"process\", got "
+                          "\"proces\"; did you mean \"process\"?",
+                          "g.toml:20:1: error: isolator.cgroups.sandbox: is for host = \"process\", and host is "
+                          "\"kernel\" here; write host = \"process\" or leave it out",
+                          "g.toml:20:13: error: there is no setting isolator.cgroups.sandbox.memroy; did you mean "
+                          "\"memory\"?",
+                          "g.toml:20:36: error: isolator.cgroups.sandbox.cpu: expected a number, got \"two\""));
+}
+
+TEST_F(Load, WhereAModuleRuns) {
+  // From the installation's own folder: the kernel's process. From elsewhere: its own, unless the table says otherwise.
+  const std::string elsewhere = dir_.path() + "/elsewhere";
+  std::filesystem::create_directories(elsewhere);
+  std::filesystem::copy(dir_.path() + "/modules/gantry-isolator-cgroups.so", elsewhere + "/x.so");
+  const std::string path = "path = \"" + elsewhere + "/x.so\"\n";
+  const auto module = [&](const std::string& table) {
+    const auto l = load_file(base_ + table);
+    EXPECT_TRUE(l.config) << (l.problems.empty() ? "" : l.problems[0].text());
+    return l.config ? *l.config->module("isolator.cgroups") : ModuleConfig{};
+  };
+  EXPECT_EQ(module("").host, "kernel");
+  EXPECT_EQ(module(path).host, "process");
+  EXPECT_EQ(module(path + "host = \"kernel\"\n").host, "kernel");
+  const ModuleConfig m = module(
+      "host = \"process\"\nsandbox = { user = \"acme\", memory = \"256MiB\", cpu = 0.5, devices = [\"/dev/nvidia*\"], "
+      "restart = \"never\", seccomp = \"off\" }\n");
+  EXPECT_EQ(m.host, "process");
+  EXPECT_EQ(m.sandbox.user, "acme");
+  EXPECT_EQ(m.sandbox.memory, std::uint64_t{256} << 20);
+  EXPECT_DOUBLE_EQ(m.sandbox.cpu, 0.5);
+  EXPECT_THAT(m.sandbox.devices, ElementsAre("/dev/nvidia*"));
+  EXPECT_FALSE(m.sandbox.restart);
+  EXPECT_FALSE(m.sandbox.seccomp);
+  EXPECT_EQ(module(path).sandbox.memory, std::uint64_t{1} << 30);  // a default that keeps the machine alive
+  EXPECT_THAT(texts(load_file(base_ + "host = \"process\"\nsandbox = { memory = \"1MiB\" }\n")),
+              ElementsAre(HasSubstr("isolator.cgroups.sandbox.memory: expected at least 16MiB")));
+  EXPECT_THAT(texts(load_file(base_ + "host = \"process\"\nsandbox = { devices = [\"/etc\"] }\n")),
+              ElementsAre(HasSubstr("expected paths below /dev, got \"/etc\"")));
 }
 
 TEST_F(Load, RolesNeedTheirModules) {

@@ -114,7 +114,7 @@ TEST(Loader, RefusesNoProviders) {
   EXPECT_THAT(refusal("no_providers"), AllOf(HasSubstr("has 0 providers"), HasSubstr("export one")));
 }
 TEST(Loader, RefusesWhatMustRunInAProcess) {
-  EXPECT_THAT(refusal("needs_process"), AllOf(HasSubstr("process of its own"), HasSubstr("only in its own process")));
+  EXPECT_THAT(refusal("needs_process"), AllOf(HasSubstr("process of its own"), HasSubstr("write host = \"process\"")));
 }
 TEST(Loader, RefusesWhatTheDynamicLinkerRefuses) {
   EXPECT_THAT(refusal("unresolved"), AllOf(HasSubstr("cannot be mapped"),
