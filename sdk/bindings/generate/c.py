@@ -45,8 +45,12 @@ def literal(kind, f):
     if kind == "u64":
         return f"{f.default % (1 << 64)}u"
     if kind == "i64":
-        return "INT64_MIN" if f.default == -(1 << 63) else f"INT64_C({f.default})"
+        return int64(f.default)
     return f"{f.default}u" if kind == "u32" else str(f.default)
+
+
+def int64(value):
+    return "INT64_MIN" if value == -(1 << 63) else f"INT64_C({value})"
 
 
 class Header:
@@ -106,7 +110,7 @@ class Header:
         self.out(f"\n/* {'tags of union' if e.is_union else 'enum'} {e.name} */\ntypedef {CTYPE[kind]} {symbol(e.name)};")
         for name, value, _, _ in e.values:
             suffix = {"u32": "u", "u64": "u", "i64": ""}.get(kind, "")
-            number = f"INT64_C({value})" if kind == "i64" else f"{value}{suffix}"
+            number = int64(value) if kind == "i64" else f"{value}{suffix}"
             self.out(f"#define {constant(e, name)} {f'({number})' if value < 0 else number}")
         self.names.add(symbol(e.name) + "_name")
         self.out(f"static inline const char* {symbol(e.name)}_name({symbol(e.name)} v) {{\n  switch (v) {{")
