@@ -39,7 +39,7 @@ task_id() { gantry task list --json 2>/dev/null | tr -d ' \n' | grep -o '"id":"[
 running() { task_state | grep -q RUNNING; }
 pid_of_task() { pgrep -xf 'sleep 86399' | head -n 1; }
 task_known() { running && [ "$(task_id)" = "$id" ]; }
-same_task() { [ "$(pid_of_task)" = "$pid" ] && [ "$(started_of "$pid")" = "$started" ]; }
+same_task() { [ -n "$pid" ] && [ "$(pid_of_task)" = "$pid" ] && [ "$(started_of "$pid")" = "$started" ]; }
 # Everything on disk but what the system itself writes.
 files() {
   find / -xdev \( -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/cache -o -path /var/log -o -path /tmp -o -path /var/tmp \
@@ -70,18 +70,30 @@ cat >/tmp/app.json <<'APP'
 APP
 check "an application is deployed" gantry app deploy /tmp/app.json
 check "its task runs" within 60 running
+has_process() { [ -n "$(pid_of_task)" ]; }
+check "it has a process" within 60 has_process
 pid=$(pid_of_task) started=$(started_of "$pid") id=$(task_id)
 echo "     pid $pid, $id, $(cat "/proc/$pid/cgroup")"
-check "it has a process" test -n "$pid"
 check "it is in a cgroup of its own" grep -q '^0::/gantry/' "/proc/$pid/cgroup"
 check "with a memory limit" grep -qx $((32 << 20)) "/sys/fs/cgroup$(cut -d: -f3 "/proc/$pid/cgroup")/memory.max"
 
-# ---- restart, upgrade, change of a module
+# ---- restart
 old=$(main_pid)
 check "the daemon restarts" systemctl restart gantryd.service
 check "it is another process" test "$(main_pid)" != "$old"
 check "the task is untouched" same_task
 check "and known again" within 60 task_known
+
+# ---- a module outside the daemon
+printf '[fetcher.curl]\nhost = "process"\n' >/etc/gantry/conf.d/process.toml
+check "a module may live in a process" systemctl restart gantryd.service
+outside() { pgrep -u gantry-module -f gantry-modhost >/dev/null; }
+check "as the user of modules" within 30 outside
+check "the task does not notice" same_task
+check "gantry-module reads an installed module" sh -c 'gantry-module inspect /usr/lib/*/gantry/modules/gantry-fetcher-curl.so | grep -q curl'
+gantry module list
+
+# ---- upgrade
 old=$(main_pid) version=$(version_of gantry)
 check "the newer repository is read" repository new
 check "apt upgrades" apt-get upgrade -q -y
@@ -98,7 +110,7 @@ check "the task is still untouched" same_task
 check "and still known" within 60 task_known
 check "the application can be scaled" gantry app scale /sleeper 2
 check "its second task runs" within 60 sh -c '[ "$(pgrep -xfc "sleep 86399")" = 2 ]'
-check "the first is the same" test -d "/proc/$pid" -a "$(started_of "$pid")" = "$started"
+check "the first is the same" test "$(started_of "$pid")" = "$started"
 
 # ---- remove, purge
 check "apt removes" apt-get remove -q -y "${all[@]}"
