@@ -1,0 +1,11 @@
+/* Isolator `@NAME@`. The contract: docs/isolator.md and schema/isolator.fbs of the SDK. */
+#ifndef @NAME_ID@_h
+#define @NAME_ID@_h
+
+#include <gantry/c/module.h>
+
+void* @NAME_ID@_create(const gantry_host* host);
+void @NAME_ID@_call(void* self, const gantry_call* call);
+void @NAME_ID@_destroy(void* self);
+
+#endif
