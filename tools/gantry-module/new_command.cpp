@@ -44,7 +44,9 @@ void add_new(CLI::App& app) {
   c->add_option("--lang", p->lang, "cpp, c or rust")->capture_default_str();
   c->add_option("--dir", p->dir, "folder to make (./VENDOR-NAME)");
   c->add_option("--templates", p->templates, "folder of the templates (those of this installation)");
-  c->callback([p] {
+  // At the end of this subcommand's own arguments, so that main() may have a final callback of its own.
+  c->parse_complete_callback([p, c] {
+    if (c->remaining_size() > 0) throw CLI::ExtrasError(c->get_name(), c->remaining());
     const std::string self = program();
     const std::string prefix = fs::path(self).parent_path().parent_path().string();
     // Only an installation has the CMake package; a build folder has not, and is no prefix to give to anybody.

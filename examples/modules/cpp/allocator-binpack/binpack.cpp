@@ -69,9 +69,9 @@ Task<Result<Buffer>> Binpack::allocate(Request<fb::allocator::Deltas> deltas) {
       for (const Client client : clients) poorest_first.emplace_back(cluster_.share(client), client);
       std::sort(poorest_first.begin(), poorest_first.end());
       for (const auto& [share, client] : poorest_first) {
-        if (empty && !may_open(client, wake_ns)) continue;
         const Amounts bundle = cluster_.bundle(agent, client);
         if (!worth_offering(bundle) || cluster_.refused(agent, client, bundle, wake_ns)) continue;
+        if (empty && !may_open(client, wake_ns)) continue;
         // Parts are always named: "everything the role may have" would include what the framework cannot handle.
         grants.emplace_back(id, client.framework, client.role, static_cast<std::uint32_t>(parts.size()),
                             static_cast<std::uint32_t>(bundle.size()), 0u);
