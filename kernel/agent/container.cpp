@@ -17,7 +17,8 @@ constexpr auto supervisor_patience = 5s;
 constexpr auto out_of_descriptors = 50ms;
 
 // An isolator whose process is being restarted is waited for.
-constexpr auto restart_patience = 20s, restart_pause = 100ms;
+constexpr auto restart_patience = 20s;
+constexpr auto restart_pause = 100ms;
 
 bool comes_back(const module::Instance& i) {
   return i.state() == module::State::restarting || i.state() == module::State::crash_loop;
