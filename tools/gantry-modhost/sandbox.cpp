@@ -45,6 +45,9 @@ Status own_devices(const Options& o) {
     int fd;
   };
   std::vector<Device> keep;
+  if (::unshare(CLONE_NEWNS) != 0) return problem("sandbox.devices needs a mount namespace of its own");
+  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return problem("making / private");
+  // Opened before the new /dev hides them, and after the change of namespace: others' mounts cannot be bound.
   std::vector<std::string> patterns{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
   patterns.insert(patterns.end(), o.devices.begin(), o.devices.end());
   for (const std::string& pattern : patterns) {
@@ -58,8 +61,6 @@ Status own_devices(const Options& o) {
       warn(o, "no device matches " + pattern);
     ::globfree(&found);
   }
-  if (::unshare(CLONE_NEWNS) != 0) return problem("sandbox.devices needs a mount namespace of its own");
-  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return problem("making / private");
   if (::mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m") != 0) return problem("mounting /dev");
   ::mkdir("/dev/shm", 01777);
   ::chmod("/dev/shm", 01777);
@@ -86,15 +87,25 @@ Status become(const Options& o) {
     if (!p) return fail(Code::failed_precondition, "its sandbox cannot be made: there is no user " + o.user);
     account = *p;
   }
-  capng_clear(CAPNG_SELECT_ALL);
+  // What the daemon lacks itself - in a container, say - cannot be kept; the module may do without.
+  capng_get_caps_process();
+  const auto possible = [](int number) {
+    return capng_have_capability(CAPNG_PERMITTED, static_cast<unsigned>(number)) == 1 &&
+           capng_have_capability(CAPNG_BOUNDING_SET, static_cast<unsigned>(number)) == 1;
+  };
+  std::vector<int> kept;
   for (const std::string& c : o.capabilities) {
     std::string name = c.starts_with("CAP_") ? c.substr(4) : c;
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char x) { return static_cast<char>(std::tolower(x)); });
     const int number = capng_name_to_capability(name.c_str());
     if (number < 0) return fail(Code::failed_precondition, "there is no capability " + c + "; correct the module's manifest");
+    if (possible(number)) kept.push_back(number);
+    else warn(o, "the daemon has no " + c + " to give");
+  }
+  capng_clear(CAPNG_SELECT_ALL);
+  for (const int number : kept)
     capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET),
                  static_cast<unsigned>(number));
-  }
   if (account.pw_uid != ::getuid()) {
     if (const int rc = capng_change_id(static_cast<int>(account.pw_uid), static_cast<int>(account.pw_gid),
                                        static_cast<capng_flags_t>(CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING)))
