@@ -73,7 +73,8 @@ class Request {
   std::vector<std::int32_t> fds_;
 };
 
-// Settings handed to configure(): validated and complete, so a missing key is a bug in the manifest.
+// Settings handed to configure(): validated and complete, so a missing key is a bug in the manifest. Reading one as another
+// type than it came with gives nothing, and CONFIGURE is answered with INVALID_ARGUMENT naming it, whatever configure() says.
 class Settings {
  public:
   explicit Settings(fb::ConfigureT c) : c_(std::move(c)) {
@@ -83,19 +84,33 @@ class Settings {
   [[nodiscard]] const std::string& work_dir() const { return c_.work_dir; }
   [[nodiscard]] const std::vector<std::string>& roles() const { return c_.roles; }
   [[nodiscard]] bool given(std::string_view key) const { return at(key).given; }
-  [[nodiscard]] const std::string& text(std::string_view key) const { return at(key).text; }
-  [[nodiscard]] std::int64_t number(std::string_view key) const { return at(key).number; }
-  [[nodiscard]] double real(std::string_view key) const { return at(key).real; }
-  [[nodiscard]] bool flag(std::string_view key) const { return at(key).flag; }
-  [[nodiscard]] std::chrono::nanoseconds duration(std::string_view key) const { return std::chrono::nanoseconds(at(key).number); }
-  [[nodiscard]] const std::vector<std::string>& list(std::string_view key) const { return at(key).items; }
+  [[nodiscard]] const std::string& text(std::string_view key) const { return as(key, {Type::STRING}).text; }
+  [[nodiscard]] std::int64_t number(std::string_view key) const { return as(key, {Type::INT, Type::SIZE, Type::DURATION}).number; }
+  [[nodiscard]] double real(std::string_view key) const { return as(key, {Type::FLOAT, Type::INT}).real; }
+  [[nodiscard]] bool flag(std::string_view key) const { return as(key, {Type::BOOL}).flag; }
+  [[nodiscard]] std::chrono::nanoseconds duration(std::string_view key) const {
+    return std::chrono::nanoseconds(as(key, {Type::DURATION, Type::INT}).number);
+  }
+  [[nodiscard]] const std::vector<std::string>& list(std::string_view key) const { return as(key, {Type::LIST, Type::MAP}).items; }
 
  private:
+  friend class Module;
+  using Type = fb::SettingType;
   [[nodiscard]] const fb::SettingT& at(std::string_view key) const {
     static const fb::SettingT none;
     const auto it = by_key_.find(key);
     return it == by_key_.end() ? none : *it->second;
   }
+  [[nodiscard]] const fb::SettingT& as(std::string_view key, std::initializer_list<Type> types) const {
+    static const fb::SettingT none;
+    const auto it = by_key_.find(key);
+    if (it == by_key_.end()) return none;
+    for (const Type t : types)
+      if (it->second->type == t) return *it->second;
+    if (wrong_->empty()) *wrong_ = it->first;
+    return none;
+  }
+  std::shared_ptr<std::string> wrong_ = std::make_shared<std::string>();  // key read as a type it has not
   fb::ConfigureT c_;
   std::map<std::string, const fb::SettingT*, std::less<>> by_key_;
 };
@@ -172,6 +187,15 @@ class Module {
   template <class M>
   friend struct Thunks;
 
+  void configure_checked(Responder responder, Settings settings) {
+    auto wrong = settings.wrong_;
+    run(std::move(responder), typed(configure(std::move(settings)), std::move(wrong)));
+  }
+  static Task<Status> typed(Task<Status> configuring, std::shared_ptr<std::string> wrong) {
+    Status s = co_await std::move(configuring);
+    if (wrong->empty()) co_return s;
+    co_return v1::fail(Code::invalid_argument, "setting " + *wrong + " is of another type than this module reads", *wrong);
+  }
   void enter(const gantry_call* c) {
     Call call{c->method, c->deadline_ns, from_abi(c->body), {}, Responder(host_->raw(), c->token)};
     if (c->nfds) call.fds.assign(c->fds, c->fds + c->nfds);
@@ -179,7 +203,7 @@ class Module {
       case GANTRY_METHOD_CONFIGURE: {
         auto configuration = unpack<fb::Configure>(call.body);
         if (!configuration) call.responder.fail(configuration.error());
-        else run(std::move(call.responder), configure(Settings(std::move(*configuration))));
+        else configure_checked(std::move(call.responder), Settings(std::move(*configuration)));
         return;
       }
       case GANTRY_METHOD_START: run(std::move(call.responder), start()); return;
