@@ -35,7 +35,13 @@ struct Reader {
         problem(m.value.key_where, "the manifest has no setting \"" + key + "\"" + config::did_you_mean(key, keys));
         continue;
       }
-      auto setting = config::to_setting(*field, m.value);
+      // A path below the case's directory is not known yet, but it will be absolute.
+      constexpr std::string_view mark = "@scratch@";
+      Node value = m.value;
+      const bool below = value.kind == Node::Kind::string && value.text.starts_with(mark);
+      if (below) value.text.insert(0, "/");
+      auto setting = config::to_setting(*field, value);
+      if (setting && below && setting->text.starts_with("/")) setting->text.erase(0, 1);
       if (!setting) {
         problem(m.value.where, "setting " + key + ": " + setting.error().message);
         continue;
