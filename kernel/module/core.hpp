@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernel/base/fd.hpp"
+#include "kernel/base/log.hpp"
 #include "kernel/base/metric.hpp"
 #include "kernel/module/instance.hpp"
 #include "kernel/module/mailbox.hpp"
@@ -103,7 +104,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void say(const Said& said, Bytes bytes = {});
   void log(std::uint32_t level, Bytes record);
   bool may_log();
-  void note(std::string_view what);  // a warning of the kernel about this instance
+  void note(std::string_view what, std::initializer_list<base::LogField> fields = {});  // a warning of the kernel about this instance
   std::uint32_t metric(Bytes desc);
   std::uint64_t timer(std::uint64_t at, void (*fn)(void*), void* arg);
   void timer_cancel(std::uint64_t id);

@@ -77,14 +77,20 @@ void Core::say(const Said& s, Bytes bytes) {
 bool Core::may_log() {
   std::uint64_t dropped = 0;
   if (!log_budget_.take(setup.loop->now(), dropped)) return false;
-  if (dropped) note("logs too much; " + std::to_string(dropped) + " records were dropped");
+  if (dropped) note("logs too much; records were dropped", {{"dropped", std::to_string(dropped)}});
   return true;
 }
 
-void Core::note(std::string_view what) {
-  if (!setup.outlet) return base::log_warning(id, what);
+void Core::note(std::string_view what, std::initializer_list<base::LogField> fields) {
+  if (!setup.outlet) return base::log_warning(id, what, fields);
   fb::LogRecordT record;
   record.message = what;
+  for (const base::LogField& f : fields) {
+    auto field = std::make_unique<fb::LogFieldT>();
+    field->key = f.key;
+    field->value = f.value;
+    record.fields.push_back(std::move(field));
+  }
   setup.outlet->log(GANTRY_LOG_WARNING, pack(record));
 }
 
