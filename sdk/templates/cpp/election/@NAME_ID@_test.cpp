@@ -13,7 +13,7 @@ using fb::election::Method;
 TEST(@CLASS@Test, TheNextInLineFollows) {
   gantry::testing::Host host;
   gantry::testing::Subject<@CLASS@> m{host, "@NAME@"};
-  ASSERT_TRUE(m.configure({{"master", "10.0.0.1:5060"}, {"insecure", true}}));
+  ASSERT_TRUE(m.configure({{"master", "10.0.0.1:5060"}}));
   const auto watch = m.open(Method::WATCH, Buffer());
   EXPECT_EQ(watch.chunk<fb::election::Leader>(0)->address, "10.0.0.1:5060");
   fb::election::CandidateT candidate;
