@@ -218,6 +218,58 @@ TEST_F(TroubleTest, AcknowledgedOnlyWhenStoredAndOnlyWithUuid) {
   EXPECT_EQ(w.calls.back().kill->task_id, "stranger.instance-11111111-2222-3333-4444-555555555555._app.1");
 }
 
+// A kill is in no record of the master: one lost with it would leave the task running and its deployment standing.
+TEST_F(TroubleTest, AKillIsRepeatedUntilTheEndIsTold) {
+  deploy(R"({"id":"a","cmd":"sleep 1000"})");
+  const std::string id = w.alive()[0];
+  w.auto_kill = false;
+  w.del("/v2/apps/a");
+  w.host().run();
+  EXPECT_EQ(w.count(fb::CallType::KILL), 1);
+  w.advance(9s);
+  EXPECT_EQ(w.count(fb::CallType::KILL), 1);
+  w.advance(2s);
+  EXPECT_EQ(w.count(fb::CallType::KILL), 2);
+  w.advance(10s);
+  EXPECT_EQ(w.count(fb::CallType::KILL), 3);
+  EXPECT_EQ(w.calls.back().kill->task_id, id);
+  w.update(id, S::TASK_KILLED);
+  w.advance(60s);
+  EXPECT_EQ(w.count(fb::CallType::KILL), 3);
+  EXPECT_EQ(w.deployments(), 0u);
+}
+
+TEST_F(TroubleTest, AKillIsRepeatedWhenTheTaskIsToldToGoOn) {
+  deploy(R"({"id":"a","cmd":"sleep 1000"})");
+  const std::string id = w.alive()[0];
+  w.auto_kill = false;
+  w.del("/v2/apps/a");
+  w.host().run();
+  EXPECT_EQ(w.count(fb::CallType::KILL), 1);
+  // An update of its own life says nothing about the kill; it may have left before the kill came.
+  w.update(id, S::TASK_RUNNING);
+  w.host().run();
+  EXPECT_EQ(w.count(fb::CallType::KILL), 1);
+  // The answer to a reconciliation (no uuid) does: the master knows of no kill.
+  w.update(id, S::TASK_RUNNING, "", {}, false);
+  w.host().run();
+  EXPECT_EQ(w.count(fb::CallType::KILL), 2);
+  w.update(id, S::TASK_KILLING, "", {}, false);
+  w.host().run();
+  EXPECT_EQ(w.count(fb::CallType::KILL), 2) << "it has come";
+}
+
+TEST_F(TroubleTest, AKillIsRepeatedAfterARestart) {
+  deploy(R"({"id":"a","cmd":"sleep 1000"})");
+  w.auto_kill = false;
+  w.del("/v2/apps/a");
+  w.host().run();
+  w.calls.clear();
+  w.reboot();
+  w.advance(6s);
+  EXPECT_GE(w.count(fb::CallType::KILL), 1);
+}
+
 TEST_F(TroubleTest, StopAnswersEverything) {
   deploy(R"({"id":"a","cmd":"sleep 1000"})");
   const auto s = w.send("GET", "/v2/events", {}, {{"accept", "text/event-stream"}});
