@@ -23,6 +23,8 @@ const std::vector<Group> groups = {
     {{"launch_floor", "launch_real_one", "launch_real_one_to_floor", "launch_real_200", "launch_cpu_per_task", "launch_own_processes",
       "launch_own_memory"},
      run_launch},
+    {{"call_in_process", "call_process_one", "call_process_64"}, run_module_call},
+    {{"offer_delay_bad_module", "offer_delay_no_bad_module"}, run_bad_neighbour},
     {{"idle_rss_mb_master", "cold_start_ms_master", "idle_rss_mb_agent", "cold_start_ms_agent"}, run_daemons},
 };
 

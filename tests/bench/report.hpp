@@ -51,5 +51,7 @@ void run_place_100k(const Settings&, const Report&);
 void run_place_1m(const Settings&, const Report&);
 void run_launch(const Settings&, const Report&);
 void run_daemons(const Settings&, const Report&);
+void run_module_call(const Settings&, const Report&);
+void run_bad_neighbour(const Settings&, const Report&);
 
 }  // namespace gantry::bench
