@@ -236,7 +236,7 @@ Result<Manifest> parse_manifest(std::string_view toml, std::string_view source) 
 }
 
 std::string describe(const Manifest& m) {
-  std::string out = "[" + (m.kind == "kernel" ? m.kind : m.id()) + "]  " + m.summary + "\n";
+  std::string out = "[" + (m.kind == "kernel" ? m.name : m.id()) + "]  " + m.summary + "\n";
   if (m.fields.empty()) return out + "\nIt has no settings.\n";
   for (const Field& f : m.fields) {
     out += "\n" + f.key + "  (" + std::string(to_string(f.type));

@@ -78,6 +78,8 @@ int config_fields(Context& c, const std::string& id, const ConfigOptions& o) {
   config::Manifest manifest;
   if (id == "kernel") {
     manifest = config::kernel_manifest();
+  } else if (id == "sandbox") {
+    manifest = config::sandbox_manifest();
   } else if (id.find('/') != std::string::npos) {
     // A file: a module built elsewhere, or the manifest it is going to be built from.
     auto m = id.ends_with(".toml") ? config::parse_manifest(read_text(id), id) : config::read_manifest(id);
@@ -87,7 +89,7 @@ int config_fields(Context& c, const std::string& id, const ConfigOptions& o) {
     const auto dot = id.find('.');
     if (dot == std::string::npos)
       return report(
-          c, fail(Code::invalid_argument, "\"" + id + "\" is not KIND.NAME, for example isolator.cgroups, nor kernel"));
+          c, fail(Code::invalid_argument, "\"" + id + "\" is not KIND.NAME, for example isolator.cgroups, nor kernel or sandbox"));
     const auto dirs = o.module_dirs.empty() ? config::default_module_dirs() : o.module_dirs;
     const std::string file = "/gantry-" + id.substr(0, dot) + "-" + id.substr(dot + 1) + ".so";
     std::string places;
