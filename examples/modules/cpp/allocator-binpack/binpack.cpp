@@ -25,7 +25,7 @@ bool Binpack::worth_offering(const Amounts& bundle) const {
 
 bool Binpack::may_open(Client client, std::uint64_t& wake_ns) const {
   const auto offered = offered_.find(client);
-  if (offered == offered_.end()) return true;
+  if (offered == offered_.end() || static_cast<std::int64_t>(offered->second.size()) < open_) return true;
   std::int64_t pending = 0;
   std::uint64_t first = UINT64_MAX;
   for (const auto& [agent, since] : offered->second) {
@@ -58,17 +58,16 @@ Task<Result<Buffer>> Binpack::allocate(Request<fb::allocator::Deltas> deltas) {
   std::vector<fb::allocator::Grant> grants;
   std::vector<fb::allocator::Quantity> parts;
   std::uint64_t wake_ns = UINT64_MAX;
-  const std::set<Client> clients = cluster_.clients();
+  std::set<std::pair<double, Client>> poorest_first;
+  for (const Client client : cluster_.clients()) poorest_first.emplace(cluster_.share(client), client);
   for (const auto& [minus_fill, id] : order) {
     const Agent& agent = cluster_.agents().at(id);
     const bool empty = minus_fill > -1e-9;
     // More than once, for what is reserved for one role is left when another took its part.
     for (bool granted = true; granted;) {
       granted = false;
-      std::vector<std::pair<double, Client>> poorest_first;
-      for (const Client client : clients) poorest_first.emplace_back(cluster_.share(client), client);
-      std::sort(poorest_first.begin(), poorest_first.end());
-      for (const auto& [share, client] : poorest_first) {
+      for (auto it = poorest_first.begin(); it != poorest_first.end(); ++it) {
+        const Client client = it->second;
         const Amounts bundle = cluster_.bundle(agent, client);
         if (!worth_offering(bundle) || cluster_.refused(agent, client, bundle, wake_ns)) continue;
         if (empty && !may_open(client, wake_ns)) continue;
@@ -78,6 +77,8 @@ Task<Result<Buffer>> Binpack::allocate(Request<fb::allocator::Deltas> deltas) {
         for (const auto& [sort, amount] : bundle) parts.emplace_back(sort.name, sort.role, sort.flags, 0u, amount);
         cluster_.take(id, client, bundle);
         offered_[client][id] = cluster_.now_ns();
+        poorest_first.erase(it);
+        poorest_first.emplace(cluster_.share(client), client);
         granted = true;
         break;
       }

@@ -26,21 +26,22 @@ Task<Result<Buffer>> @CLASS@::allocate(Request<fb::allocator::Deltas> deltas) {
   std::vector<fb::allocator::Grant> grants;
   std::vector<fb::allocator::Quantity> parts;
   std::uint64_t wake_ns = UINT64_MAX;
-  const std::set<Client> clients = cluster_.clients();
+  std::set<std::pair<double, Client>> poorest_first;
+  for (const Client client : cluster_.clients()) poorest_first.emplace(cluster_.share(client), client);
   for (const auto& [id, agent] : cluster_.agents()) {
     // More than once, for what is reserved for one role is left when another took its part.
     for (bool granted = agent.active && !agent.available.empty(); granted;) {
       granted = false;
-      std::vector<std::pair<double, Client>> poorest_first;
-      for (const Client client : clients) poorest_first.emplace_back(cluster_.share(client), client);
-      std::sort(poorest_first.begin(), poorest_first.end());
-      for (const auto& [share, client] : poorest_first) {
+      for (auto it = poorest_first.begin(); it != poorest_first.end(); ++it) {
+        const Client client = it->second;
         const Amounts bundle = cluster_.bundle(agent, client);
         if (!worth_offering(bundle) || cluster_.refused(agent, client, bundle, wake_ns)) continue;
         grants.emplace_back(id, client.framework, client.role, static_cast<std::uint32_t>(parts.size()),
                             static_cast<std::uint32_t>(bundle.size()), 0u);
         for (const auto& [sort, amount] : bundle) parts.emplace_back(sort.name, sort.role, sort.flags, 0u, amount);
         cluster_.take(id, client, bundle);
+        poorest_first.erase(it);
+        poorest_first.emplace(cluster_.share(client), client);
         granted = true;
         break;
       }

@@ -15,13 +15,12 @@ Status fetch_all(const fb::fetcher::FetchT& wanted, const Limits& limits, const 
     GANTRY_TRY(const std::string name, artifact_name(uri->value));
     const auto failed = [&](const Status& s) { return Error(s.error()).because("fetch " + uri->value.substr(0, 200)); };
     const bool executable = uri->executable.value_or(false), extract = uri->extract.value_or(true) && !executable;
-    for (const char* archive : {".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip"})
-      if (extract && name.ends_with(archive))
-        return fail(Code::invalid_argument, "fetch " + uri->value.substr(0, 200) + ": only plain .tar is unpacked here; set extract = false");
     const bool tar = extract && name.ends_with(".tar");
     auto file = sandbox.create(uri->output_file.empty() ? name : uri->output_file);
     if (!file) return file.error();
     if (const Status s = bring(uri->value, owner, limits, cancelled, *file); !s) return failed(s);
+    for (const char* archive : {".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip"})
+      if (extract && name.ends_with(archive)) return failed(fail(Code::invalid_argument, "only plain .tar is unpacked here; set extract = false"));
     // An archive is not kept beside what comes out of it.
     if (const Status s = tar ? unpack_tar(file->fd(), sandbox) : file->keep(executable ? 0755 : 0644); !s) return failed(s);
   }
