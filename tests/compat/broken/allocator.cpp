@@ -67,7 +67,7 @@ class AllocatorShim final : public Shim {
       }
     }
     if (fault("never_wakes")) round.wake_ns = 0;
-    if (fault("depends_on_chance") && chance_++ % 3 == 0 && round.grants.size() > 1) std::swap(round.grants.front(), round.grants.back());
+    if (fault("depends_on_chance") && chance_++ % 7 == 0 && round.grants.size() > 1) std::swap(round.grants.front(), round.grants.back());
   }
   std::vector<fa::Grant> last_;
   volatile int sink_ = 0;

@@ -1,6 +1,7 @@
 #include "shim.hpp"
 
 #include <gantry/common_generated.h>
+#include <gantry/isolator_generated.h>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 namespace broken {
@@ -114,14 +116,18 @@ class Faulty final {
     const auto done = [&](gantry_code code, Bytes body = {}) { host->complete(host->ctx, c.token, code, gantry::to_abi(body)); };
     if (c.method == 0) {
       if (fault("crash_in_configure")) *static_cast<volatile int*>(nullptr) = 1;
-      if (fault("accepts_any_setting")) return done(GANTRY_OK);
+      const auto* settings = gantry::view<gantry::fb::Configure>(gantry::from_abi(c.body));
+      if (!settings && fault("accepts_any_configure")) return done(GANTRY_OK);
+      if (const char* key = settings ? wrong_type(*settings) : nullptr; key && !fault("ignores_wrong_types")) {
+        const Buffer e = gantry::pack_error(gantry::fail(gantry::Code::invalid_argument, std::string("setting ") + key + " has the wrong type", key));
+        return done(GANTRY_INVALID_ARGUMENT, e);
+      }
       if (fault("refuses_defaults")) {
         const Buffer e = gantry::pack_error(gantry::fail(gantry::Code::invalid_argument, "the limit must be set", "limit"));
         return done(GANTRY_INVALID_ARGUMENT, e);
       }
       if (fault("refuses_reload")) {
-        const auto* configure = gantry::view<gantry::fb::Configure>(gantry::from_abi(c.body));
-        if (configure && configure->reload()) {
+        if (settings && settings->reload()) {
           const Buffer e = gantry::pack_error(gantry::fail(gantry::Code::failed_precondition, "I am running already"));
           return done(GANTRY_FAILED_PRECONDITION, e);
         }
@@ -181,13 +187,25 @@ class Faulty final {
     shim->call(c);
   }
 
+  // Of the sound isolator's settings (isolator.toml).
+  static const char* wrong_type(const gantry::fb::Configure& c) {
+    using gantry::fb::SettingType;
+    if (!c.settings()) return nullptr;
+    for (const auto* s : *c.settings()) {
+      const auto key = gantry::text(s->key());
+      if (key == "limit" && s->type() != SettingType::INT) return "limit";
+      if (key == "label" && s->type() != SettingType::STRING) return "label";
+    }
+    return nullptr;
+  }
+
   static Bytes noise() {
     static const std::uint8_t bytes[48] = {0xa5, 0xa5, 0xa5, 0x7f, 0xff};
     return bytes;
   }
+  // Method 16 of the isolator these faults are tried on.
   static bool well_formed(const gantry_call& c) {
-    flatbuffers::Verifier v(c.body.data, c.body.len);
-    return c.body.len >= 8 && v.VerifyBuffer<gantry::fb::Credit>(nullptr);
+    return gantry::view<gantry::fb::isolator::Prepare>(gantry::from_abi(c.body)) != nullptr;
   }
 
   const gantry_host* host;
