@@ -28,15 +28,15 @@ struct Names {
   std::uint32_t last;
 };
 // A method's name is in the generated header of its schema.
-#define GANTRY_NAMES(of, space, Enum)                                                              \
-  Names {                                                                                         \
-    of, [](std::uint32_t m) { return space::EnumName##Enum(static_cast<space::Enum>(m)); },      \
-        static_cast<std::uint32_t>(space::Enum::MAX)                                              \
+#define GANTRY_NAMES(of, space, Enum)                                                       \
+  Names {                                                                                   \
+    of, [](std::uint32_t m) { return space::EnumName##Enum(static_cast<space::Enum>(m)); }, \
+        static_cast<std::uint32_t>(space::Enum::MAX)                                        \
   }
 const std::array kinds_names = {
-    GANTRY_NAMES("allocator", fb::allocator, Method),         GANTRY_NAMES("authenticator", fb::authenticator, Method),
-    GANTRY_NAMES("election", fb::election, Method),           GANTRY_NAMES("fetcher", fb::fetcher, Method),
-    GANTRY_NAMES("isolator", fb::isolator, Method),           GANTRY_NAMES("store", fb::store, Method),
+    GANTRY_NAMES("allocator", fb::allocator, Method), GANTRY_NAMES("authenticator", fb::authenticator, Method),
+    GANTRY_NAMES("election", fb::election, Method),   GANTRY_NAMES("fetcher", fb::fetcher, Method),
+    GANTRY_NAMES("isolator", fb::isolator, Method),   GANTRY_NAMES("store", fb::store, Method),
 };
 const std::array services_names = {
     GANTRY_NAMES("cluster", fb::host, ClusterMethod),

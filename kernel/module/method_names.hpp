@@ -2,8 +2,8 @@
 // people; nothing is decided by it.
 #pragma once
 
-#include <gantry/message.hpp>
 #include <gantry/trace_generated.h>
+#include <gantry/message.hpp>
 
 #include <cstdint>
 #include <string>

@@ -13,16 +13,16 @@ using fb::trace::EntryT;
 using fb::trace::What;
 
 constexpr std::size_t max_traces = 16;
-constexpr std::size_t max_open = 1 << 16;                 // calls whose start is remembered
-constexpr std::size_t max_waiting = std::size_t{8} << 20; // bytes in the queue of one trace
-constexpr std::size_t max_entries = 16'384;               // entries in it
-constexpr std::size_t max_body = std::size_t{4} << 20;    // whatever was asked for
-constexpr std::size_t max_error = 4096;                   // errors are shown without bodies being asked for
-constexpr std::size_t batch_bytes = std::size_t{1} << 20; // of one answer
+constexpr std::size_t max_open = 1 << 16;                  // calls whose start is remembered
+constexpr std::size_t max_waiting = std::size_t{8} << 20;  // bytes in the queue of one trace
+constexpr std::size_t max_entries = 16'384;                // entries in it
+constexpr std::size_t max_body = std::size_t{4} << 20;     // whatever was asked for
+constexpr std::size_t max_error = 4096;                    // errors are shown without bodies being asked for
+constexpr std::size_t batch_bytes = std::size_t{1} << 20;  // of one answer
 constexpr std::size_t batch_entries = 1024;
-constexpr base::Nanos gather = std::chrono::milliseconds(20);   // what comes together is answered together
+constexpr base::Nanos gather = std::chrono::milliseconds(20);  // what comes together is answered together
 constexpr base::Nanos max_wait = std::chrono::seconds(20);
-constexpr base::Nanos lease = std::chrono::seconds(10);         // without being read
+constexpr base::Nanos lease = std::chrono::seconds(10);  // without being read
 constexpr std::size_t entry_cost = 200;
 
 }  // namespace
@@ -48,9 +48,8 @@ class Trace {
       e->size = body.size();
       if (wanted && fits) {
         e->body.assign(body.begin(), body.end());
-        e->body_state = options.secrets && options.bodies
-                            ? BodyState::WHOLE
-                            : hide_credentials(kind, *e, secret_settings, e->body);
+        e->body_state =
+            options.secrets && options.bodies ? BodyState::WHOLE : hide_credentials(kind, *e, secret_settings, e->body);
       } else if (wanted) {
         e->body_state = BodyState::TOO_LARGE;
       }
@@ -240,9 +239,10 @@ Traces::~Traces() {
 
 Result<fb::control::TraceT> Traces::start(Subject subject, TraceOptions options) {
   if (traces_.size() >= max_traces)
-    return fail(Code::resource_exhausted, std::to_string(traces_.size()) +
-                                              " traces are running, no more are allowed; end one, or wait 10 s for those "
-                                              "whose reader has gone");
+    return fail(Code::resource_exhausted,
+                std::to_string(traces_.size()) +
+                    " traces are running, no more are allowed; end one, or wait 10 s for those "
+                    "whose reader has gone");
   fb::trace::HeaderT& header = subject.header;
   const bool all = options.bodies && options.secrets;
   header.bodies = options.bodies;
@@ -279,8 +279,8 @@ void Traces::read(std::uint64_t id, base::Nanos wait, Reply reply) {
   const auto it = traces_.find(id);
   if (it != traces_.end()) return it->second->read(wait, std::move(reply));
   loop_.post([reply = std::move(reply), id] {
-    reply(fail(Code::not_found,
-               "there is no trace " + std::to_string(id) + "; one that is not read for 10 s is ended"));
+    reply(
+        fail(Code::not_found, "there is no trace " + std::to_string(id) + "; one that is not read for 10 s is ended"));
   });
 }
 

@@ -1,7 +1,7 @@
 // Watching an instance's calls (sdk/schema/trace.fbs): what its host tells a Tracer, and who reads it.
 //
-// Nobody watches: the host tests one null pointer and nothing else happens. Somebody does: each entry is copied into the
-// bounded queue of each trace; what does not fit is counted, so a slow reader costs neither memory nor time.
+// Nobody watches: the host tests one null pointer and nothing else happens. Somebody does: each entry is copied into
+// the bounded queue of each trace; what does not fit is counted, so a slow reader costs neither memory nor time.
 #pragma once
 
 #include "kernel/module/module.hpp"
@@ -22,8 +22,8 @@ namespace gantry::module {
 
 struct TraceOptions {
   bool bodies = false;
-  bool secrets = false;                            // with bodies: those that carry credentials too
-  std::size_t max_body = std::size_t{1} << 20;     // larger ones are left out
+  bool secrets = false;                         // with bodies: those that carry credentials too
+  std::size_t max_body = std::size_t{1} << 20;  // larger ones are left out
 };
 
 class Trace;
@@ -63,7 +63,8 @@ class Tracer {
   using OpenMap = std::unordered_map<std::uint64_t, Open>;
   Open& opened(OpenMap& map, std::uint64_t token, std::uint32_t method);
   fb::trace::EntryT about(fb::trace::What what, const Open& open) const;
-  void ended(OpenMap& map, std::uint64_t token, fb::trace::What what, std::uint32_t method, gantry_code code, Bytes body);
+  void ended(OpenMap& map, std::uint64_t token, fb::trace::What what, std::uint32_t method, gantry_code code,
+             Bytes body);
   void emit(const fb::trace::EntryT& entry, Bytes body) const;
 
   base::Loop& loop_;
@@ -85,8 +86,8 @@ class Traces {
 
   struct Subject {
     const Instance* instance = nullptr;
-    std::function<void(Tracer*)> attach;      // HostedInstance::trace of it
-    fb::trace::HeaderT header;                // with all settings; start() blanks those of secret_keys
+    std::function<void(Tracer*)> attach;  // HostedInstance::trace of it
+    fb::trace::HeaderT header;            // with all settings; start() blanks those of secret_keys
     std::vector<std::string> secret_keys;
   };
   // Answers with id and header. RESOURCE_EXHAUSTED if too many run.

@@ -54,7 +54,8 @@ Status RecordingWriter::flush() {
 }
 
 Result<Recording> parse_recording(Bytes file) {
-  if (file.size() < recording_magic.size() || std::memcmp(file.data(), recording_magic.data(), recording_magic.size()) != 0)
+  if (file.size() < recording_magic.size() ||
+      std::memcmp(file.data(), recording_magic.data(), recording_magic.size()) != 0)
     return fail(Code::invalid_argument, "this is no recording of `gantry module record`: it does not start with " +
                                             std::string(recording_magic));
   Recording out;

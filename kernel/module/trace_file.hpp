@@ -3,8 +3,8 @@
 
 #include "kernel/base/fd.hpp"
 
-#include <gantry/message.hpp>
 #include <gantry/trace_generated.h>
+#include <gantry/message.hpp>
 
 #include <cstdint>
 #include <string>

@@ -69,7 +69,8 @@ class Reading {
       control::ReadTraceT ask;
       ask.id = id_;
       ask.wait_ns = for_ns ? std::min(patience_ns, for_ns - now) : patience_ns;
-      GANTRY_CHECK(daemon_.ask_for<control::TraceT>(std::move(ask), [&](const control::TraceT& t) { go_on = each(t); }));
+      GANTRY_CHECK(
+          daemon_.ask_for<control::TraceT>(std::move(ask), [&](const control::TraceT& t) { go_on = each(t); }));
     }
     control::EndTraceT end;
     end.id = id_;
@@ -133,7 +134,8 @@ int module_show(Context& c, const std::string& id, unsigned log_lines) {
   ask.module_ = id;
   ask.log_lines = log_lines;
   control::ModuleDetailT d;
-  const Status s = daemon->ask_for<control::ModuleDetailT>(std::move(ask), [&](const control::ModuleDetailT& a) { d = a; });
+  const Status s =
+      daemon->ask_for<control::ModuleDetailT>(std::move(ask), [&](const control::ModuleDetailT& a) { d = a; });
   if (!s) return report(c, s.error());
   if (!d.module_) return report(c, fail(Code::internal, "the daemon's answer names no module"));
   const control::ModuleT& m = *d.module_;
@@ -145,7 +147,11 @@ int module_show(Context& c, const std::string& id, unsigned log_lines) {
     for (const auto& v : d.settings) {
       w.open('{').field("key", v->key);
       if (!v->secret) w.field("value", v->value);
-      w.field("given", v->given).field("secret", v->secret).field("reloadable", v->reloadable).field("doc", v->doc).close();
+      w.field("given", v->given)
+          .field("secret", v->secret)
+          .field("reloadable", v->reloadable)
+          .field("doc", v->doc)
+          .close();
     }
     w.close().key("metrics").open('[');
     for (const auto& v : d.metrics)
@@ -154,7 +160,8 @@ int module_show(Context& c, const std::string& id, unsigned log_lines) {
     *c.out << w.text();
     return exit_ok;
   }
-  Table t({m.kind + "." + m.name, "version " + m.version + ", revision " + std::to_string(m.revision) + " of its kind"});
+  Table t(
+      {m.kind + "." + m.name, "version " + m.version + ", revision " + std::to_string(m.revision) + " of its kind"});
   t.add({"state", m.state + (m.message.empty() ? "" : ": " + printable(m.message))});
   t.add({"host", m.host + (m.restarts ? ", " + plural(m.restarts, "restart") : "")});
   t.add({"path", m.path});
@@ -178,8 +185,8 @@ int module_show(Context& c, const std::string& id, unsigned log_lines) {
     Table metrics({"NAME", "VALUE", "UNIT", "WHAT"});
     for (const auto& v : d.metrics) {
       const auto slash = v->name.find('/');
-      metrics.add({printable(v->name.substr(slash == std::string::npos ? 0 : slash + 1)), amount(v->value), printable(v->unit),
-                   printable(v->help)});
+      metrics.add({printable(v->name.substr(slash == std::string::npos ? 0 : slash + 1)), amount(v->value),
+                   printable(v->unit), printable(v->help)});
     }
     *c.out << metrics.text(false);
   }
@@ -222,13 +229,15 @@ int module_trace(Context& c, const TraceOptions& o) {
     *c.out << (c.json ? summary->json(reading->elapsed()) : summary->text(reading->elapsed(), c.terminal));
     c.out->flush();
   };
-  if (!c.json && !summary_only) *c.out << (c.terminal ? "\033[1m" : "") << TraceView::heading() << (c.terminal ? "\033[0m" : "") << std::endl;
+  if (!c.json && !summary_only)
+    *c.out << (c.terminal ? "\033[1m" : "") << TraceView::heading() << (c.terminal ? "\033[0m" : "") << std::endl;
   std::uint64_t next = every_ns;
   const Status s = reading->until(for_ns, [&](const control::TraceT& batch) {
     for (const auto& e : batch.entries) {
       // What is filtered by method is out of the summary too; the other filters choose rows.
       const std::string name = view.name(*e);
-      if (!filter.methods.empty() && std::find(filter.methods.begin(), filter.methods.end(), name) == filter.methods.end())
+      if (!filter.methods.empty() &&
+          std::find(filter.methods.begin(), filter.methods.end(), name) == filter.methods.end())
         continue;
       summary->add(*e);
       if (summary_only || !filter.shows(*e, name)) continue;
@@ -252,9 +261,11 @@ int module_trace(Context& c, const TraceOptions& o) {
     return c.out->good();  // head(1) has seen enough
   });
   if (!s) return report(c, s.error());
-  if (summary_only) print_summary();
+  if (summary_only)
+    print_summary();
   else if (!c.json && c.out->good())
-    *c.out << plural(summary->calls(), "call") << (summary->lost() ? ", lost " + std::to_string(summary->lost()) : "") << "\n";
+    *c.out << plural(summary->calls(), "call") << (summary->lost() ? ", lost " + std::to_string(summary->lost()) : "")
+           << "\n";
   return exit_ok;
 }
 
@@ -309,10 +320,12 @@ int module_record(Context& c, const RecordOptions& o) {
     w.field("without_credentials", blanked).field("too_large", too_large).field("full", full).close();
     *c.out << w.text();
   } else {
-    *c.out << several(entries, "entry", "entries") << ", " << bytes_text(file->size()) << " bytes in " << o.file << "\n";
+    *c.out << several(entries, "entry", "entries") << ", " << bytes_text(file->size()) << " bytes in " << o.file
+           << "\n";
     if (full) *c.out << "the file has reached --max " << o.max << "\n";
     if (blanked) *c.out << several(blanked, "body", "bodies") << " without credentials; --with-secrets keeps them\n";
-    if (too_large) *c.out << several(too_large, "body", "bodies") << " left out, larger than --max-body " << o.max_body << "\n";
+    if (too_large)
+      *c.out << several(too_large, "body", "bodies") << " left out, larger than --max-body " << o.max_body << "\n";
     if (lost) *c.out << "lost " << lost << ": they came faster than they were read, the recording has holes\n";
   }
   return s ? int{exit_ok} : exit_code(s.error());

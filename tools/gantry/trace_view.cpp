@@ -33,29 +33,45 @@ bool is_trouble(What w) { return w == What::FAULT || w == What::RESTART; }
 
 std::string code_text(const EntryT& e) {
   switch (e.what) {
-    case What::CALL: return "called";
-    case What::REQUEST: return "asked";
+    case What::CALL:
+      return "called";
+    case What::REQUEST:
+      return "asked";
     case What::CANCEL:
-    case What::REQUEST_CANCEL: return "cancelled";
+    case What::REQUEST_CANCEL:
+      return "cancelled";
     case What::FAULT:
-    case What::RESTART: return "";
-    default: return std::string(to_string(static_cast<Code>(e.code)));
+    case What::RESTART:
+      return "";
+    default:
+      return std::string(to_string(static_cast<Code>(e.code)));
   }
 }
 
 const char* what_text(What w) {
   switch (w) {
-    case What::CALL: return "call";
-    case What::CHUNK: return "chunk";
-    case What::DONE: return "done";
-    case What::GAVE_UP: return "gave_up";
-    case What::CANCEL: return "cancel";
-    case What::REQUEST: return "request";
-    case What::REQUEST_CHUNK: return "request_chunk";
-    case What::REQUEST_DONE: return "request_done";
-    case What::REQUEST_CANCEL: return "request_cancel";
-    case What::FAULT: return "fault";
-    case What::RESTART: return "restart";
+    case What::CALL:
+      return "call";
+    case What::CHUNK:
+      return "chunk";
+    case What::DONE:
+      return "done";
+    case What::GAVE_UP:
+      return "gave_up";
+    case What::CANCEL:
+      return "cancel";
+    case What::REQUEST:
+      return "request";
+    case What::REQUEST_CHUNK:
+      return "request_chunk";
+    case What::REQUEST_DONE:
+      return "request_done";
+    case What::REQUEST_CANCEL:
+      return "request_cancel";
+    case What::FAULT:
+      return "fault";
+    case What::RESTART:
+      return "restart";
   }
   return "unknown";
 }
@@ -63,8 +79,10 @@ const char* what_text(What w) {
 std::string clock_text(std::uint64_t wall_ns, const char* format, bool utc) {
   const auto seconds = static_cast<std::time_t>(wall_ns / 1'000'000'000);
   tm t{};
-  if (utc) ::gmtime_r(&seconds, &t);
-  else ::localtime_r(&seconds, &t);
+  if (utc)
+    ::gmtime_r(&seconds, &t);
+  else
+    ::localtime_r(&seconds, &t);
   char text[40], fraction[8];
   std::strftime(text, sizeof text, format, &t);
   std::snprintf(fraction, sizeof fraction, ".%03u", static_cast<unsigned>(wall_ns / 1'000'000 % 1000));
@@ -167,7 +185,8 @@ void Latencies::add(std::uint64_t ns) {
 
 std::uint64_t Latencies::quantile(double q) const {
   if (count_ == 0) return 0;
-  const auto wanted = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::ceil(q * static_cast<double>(count_))));
+  const auto wanted =
+      std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::ceil(q * static_cast<double>(count_))));
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     seen += buckets_[i];
@@ -200,8 +219,10 @@ void TraceSummary::add(const EntryT& e) {
   }
   if (!is_final(e.what)) return;
   const bool late = e.what == What::DONE && given_up_.erase(e.token) != 0;
-  if (e.what == What::GAVE_UP && given_up_.size() < max_open) given_up_.insert(e.token);
-  else begun_.erase(e.token);
+  if (e.what == What::GAVE_UP && given_up_.size() < max_open)
+    given_up_.insert(e.token);
+  else
+    begun_.erase(e.token);
   if (late) return;  // counted when the kernel gave it up
   Method& m = methods_[name];
   ++m.count;
@@ -224,9 +245,10 @@ std::vector<TraceSummary::Begun> TraceSummary::open() const {
 
 std::string TraceSummary::text(std::uint64_t now_ns, bool bold) const {
   Table t({"METHOD", "COUNT", "ERRORS", "CHUNKS", "P50", "P99", "MAX", "ASKED", "REPLIED"});
-  for (const auto& [name, m] : methods_) {
-    const auto at = [&](double q) { return m.count ? latency_text(m.latencies.quantile(q)) : std::string("-"); };
-    t.add({name, std::to_string(m.count), std::to_string(m.errors), std::to_string(m.chunks), at(0.5), at(0.99),
+  for (const auto& entry : methods_) {
+    const Method& m = entry.second;
+    const auto at = [&m](double q) { return m.count ? latency_text(m.latencies.quantile(q)) : std::string("-"); };
+    t.add({entry.first, std::to_string(m.count), std::to_string(m.errors), std::to_string(m.chunks), at(0.5), at(0.99),
            m.count ? latency_text(m.latencies.max()) : "-", bytes_text(m.asked), bytes_text(m.answered)});
   }
   std::string out = t.empty() ? "" : t.text(bold);

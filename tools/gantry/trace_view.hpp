@@ -25,7 +25,7 @@ struct TraceFilter {
   std::vector<std::string> methods;  // names as method_names.hpp gives them; empty: all
   bool errors = false;               // only what went wrong
   std::optional<std::uint64_t> slower_ns;
-  bool all = false;                  // the beginnings and cancels too, not only answers
+  bool all = false;  // the beginnings and cancels too, not only answers
   [[nodiscard]] bool shows(const fb::trace::EntryT& entry, std::string_view name) const;
 };
 

@@ -64,7 +64,8 @@ TEST(TraceRow, AnAnswerToACall) {
   EXPECT_THAT(row, HasSubstr("PREPARE"));
   EXPECT_THAT(row, HasSubstr("1.2ms     612     148    2       -"));
   EXPECT_EQ(view.json(e),
-            "{\"at\": \"2023-11-14T22:13:21.387Z\", \"what\": \"done\", \"method\": \"PREPARE\", \"token\": 1, \"code\": \"OK\", "
+            "{\"at\": \"2023-11-14T22:13:21.387Z\", \"what\": \"done\", \"method\": \"PREPARE\", \"token\": 1, "
+            "\"code\": \"OK\", "
             "\"latency_ns\": 1200000, \"asked_bytes\": 612, \"reply_bytes\": 148, \"chunks\": 0, \"fds\": 2}\n");
 }
 TEST(TraceRow, WhatWentWrongIsASentenceWithoutControlCharacters) {

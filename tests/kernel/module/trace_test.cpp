@@ -1,6 +1,6 @@
 // Watching an instance: what is seen of calls and requests, what a slow reader loses, what it may not see.
-#include "kernel/module/method_names.hpp"
 #include "kernel/module/trace.hpp"
+#include "kernel/module/method_names.hpp"
 #include "support.hpp"
 
 #include <gantry/authenticator_generated.h>
@@ -166,8 +166,8 @@ TEST_F(Traced, LatencyIsTheLoopsTime) {
   http.last(GANTRY_OK, as_bytes("x"));
   loop.run();
   const auto seen = read(id);
-  EXPECT_THAT(shapes(seen), ElementsAre("CALL 23", "REQUEST http.WATCH", "REQUEST_CHUNK http.WATCH MORE", "CHUNK 23 MORE",
-                                        "REQUEST_DONE http.WATCH", "DONE 23"));
+  EXPECT_THAT(shapes(seen), ElementsAre("CALL 23", "REQUEST http.WATCH", "REQUEST_CHUNK http.WATCH MORE",
+                                        "CHUNK 23 MORE", "REQUEST_DONE http.WATCH", "DONE 23"));
   EXPECT_EQ(seen[2].latency_ns, 7'000'000u);
   EXPECT_EQ(seen[2].size, 4u);
   EXPECT_EQ(seen[4].latency_ns, 10'000'000u);
@@ -191,15 +191,16 @@ TEST_F(Traced, ADeadlineIsGivenUpAndTheLateAnswerStillSeen) {
   loop.advance(1s);
   http.last(GANTRY_OK, {});
   loop.run();
-  EXPECT_THAT(shapes(read(id)), ElementsAre("CALL 23", "REQUEST http.WATCH", "GAVE_UP 23 DEADLINE_EXCEEDED", "CANCEL 23",
-                                            "REQUEST_DONE http.WATCH", "DONE 23"));
+  EXPECT_THAT(shapes(read(id)), ElementsAre("CALL 23", "REQUEST http.WATCH", "GAVE_UP 23 DEADLINE_EXCEEDED",
+                                            "CANCEL 23", "REQUEST_DONE http.WATCH", "DONE 23"));
 }
 TEST_F(Traced, FaultsAreSeen) {
   const auto id = start();
   call(17);
   const auto seen = read(id);
   EXPECT_THAT(shapes(seen), ElementsAre("CALL 17", "DONE 17", "FAULT FAULT"));
-  EXPECT_EQ(std::string(seen[2].body.begin(), seen[2].body.end()), "completed a call that was complete already; ignored");
+  EXPECT_EQ(std::string(seen[2].body.begin(), seen[2].body.end()),
+            "completed a call that was complete already; ignored");
 }
 TEST_F(Traced, CallsToAStoppedModuleAreSeenAsRefused) {
   const auto id = start();
@@ -395,7 +396,8 @@ TEST(HideCredentials, AnAuthenticatorsQuestionsAreBlanked) {
 TEST(HideCredentials, HeadersThatProveWhoSomebodyIsAreMasked) {
   fb::host::RequestT r;
   r.body = {1, 2, 3};
-  for (const auto& [name, value] : {std::pair{"authorization", "Basic b3BzOnBhc3M="}, {"accept", "*/json"}, {"Cookie", "id=7"}}) {
+  for (const auto& [name, value] :
+       {std::pair{"authorization", "Basic b3BzOnBhc3M="}, {"accept", "*/json"}, {"Cookie", "id=7"}}) {
     auto h = std::make_unique<fb::host::HeaderT>();
     h->name = name;
     h->value = value;
@@ -422,10 +424,12 @@ TEST(HideCredentials, OrdinaryRequestsAreWhole) {
 TEST(HideCredentials, UsersInUrlsAreMasked) {
   fb::host::FetchT f;
   f.url = "https://me:pass@host/a@b";
-  EXPECT_EQ(hidden("fetcher", What::REQUEST, http_service, http_method(fb::host::HttpMethod::FETCH), f), BodyState::MASKED);
+  EXPECT_EQ(hidden("fetcher", What::REQUEST, http_service, http_method(fb::host::HttpMethod::FETCH), f),
+            BodyState::MASKED);
   EXPECT_EQ(f.url, "https://*******@host/a@b");
   f.url = "https://host/a@b";
-  EXPECT_EQ(hidden("fetcher", What::REQUEST, http_service, http_method(fb::host::HttpMethod::FETCH), f), BodyState::WHOLE);
+  EXPECT_EQ(hidden("fetcher", What::REQUEST, http_service, http_method(fb::host::HttpMethod::FETCH), f),
+            BodyState::WHOLE);
 }
 TEST(HideCredentials, SecretsOfQuestionsAreMasked) {
   fb::control::QuestionT q;
