@@ -3,6 +3,7 @@
 
     python3 sdk/bindings/generate --lang c    --out DIR FILE.bfbs...     DIR/<schema>.h
     python3 sdk/bindings/generate --lang rust --out DIR FILE.bfbs...     DIR/<schema>.rs and DIR/mod.rs
+    ... --skip SCHEMA   leave one out
     ... --copy FILE     also the copying functions for the round-trip test
     ... --runtime PATH  rust: the module that holds the runtime (crate::flat)
 
@@ -36,17 +37,20 @@ def main():
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--copy", metavar="FILE")
     p.add_argument("--runtime", default="crate::flat", metavar="PATH")
+    p.add_argument("--skip", action="append", default=[], metavar="SCHEMA", help="leave out what no other schema refers to")
     p.add_argument("bfbs", nargs="+", metavar="FILE.bfbs")
     args = p.parse_args()
     try:
         schema = bfbs.Schema(sorted(args.bfbs))
         for stem in schema.files():
+            if stem in args.skip:
+                continue
             if args.lang == "c":
                 write(os.path.join(args.out, stem + ".h"), c.generate(schema, stem))
             else:
                 write(os.path.join(args.out, stem + ".rs"), rust.generate(schema, stem, args.runtime))
         if args.lang == "rust":
-            write(os.path.join(args.out, "mod.rs"), rust.generate_mod(schema))
+            write(os.path.join(args.out, "mod.rs"), rust.generate_mod(schema, args.skip))
         if args.copy:
             write(args.copy, c.generate_copy(schema) if args.lang == "c" else rust.generate_copy(schema, args.runtime))
     except (bfbs.SchemaError, OSError) as e:

@@ -31,7 +31,7 @@ def accessor(obj, field):
     """The name of a field in function names; the functions of the table itself keep theirs."""
     names = {f.name for f in obj.fields}
     n = field.name
-    clash = n in ("read", "begin", "end", "at", "vector", "name") or any(n == p + o for p in ("has_", "set_") for o in names)
+    clash = n in ("read", "begin", "end", "at") or any(n == p + o for p in ("has_", "set_") for o in names)
     return n + "_" if clash else n
 
 

@@ -284,11 +284,13 @@ def generate(schema, stem, runtime):
     return Module(schema, stem, runtime).text()
 
 
-def generate_mod(schema):
+def generate_mod(schema, skip):
     lines = ["//! All messages. What the schemas keep in namespace `gantry.fb` itself is found here directly, as in C++.",
              "//! Generated with the SDK; do not edit.", ""]
     flat = []
     for stem in schema.files():
+        if stem in skip:
+            continue
         objects, enums = schema.of_file(stem)
         lines.append(f"pub mod {stem};")
         if any(x.name.rsplit(".", 1)[0] == "gantry.fb" for x in objects + enums):
