@@ -39,7 +39,7 @@ Task<Status> Services::configure(Settings s) {
                    "local_port_min");
   }
   if (s.reload()) {
-    core_->options(options_);
+    if (core_) core_->options(options_);
     co_return ok;
   }
   listen_address_ = s.text("listen");
@@ -97,8 +97,9 @@ Task<Status> Services::stop() {
   ++generation_;
   if (timer_) host().cancel_timer(timer_);
   timer_ = 0;
-  prober_->stop();
-  hub_->stop();
+  // Absent when the settings were refused or nothing was started.
+  if (prober_) prober_->stop();
+  if (hub_) hub_->stop();
   if (listener_) host().cancel_request(listener_);
   // What has been accepted is stored before the instance goes; the framework stays registered for its fail-over time.
   for (int tries = 0; tries < 100 && (committing_ || !waiting_.out.writes.empty()); ++tries) {
