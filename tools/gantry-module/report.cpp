@@ -23,6 +23,29 @@ std::string indented(const std::string& text, const char* first, const char* res
   return out + "\n";
 }
 
+// JSON is UTF-8, what a module says need not be.
+std::string utf8(std::string_view s) {
+  std::string out;
+  for (std::size_t i = 0; i < s.size();) {
+    const auto c = static_cast<unsigned char>(s[i]);
+    const std::size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    bool good = n != 0 && i + n <= s.size();
+    for (std::size_t k = 1; good && k < n; ++k) good = (static_cast<unsigned char>(s[i + k]) & 0xc0) == 0x80;
+    if (good && n == 3) good = !(c == 0xe0 && static_cast<unsigned char>(s[i + 1]) < 0xa0) && !(c == 0xed && static_cast<unsigned char>(s[i + 1]) >= 0xa0);
+    if (good && n == 4) good = !(c == 0xf0 && static_cast<unsigned char>(s[i + 1]) < 0x90) && !(c == 0xf4 && static_cast<unsigned char>(s[i + 1]) >= 0x90);
+    if (good) out += s.substr(i, n);
+    else out += '?';
+    i += good ? n : 1;
+  }
+  return out;
+}
+
+std::vector<std::string> utf8(const std::vector<std::string>& lines) {
+  std::vector<std::string> out;
+  for (const auto& l : lines) out.push_back(utf8(std::string_view(l)));
+  return out;
+}
+
 std::string where(const TestResult& r) { return r.host.empty() ? r.name : r.name + " (" + r.host + ")"; }
 
 }  // namespace
@@ -70,7 +93,7 @@ std::string report_json(const Target& target, const CheckOptions& options, const
   w.field("passed", std::uint64_t{report.count(Outcome::passed)}).field("failed", std::uint64_t{report.count(Outcome::failed)});
   w.field("skipped", std::uint64_t{report.count(Outcome::skipped)}).field("waived", std::uint64_t{report.count(Outcome::waived)});
   w.field("ms", report.ms);
-  w.list("warnings", report.warnings);
+  w.list("warnings", utf8(report.warnings));
   w.key("results").open('[');
   for (const auto& r : report.results) {
     w.open('{');
@@ -78,17 +101,17 @@ std::string report_json(const Target& target, const CheckOptions& options, const
                           : r.outcome == Outcome::skipped ? "skipped" : "waived";
     w.field("test", std::string_view(r.name)).field("stage", r.stage).field("host", std::string_view(r.host));
     w.field("outcome", std::string_view(outcome)).field("ms", r.ms).field("must", std::string_view(r.must));
-    if (!r.reason.empty()) w.field("reason", std::string_view(r.reason));
+    if (!r.reason.empty()) w.field("reason", std::string_view(utf8(r.reason)));
     if (!r.failures.empty()) {
       w.key("findings").open('[');
       for (const auto& f : r.failures) {
-        w.open('{').field("what", std::string_view(f.what));
+        w.open('{').field("what", std::string_view(utf8(f.what)));
         w.field("do", std::string_view(f.remedy.empty() ? r.remedy : f.remedy)).close();
       }
       w.close();
     }
-    if (!r.notes.empty()) w.list("notes", r.notes);
-    if (!r.log.empty()) w.list("log", r.log);
+    if (!r.notes.empty()) w.list("notes", utf8(r.notes));
+    if (!r.log.empty()) w.list("log", utf8(r.log));
     w.close();
   }
   w.close().close();
