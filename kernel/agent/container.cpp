@@ -64,6 +64,11 @@ Task<Result<Buffer>> ContainerLauncher::ask(module::Instance* instance, std::uin
   }
 }
 
+Task<void> ContainerLauncher::until_back(module::Instance* instance) {
+  const base::Instant until = loop_.now() + restart_patience;
+  while (comes_back(*instance) && !stopping_ && loop_.now() < until) co_await loop_.sleep(restart_pause);
+}
+
 Task<void> ContainerLauncher::readable(int fd) {
   Promise<bool> seen;
   // Posted, so that the watch is not removed from inside its own callback.

@@ -95,6 +95,8 @@ class ContainerLauncher final : public Launcher {
   // ---- small tools
   // One call that answers once, with a deadline. One whose process is being restarted is waited for, a while; the methods of isolators may be repeated.
   gantry::Task<Result<Buffer>> ask(module::Instance*, std::uint32_t method, Buffer body);
+  // Waits, a while, for an instance whose process is being restarted.
+  gantry::Task<void> until_back(module::Instance*);
   template <class F>
   auto off(F work) -> gantry::Task<std::invoke_result_t<F>> {
     using R = std::invoke_result_t<F>;

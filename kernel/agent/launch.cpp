@@ -156,6 +156,7 @@ Task<Status> ContainerLauncher::fetch(ContainerPtr c) {
   body.directory = c->spec.sandbox;
   body.user = c->how.account.change ? c->how.account.name : std::string();
   for (const auto& u : uris) body.uris.push_back(std::make_unique<fb::UriT>(*u));
+  co_await until_back(options_.fetcher);
   Promise<Status> done;
   const std::uint64_t call = options_.fetcher->call(static_cast<std::uint32_t>(fb::fetcher::Method::FETCH), pack(body), [done](gantry_code code, Bytes bytes) {
     if (code == GANTRY_MORE) return;
