@@ -42,6 +42,9 @@ def main():
     args = p.parse_args()
     try:
         schema = bfbs.Schema(sorted(args.bfbs))
+        needed = schema.needed(args.skip)
+        if needed:
+            sys.exit(f"generate: {needed} cannot be skipped, another schema refers to it")
         for stem in schema.files():
             if stem in args.skip:
                 continue

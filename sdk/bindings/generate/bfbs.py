@@ -168,6 +168,15 @@ class Schema:
     def of_file(self, name):
         return ([o for o in self.objects.values() if o.file == name], [e for e in self.enums.values() if e.file == name])
 
+    def needed(self, skipped):
+        """The first of the skipped files that a table of another file refers to, or None."""
+        for o in self.objects.values():
+            for f in o.fields:
+                for x in uses(f) + ([f.type.enum] if f.type.enum else []):
+                    if o.file not in skipped and x.file in skipped:
+                        return x.file
+        return None
+
     def files(self):
         return sorted({x.file for x in list(self.objects.values()) + list(self.enums.values())})
 
