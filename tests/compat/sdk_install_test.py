@@ -23,7 +23,7 @@ COMPONENTS = ("dev", "daemon", "cli", "modules")
 built = {}  # language -> path of the module
 
 
-def run(command, cwd=None, check=True, shell=False, timeout=240):
+def run(command, cwd=None, check=True, shell=False, timeout=600):
     r = subprocess.run(command, cwd=cwd, shell=shell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True, timeout=timeout)
     if check and r.returncode != 0:
@@ -108,7 +108,8 @@ class SdkInstall(unittest.TestCase):
         try:
             text = c.agent_text(1)
             for lang, module in built.items():
-                text += '[isolator.%s]\npath = "%s"\nhost = "%s"\n' % (LANGUAGES[lang], module, host)
+                text += '[isolator.%s]\npath = "%s"\nhost = "%s"\n[isolator.%s.config]\nvariable = "SEEN_BY_%s"\n' % (
+                    LANGUAGES[lang], module, host, LANGUAGES[lang], lang.upper())
             c.add("agent-1", text)
             c.start()
             modules = c.gantry("module", "list", address=os.path.join(c.daemons["agent-1"].work, "gantry.sock"), text=True).stdout
@@ -118,8 +119,8 @@ class SdkInstall(unittest.TestCase):
             task = c.tasks("/with-it")[0]["id"]
             with open("/proc/%d/environ" % cluster.main_pid(task), "rb") as f:
                 environment = f.read().split(b"\0")
-            if "cpp" in built:
-                self.assertIn(b"ISOLATED_BY=acme-one", environment)
+            for lang in built:
+                self.assertIn(("SEEN_BY_%s=%s" % (lang.upper(), LANGUAGES[lang])).encode(), environment)
         except BaseException:
             c.show_logs()
             raise
