@@ -35,13 +35,7 @@ struct Reader {
         problem(m.value.key_where, "the manifest has no setting \"" + key + "\"" + config::did_you_mean(key, keys));
         continue;
       }
-      // A path below the case's directory is not known yet, but it will be absolute.
-      constexpr std::string_view mark = "@scratch@";
-      Node value = m.value;
-      const bool below = value.kind == Node::Kind::string && value.text.starts_with(mark);
-      if (below) value.text.insert(0, "/");
-      auto setting = config::to_setting(*field, value);
-      if (setting && below && setting->text.starts_with("/")) setting->text.erase(0, 1);
+      auto setting = config::to_setting(*field, m.value);
       if (!setting) {
         problem(m.value.where, "setting " + key + ": " + setting.error().message);
         continue;
@@ -49,6 +43,15 @@ struct Reader {
       setting->given = true;
       author.settings.push_back(std::move(*setting));
     }
+  }
+
+  // A path below the case's directory is not known yet, but it will be absolute.
+  static void mark(Node& node) {
+    static constexpr std::string_view word = "@scratch@";
+    for (auto at = node.text.find(word); at != std::string::npos; at = node.text.find(word, at + scratch_mark.size()))
+      node.text.replace(at, word.size(), scratch_mark);
+    for (Node& item : node.items) mark(item);
+    for (auto& m : node.members) mark(m.value);
   }
 
   void texts(const Node& table, const std::string& what, std::map<std::string, std::string, std::less<>>& out) {
@@ -101,11 +104,12 @@ std::string find_author_file(const std::string& module_path) {
 }
 
 Result<Author> parse_author(std::string_view toml, const std::string& path, const config::Manifest& manifest) {
-  const config::Parsed parsed = config::parse_toml(toml, path);
+  config::Parsed parsed = config::parse_toml(toml, path);
   Reader r;
   r.author.file = path;
   for (const auto& p : parsed.problems) r.problem(p.where, p.message);
-  for (const auto& m : parsed.root.members) {
+  for (auto& m : parsed.root.members) {
+    if (m.key == "settings") Reader::mark(m.value);
     if (m.key == "waiver") {
       if (m.value.kind != Node::Kind::array)
         r.problem(m.value.where, "waivers are written as [[waiver]], with two brackets");

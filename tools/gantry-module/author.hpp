@@ -26,6 +26,9 @@ struct Waiver {
   [[nodiscard]] bool covers(std::string_view test_name, std::string_view host_name) const;
 };
 
+// What "@scratch@" is in Author::settings: a path setting has to begin with a slash.
+inline constexpr std::string_view scratch_mark = "/@scratch@";
+
 struct Author {
   std::string file;  // empty: there is none
   std::vector<fb::SettingT> settings;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -165,6 +166,13 @@ std::vector<Test> all_tests(const Target& target, const CheckOptions& options) {
 
 std::size_t Report::count(Outcome o) const {
   return static_cast<std::size_t>(std::count_if(results.begin(), results.end(), [o](const auto& r) { return r.outcome == o; }));
+}
+
+int patience() {
+  double load = 0;
+  if (::getloadavg(&load, 1) != 1) return 1;
+  const double each = load / static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  return each <= 1.5 ? 1 : std::min(20, static_cast<int>(each + 1));
 }
 
 bool matches(std::string_view text, std::string_view pattern) {

@@ -118,6 +118,9 @@ struct Report {
 [[nodiscard]] std::string report_line(const TestResult&);
 [[nodiscard]] std::string report_json(const Target&, const CheckOptions&, const Report&);
 
+// How much longer things take here than on an idle machine: 1 to 20, by its load.
+[[nodiscard]] int patience();
+
 // A text matches if it contains the pattern, or, when that has * or ?, fits it as a whole.
 [[nodiscard]] bool matches(std::string_view text, std::string_view pattern);
 

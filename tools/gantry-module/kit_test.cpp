@@ -90,6 +90,7 @@ reason = "because"
 )", "c.toml", manifest());
   ASSERT_TRUE(a) << a.error().message;
   ASSERT_EQ(a->settings.size(), 2u);
+  EXPECT_EQ(a->settings[0].text, "/@scratch@/r");  // what stands for the directory of the case
   EXPECT_EQ(a->settings[1].number, 2 << 20);
   EXPECT_EQ(a->files.at("users"), "a:b\n");
   EXPECT_EQ(a->fixture.at("principal"), "a");
@@ -172,7 +173,7 @@ class Running : public ::testing::Test {
  protected:
   TestResult run(std::function<void(Env&, Check&)> body, Nanos timeout = 10s) {
     options.timeout = timeout;
-    const Test test{"a.test", 2, "it holds", "do this", std::move(body), true, false};
+    const kit::Test test{"a.test", 2, "it holds", "do this", std::move(body), true, false};
     auto results = run_tests(target, options, {{&test, "kernel"}}, {});
     return results.at(0);
   }

@@ -205,7 +205,8 @@ struct Running {
 
 class Pool {
  public:
-  Pool(const Target& t, const CheckOptions& o, const std::vector<Planned>& plan) : target_(t), options_(o), plan_(plan) {}
+  Pool(const Target& t, const CheckOptions& o, const std::vector<Planned>& plan)
+      : target_(t), options_(o), plan_(plan), timeout_(o.timeout < 1s ? o.timeout : o.timeout * patience()) {}
 
   std::vector<TestResult> run(const std::function<void(const TestResult&)>& on_result) {
     results_.resize(plan_.size());
@@ -270,7 +271,7 @@ class Pool {
     auto wait = Nanos(1s);
     for (const auto& r : running_) {
       fds.push_back({r.pidfd.get(), POLLIN, 0});
-      wait = std::min<Nanos>(wait, r.begun + options_.timeout - Clock::now());
+      wait = std::min<Nanos>(wait, r.begun + timeout_ - Clock::now());
     }
     (void)::poll(fds.data(), fds.size(), static_cast<int>(std::max<std::int64_t>(wait / 1ms, 0) + 1));
     for (std::size_t i = running_.size(); i-- > 0;) {
@@ -278,7 +279,7 @@ class Pool {
       int status = 0;
       bool late = false;
       if (::waitpid(r.pid, &status, WNOHANG) != r.pid) {
-        if (Clock::now() - r.begun < options_.timeout) continue;
+        if (Clock::now() - r.begun < timeout_) continue;
         late = true;
         ::kill(r.pid, SIGKILL);
         ::waitpid(r.pid, &status, 0);
@@ -296,7 +297,7 @@ class Pool {
     const std::string doing = r.doing->text[0] ? r.doing->text : "it was loaded";
     if (late) {
       out.outcome = Outcome::failed;
-      out.failures.push_back({"the test did not end within " + std::to_string(options_.timeout / 1s) + " s; the module was last asked for " + doing,
+      out.failures.push_back({"the test did not end within " + std::to_string(timeout_ / 1s) + " s; the module was last asked for " + doing,
                               "something blocks for ever: an entry must return at once, destroy too"});
     } else if (WIFSIGNALED(status)) {
       out.outcome = Outcome::failed;
@@ -338,6 +339,7 @@ class Pool {
   const Target& target_;
   const CheckOptions& options_;
   const std::vector<Planned>& plan_;
+  const Nanos timeout_;
   std::vector<TestResult> results_;
   std::vector<char> done_;
   std::vector<Running> running_;

@@ -49,6 +49,8 @@ void wrong_type(Env& env, Check& check) {
   if (env.target.manifest.fields.empty()) check.skip("it declares no settings");
   env.needs_settings(check);
   Subject& s = env.subject(check);
+  bool refuses = false;
+  std::vector<Failure> accepted;
   for (const auto& field : env.target.manifest.fields) {
     fb::ConfigureT c = s.configuration();
     auto* setting = find(c, field.key);
@@ -61,13 +63,19 @@ void wrong_type(Env& env, Check& check) {
     setting->number = 7;
     const std::string what = "setting " + field.key + " (" + std::string(to_string(field.type)) + ") given as " + fb::EnumNameSettingType(setting->type);
     const Status r = send(s, check, c, what);
-    if (r) check.fail(what + " was accepted", "answer INVALID_ARGUMENT with Error.key_path = \"" + field.key + "\"; compare Setting.type before you read the value");
+    refuses |= !r;
+    if (r) accepted.push_back({what + " was accepted", "answer INVALID_ARGUMENT with Error.key_path = \"" + field.key + "\"; compare Setting.type before you read the value"});
     else if (r.error().code != Code::invalid_argument) check.code(r, Code::invalid_argument, what);
     else if (r.error().key_path != field.key && r.error().message.find(field.key) == std::string::npos)
       check.fail(what + ": the error names key_path \"" + r.error().key_path + "\" and says \"" + r.error().message + "\"",
                  "put the key into Error.key_path: the daemon shows file and line for it");
     renew(s, check);
   }
+  // Who refuses one looks at types; what it accepts then is a setting it does not read, and that the kernel does.
+  if (!refuses)
+    for (auto& f : accepted) check.failures.push_back(std::move(f));
+  else if (!accepted.empty())
+    check.notes.push_back(std::to_string(accepted.size()) + " settings seem not to be read, the first: " + accepted.front().what);
 }
 
 // Values the manifest forbids never come from a daemon; a module may trust that, but must not break.

@@ -53,8 +53,7 @@ class Bridge final : public module::Service {
   std::map<std::uint64_t, Asked> open_;
 };
 
-void replace(std::string& text, const std::string& directory) {
-  static constexpr std::string_view mark = "@scratch@";
+void replace(std::string& text, std::string_view mark, const std::string& directory) {
   for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + directory.size()))
     text.replace(at, mark.size(), directory);
 }
@@ -79,11 +78,11 @@ class TheSubject final : public HostedSubject {
     declared_.roles = m.roles;
     given_ = setup_.target.author.settings;
     for (auto& s : given_) {
-      replace(s.text, scratch_);
-      for (auto& item : s.items) replace(item, scratch_);
+      replace(s.text, scratch_mark, scratch_);
+      for (auto& item : s.items) replace(item, scratch_mark, scratch_);
     }
     for (auto [key, text] : setup_.target.author.fixture) {
-      replace(text, scratch_);
+      replace(text, "@scratch@", scratch_);
       fixture_[key] = text;
     }
     std::error_code ec;
@@ -92,7 +91,8 @@ class TheSubject final : public HostedSubject {
 
     module::Strands::Limits limits;
     limits.threads = setup_.threads;
-    limits.stall = 300ms;  // longer than the daemon's 100 ms: machines that build and test are busy
+    patience_ = patience();
+    limits.stall = 300ms * patience_;  // longer than the daemon's 100 ms: machines that build and test are busy
     strands_ = std::make_unique<module::Strands>(limits, [this](const module::Strands::Stall& stall) {
       const std::lock_guard lock(mutex_);
       stalls_.push_back((stall.what == module::Entry::What::call ? method_name(kind_, stall.method)
