@@ -46,6 +46,10 @@ void Control::on_frame(const net::LinkPtr& link, bool trusted, Bytes frame) {
     if (const auto l = weak.lock()) l->send(pack(answer));
   };
   if (trusted) return handler_(*asked, std::move(reply));
+  if (const auto* trace = asked->ask.AsTraceModule(); trace && trace->bodies && !authenticates_())
+    return reply(problem(*asked, fail(Code::permission_denied,
+                                      "what calls contain is shown only on the daemon's own socket (--address "
+                                      "<work_dir>/gantry.sock, on its machine), because it runs with kernel.authenticate = false")));
   authenticate_(asked->principal, asked->secret, [this, asked, reply = std::move(reply), alive = alive_](const Status& status) {
     if (!*alive) return;
     if (!status) return reply(problem(*asked, status.error()));

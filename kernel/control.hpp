@@ -25,7 +25,12 @@ class Control final : public module::Service {
   // Whether these credentials may ask; answers at once or later. `ok` also stands for "nobody needs to".
   using Authenticate = std::function<void(const std::string& principal, const std::string& secret, std::function<void(Status)>)>;
 
-  Control(Handler handler, Authenticate authenticate) : handler_(std::move(handler)), authenticate_(std::move(authenticate)) {}
+  // Whether `authenticate` looks at credentials at all. Where it does not, bodies of calls (TraceModule) are shown only to
+  // trusted connections: whoever may look at tasks need not see what is in them.
+  using Authenticates = std::function<bool()>;
+
+  Control(Handler handler, Authenticate authenticate, Authenticates authenticates)
+      : handler_(std::move(handler)), authenticate_(std::move(authenticate)), authenticates_(std::move(authenticates)) {}
   ~Control() override { *alive_ = false; }
 
   // Takes a connection of a control listener over. `trusted`: a unix socket only its owner can open; questions need no
@@ -41,6 +46,7 @@ class Control final : public module::Service {
  private:
   Handler handler_;
   Authenticate authenticate_;
+  Authenticates authenticates_;
   std::unordered_map<net::Link*, net::LinkPtr> links_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

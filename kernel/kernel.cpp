@@ -95,7 +95,8 @@ Kernel::Kernel(net::RealLoop& loop, config::Options options, config::ConfigPtr c
                  c.principal = principal;
                  c.secret = secret;
                  authenticate(std::move(c), [done = std::move(done)](Result<std::string> who) { done(who ? Status(ok) : Status(who.error())); });
-               }),
+               },
+               [this] { return config_->kernel().flag("authenticate"); }),
       http_(loop, [this](module::AuthQuestion question, Function<void(Result<std::string>)> done) {
         fb::authenticator::CredentialsT c;
         c.scheme = question.scheme;

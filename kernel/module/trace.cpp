@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <random>
 
 namespace gantry::module {
 namespace {
@@ -257,7 +258,10 @@ Result<fb::control::TraceT> Traces::start(Subject subject, TraceOptions options)
         s->flag = false;
       }
   auto trace = std::make_unique<Trace>(loop_, options);
-  trace->id = ++last_id_;
+  // Nobody guesses another reader's.
+  std::random_device random;
+  do trace->id = std::uint64_t{random()} << 32 | random();
+  while (trace->id == 0 || traces_.count(trace->id));
   trace->instance = subject.instance;
   header.started_wall_ns = static_cast<std::uint64_t>(loop_.wall());
   Watched& w = watched_[subject.instance];

@@ -108,7 +108,6 @@ class Traces {
   base::Loop& loop_;
   std::map<const Instance*, Watched> watched_;
   std::map<std::uint64_t, std::unique_ptr<Trace>> traces_;
-  std::uint64_t last_id_ = 0;
   base::TimerId timer_ = 0;
 };
 

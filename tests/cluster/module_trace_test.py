@@ -125,7 +125,11 @@ class ModuleTrace(Case):
         r = c.gantry("module", "trace", "framework.services", "--for", "10", check=False)
         self.assertEqual(2, r.returncode)
         self.assertIn("--for", r.stderr)
-        r = c.gantry("module", "record", "store.lmdb", "--out", os.path.join(c.dir, "no", "where"), check=False)
+        nowhere = ["module", "record", "store.lmdb", "--out", os.path.join(c.dir, "no", "where")]
+        r = c.gantry(*nowhere, check=False)
+        self.assertEqual(5, r.returncode, "bodies are not for whoever reaches the port")
+        self.assertIn("gantry.sock", r.stderr)
+        r = c.gantry(*nowhere, address=os.path.join(c.master.work, "gantry.sock"), check=False)
         self.assertEqual(1, r.returncode)
         self.assertIn("cannot write", r.stderr)
         # A trace that ends by itself, and shows only what is slow or wrong: nothing here.

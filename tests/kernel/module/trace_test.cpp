@@ -336,11 +336,11 @@ TEST_F(Traced, TheEndOfTracesEndsTheWait) {
   EXPECT_EQ(answers, 1);
   EXPECT_EQ(attached, nullptr);
 }
-TEST_F(Traced, AModuleThatEndsBeforeItsTraceIsNoTrouble) {
-  start();
+TEST_F(Traced, ACallThatIsNeverAnsweredIsNoTrouble) {
+  const auto id = start();
   call(18);  // never answers
   EXPECT_EQ(call(16, "x")->body, "x");
-  EXPECT_TRUE(traces->end(1).has_value());
+  EXPECT_TRUE(traces->end(id).has_value());
 }
 
 // ---- what may be seen
