@@ -71,6 +71,7 @@ static void configure(nofile* n, const gantry_call* call) {
     gantry_reply_malformed(n->host, call, "Configure");
     return;
   }
+  if (!gantry_config_is(n->host, call, c, "limit", GANTRY_SETTING_TYPE_INT)) return;
   limit = gantry_config_number(c, "limit");
   if (limit < 16) {
     gantry_reply_error(n->host, call->token, GANTRY_INVALID_ARGUMENT, "limit",

@@ -122,6 +122,16 @@ static inline gantry_Setting gantry_config_find(gantry_Configure c, const char* 
     if (gantry_text_is(gantry_Setting_key(gantry_Setting_at(all, i)), key)) return gantry_Setting_at(all, i);
   return s;
 }
+/* True if the setting, where present, has this type (GANTRY_SETTING_TYPE_*); else CONFIGURE is answered, naming the key.
+ * The daemon keeps types by the manifest; other hosts, and daemons of another manifest, may not. */
+static inline bool gantry_config_is(const gantry_host* host, const gantry_call* call, gantry_Configure c,
+                                    const char* key, gantry_SettingType type) {
+  const gantry_Setting s = gantry_config_find(c, key);
+  if (s.at == NULL || gantry_Setting_type(s) == type) return true;
+  gantry_reply_error(host, call->token, GANTRY_INVALID_ARGUMENT, key, "setting %s is a %s, wanted is a %s", key,
+                     gantry_SettingType_name(gantry_Setting_type(s)), gantry_SettingType_name(type));
+  return false;
+}
 /* int, duration (nanoseconds) and size (bytes) */
 static inline int64_t gantry_config_number(gantry_Configure c, const char* key) {
   return gantry_Setting_number(gantry_config_find(c, key));

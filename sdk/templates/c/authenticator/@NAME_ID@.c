@@ -55,6 +55,9 @@ static void configure(instance* m, const gantry_call* call) {
     gantry_reply_malformed(m->host, call, "Configure");
     return;
   }
+  if (!gantry_config_is(m->host, call, c, "principal", GANTRY_SETTING_TYPE_STRING) ||
+      !gantry_config_is(m->host, call, c, "secret", GANTRY_SETTING_TYPE_STRING))
+    return;
   if (gantry_config_text(c, "secret").len == 0) {
     gantry_reply_error(m->host, call->token, GANTRY_INVALID_ARGUMENT, "secret", "secret is empty: nobody could be let in");
     return;

@@ -63,6 +63,7 @@ static void configure(instance* m, const gantry_call* call) {
     gantry_reply_malformed(m->host, call, "Configure");
     return;
   }
+  if (!gantry_config_is(m->host, call, c, "variable", GANTRY_SETTING_TYPE_STRING)) return;
   const gantry_text variable = gantry_config_text(c, "variable");
   if (variable.len == 0 || memchr(variable.data, '=', variable.len)) {
     gantry_reply_error(m->host, call->token, GANTRY_INVALID_ARGUMENT, "variable",

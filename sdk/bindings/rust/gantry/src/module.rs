@@ -1,7 +1,6 @@
 //! The base of every module, and the thunks that carry calls to it. No thunk lets a panic out.
 use crate::call::{Call, RawCall, Reply, Token};
 use crate::error::{Code, Error, Result};
-use crate::flat;
 use crate::host::{Host, Shared};
 use crate::line::{Level, Line};
 use crate::{abi, fb};
@@ -43,60 +42,76 @@ pub trait Kind<M: Module> {
     fn dispatch(module: &mut M, call: RawCall<'_>);
 }
 
-/// Settings handed to `configure`; a missing key reads as zero, empty or false, and is a mistake in the manifest.
+/// Settings handed to `configure`; a missing key reads as zero, empty or false, and is a mistake in the manifest. Reading one
+/// as another type than it came with gives the same, and a `configure` that answers at once is then answered with
+/// INVALID_ARGUMENT naming it, whatever it says.
 #[derive(Clone, Copy)]
-pub struct Settings<'a>(fb::Configure<'a>);
+pub struct Settings<'a> {
+    message: fb::Configure<'a>,
+    wrong: &'a Cell<Option<String>>, // key read as a type it has not
+}
 
 impl<'a> Settings<'a> {
     pub fn find(self, key: &str) -> Option<fb::Setting<'a>> {
-        self.0.settings().iter().find(|s| s.key() == key)
+        self.message.settings().iter().find(|s| s.key() == key)
+    }
+    fn typed(self, key: &str, types: &[fb::SettingType]) -> Option<fb::Setting<'a>> {
+        let found = self.find(key)?;
+        if types.contains(&found.type_()) {
+            return Some(found);
+        }
+        let first = self.wrong.take().unwrap_or_else(|| key.to_string());
+        self.wrong.set(Some(first));
+        None
     }
     /// Whether the operator gave it, rather than the default.
     pub fn given(self, key: &str) -> bool {
         self.find(key).map_or(false, |s| s.given())
     }
+    /// int, duration (nanoseconds) and size (bytes)
     pub fn number(self, key: &str) -> i64 {
-        self.find(key).map_or(0, |s| s.number())
+        self.typed(key, &[fb::SettingType::INT, fb::SettingType::SIZE, fb::SettingType::DURATION]).map_or(0, |s| s.number())
     }
     pub fn real(self, key: &str) -> f64 {
-        self.find(key).map_or(0.0, |s| s.real())
+        self.typed(key, &[fb::SettingType::FLOAT, fb::SettingType::INT]).map_or(0.0, |s| s.real())
     }
     pub fn flag(self, key: &str) -> bool {
-        self.find(key).map_or(false, |s| s.flag())
+        self.typed(key, &[fb::SettingType::BOOL]).map_or(false, |s| s.flag())
     }
     pub fn text(self, key: &str) -> &'a str {
-        self.find(key).map_or("", |s| s.text())
+        self.typed(key, &[fb::SettingType::STRING]).map_or("", |s| s.text())
     }
     pub fn duration(self, key: &str) -> std::time::Duration {
-        std::time::Duration::from_nanos(self.number(key).max(0) as u64)
+        let ns = self.typed(key, &[fb::SettingType::DURATION, fb::SettingType::INT]).map_or(0, |s| s.number());
+        std::time::Duration::from_nanos(ns.max(0) as u64)
     }
     /// A list; a map as "key=value".
     pub fn list(self, key: &str) -> Vec<&'a str> {
-        self.find(key).map_or_else(Vec::new, |s| s.items().iter().collect())
+        self.typed(key, &[fb::SettingType::LIST, fb::SettingType::MAP]).map_or_else(Vec::new, |s| s.items().iter().collect())
     }
     /// Same instance, only reloadable settings differ.
     pub fn reload(self) -> bool {
-        self.0.reload()
+        self.message.reload()
     }
     /// A directory of this instance's own, created for it.
     pub fn work_dir(self) -> &'a str {
-        self.0.work_dir()
+        self.message.work_dir()
     }
     pub fn roles(self) -> Vec<&'a str> {
-        self.0.roles().iter().collect()
+        self.message.roles().iter().collect()
     }
     /// The message itself.
     pub fn message(self) -> fb::Configure<'a> {
-        self.0
+        self.message
     }
 }
 
-impl<'a> flat::Read<'a> for Settings<'a> {
-    fn shape() -> &'static flat::Shape {
-        <fb::Configure<'a> as flat::Read<'a>>::shape()
-    }
-    fn of(table: flat::Table<'a>) -> Self {
-        Settings(flat::Read::of(table))
+fn configure<M: Module>(module: &mut M, message: fb::Configure<'_>, call: &mut Call<'_, ()>) -> Reply<()> {
+    let wrong = Cell::new(None);
+    let reply = module.configure(Settings { message, wrong: &wrong }, call);
+    match (reply, wrong.take()) {
+        (Reply::Now(_), Some(key)) => Error::new(Code::INVALID_ARGUMENT, format!("setting {} has another type than this module reads", key)).key(key).into(),
+        (reply, _) => reply,
     }
 }
 
@@ -175,7 +190,7 @@ unsafe extern "C" fn call<K: Kind<M>, M: Module>(this: *mut c_void, c: *const ab
         // SAFETY: on the strand, which is entered once at a time.
         let module = &mut *instance.module;
         match c.method {
-            abi::METHOD_CONFIGURE => raw.answer(|settings, call| module.configure(settings, call)),
+            abi::METHOD_CONFIGURE => raw.answer::<fb::Configure<'_>, _>(|message, call| configure(module, message, call)),
             abi::METHOD_START => raw.answer_raw(|call| module.start(call)),
             abi::METHOD_STOP => raw.answer_raw(|call| module.stop(call)),
             abi::METHOD_HEALTH => raw.answer_raw(|_| Reply::Now(Ok(module.health()))),

@@ -46,6 +46,7 @@ impl From<bool> for Value {
 }
 impl From<Duration> for Value {
     fn from(v: Duration) -> Value {
+        // An int is read as a duration, too.
         Value::Number(v.as_nanos() as i64)
     }
 }

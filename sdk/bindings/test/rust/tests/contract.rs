@@ -29,8 +29,10 @@ impl Module for Probe {
             if settings.number("limit") < 1 {
                 return Err(Error::new(Code::INVALID_ARGUMENT, "limit must be positive").key("limit"));
             }
-            assert_eq!((settings.text("name"), settings.flag("on"), settings.real("ratio")), ("x", true, 0.5));
-            assert_eq!(settings.list("hosts"), ["a", "b"]);
+            if settings.text("name") != "x" || settings.list("hosts") != ["a", "b"] {
+                return Err(Error::new(Code::INVALID_ARGUMENT, "as asked").key("hosts"));
+            }
+            assert_eq!((settings.flag("on"), settings.real("ratio")), (true, 0.5));
             assert_eq!(settings.duration("wait"), Duration::from_secs(5));
             assert!(settings.given("limit") && !settings.given("absent") && settings.text("absent").is_empty());
             Ok(())
@@ -262,6 +264,11 @@ fn settings_arrive_typed_and_errors_name_their_key() {
     t.reload(&given(4)).unwrap();
     let e = t.reload(&given(0)).unwrap_err();
     assert_eq!((e.code, e.key_path.as_str()), (Code::INVALID_ARGUMENT, "limit"));
+    let mut wrong = given(4);
+    wrong[1].1 = 7.into();
+    wrong[4].1 = "a,b".into();
+    let e = t.reload(&wrong).unwrap_err();
+    assert_eq!((e.code, e.key_path.as_str()), (Code::INVALID_ARGUMENT, "name"));
     t.start().unwrap();
     t.stop().unwrap();
     assert_eq!(t.close(), none());
