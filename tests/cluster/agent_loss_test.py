@@ -155,9 +155,11 @@ class AgentLoss(Case):
             agent.start()
         tasks = wait(lambda: c.settled("/sleep", 24), 60, "all instances")
         wait(lambda: all(len(cluster.pids_of_task(t["id"])) == 1 for t in tasks), 10, "one process for each")
-        running = [p for p in cluster.all_pids() if b"sleep\x00100000" in cluster._read("/proc/%d/cmdline" % p)
-                   and c.dir.encode() in cluster._read("/proc/%d/environ" % p)]
-        self.assertEqual(24, len(running), "no process that nobody knows")
+        def running():
+            return [p for p in cluster.all_pids() if b"sleep\x00100000" in cluster._read("/proc/%d/cmdline" % p)
+                    and c.dir.encode() in cluster._read("/proc/%d/environ" % p)]
+        wait(lambda: len(running()) >= 24, 10, "each shell has become what it starts")
+        self.assertEqual(24, len(running()), "no process that nobody knows")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,8 @@ Status filter_calls(const Options& o) {
   }
   if (!o.keeps("CAP_SYS_ADMIN")) {
     // New user namespaces are the usual way to more rights. clone3 hides its flags, and everyone falls back to clone.
-    rc = rc ? rc : ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER));
+    const scmp_arg_cmp new_user{0, SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER};  // SCMP_A0 is no C++
+    rc = rc ? rc : ::seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, &new_user);
     rc = rc ? rc : ::seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   }
   if (!rc) rc = ::seccomp_load(filter);

@@ -120,6 +120,7 @@ struct Report {
 
 // How much longer things take here than on an idle machine: 1 to 20, by its load.
 [[nodiscard]] int patience();
+void set_patience(int);  // instead of by load; 0: by load again
 
 // A text matches if it contains the pattern, or, when that has * or ?, fits it as a whole.
 [[nodiscard]] bool matches(std::string_view text, std::string_view pattern);

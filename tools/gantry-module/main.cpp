@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
   CheckCommand c;
   std::vector<std::string> stages;
   std::string host = "both", timeout = "20s";
+  int patience = 0;
   std::uint64_t reproduce = 0;
   CLI::App* checking = app.add_subcommand("check", "Run the conformance kit on a module: stages 1 to 8, in process and in gantry-modhost");
   checking->add_option("FILE", c.file, "The module's .so")->required();
@@ -79,6 +80,9 @@ int main(int argc, char** argv) {
   checking->add_flag("--here", c.options.here, "Run every test in this very process, for a debugger");
   checking->add_option("--replay", c.options.replay, "A recording (gantry module record) to feed in stage 8")->type_name("FILE")->check(CLI::ExistingFile);
   checking->add_option("--timeout", timeout, "Of one test (20s)")->type_name("DURATION");
+  checking->add_option("--patience", patience, "How many times longer limits are than on an idle machine (by the load)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 100));
   checking->add_option("-j,--jobs", c.options.jobs, "Tests at a time (the number of processors)")->type_name("N")->check(CLI::Range(1u, 256u));
   checking->add_option("--max-glibc", c.options.max_glibc, "Find fault with a higher glibc floor than this, e.g. 2.36")->type_name("VERSION");
   checking->add_flag("--list", c.list, "Name the tests, run none");
@@ -88,6 +92,7 @@ int main(int argc, char** argv) {
   checking->callback([&] {
     for (const auto& s : stages) c.options.stages.push_back(parse_stage(s));
     if (host != "both") c.options.hosts = {host};
+    gantry::kit::set_patience(patience);
     const auto ns = gantry::config::parse_duration(timeout);
     if (!ns || *ns <= 0) throw CLI::ValidationError("--timeout", ns ? "has to be longer than nothing" : ns.error().message);
     c.options.timeout = gantry::conformance::Nanos(*ns);

@@ -21,7 +21,7 @@ _gantry_module() {
     --json) [[ $command == check ]] && { mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return; } ;;
     --replay) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --dir | --templates) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
-    -k | --filter | --seed | --fuzz | --reproduce | --timeout | -j | --jobs | --max-glibc | --rounds) return ;;
+    -k | --filter | --seed | --fuzz | --reproduce | --timeout | --patience | -j | --jobs | --max-glibc | --rounds) return ;;
   esac
   local choices=""
   case $command in
@@ -31,7 +31,7 @@ _gantry_module() {
       ((operands == 0)) && choices+=" allocator authenticator election fetcher framework isolator store" ;;
     inspect) choices="--json --help" ;;
     check)
-      choices="--stage --host --filter --json --waivers --fixture --seed --fuzz --reproduce --here --replay --timeout --jobs --max-glibc --list --quiet --help" ;;
+      choices="--stage --host --filter --json --waivers --fixture --seed --fuzz --reproduce --here --replay --timeout --patience --jobs --max-glibc --list --quiet --help" ;;
     bench) choices="--fixture --rounds --json --help" ;;
   esac
   if [[ $command =~ ^(inspect|check|bench)$ && $cur != -* ]]; then
