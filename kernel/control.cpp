@@ -38,6 +38,7 @@ void Control::on_frame(const net::LinkPtr& link, bool trusted, Bytes frame) {
     link->close();
     return;
   }
+  if (!question->ask.value) question->ask.Reset();  // the verifier accepts a type without a body
   auto asked = std::make_shared<fb::control::QuestionT>(std::move(*question));
   const std::weak_ptr<net::Link> weak = link;
   Reply reply = [weak, asked](fb::control::AnswerT answer) {
