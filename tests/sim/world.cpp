@@ -355,7 +355,8 @@ void World::check_convergence() {
       if (!t.launched || t.terminal) continue;
       // An agent that died before it had written its id down carries another one now; of the first nothing can be known,
       // and that is what the framework must have been told.
-      const bool carried = std::any_of(agents.begin(), agents.end(), [&](const auto& a) { return a->core()->agent_id() == t.agent_id; });
+      const auto& agent_id = t.agent_id;  // clang captures no structured bindings
+      const bool carried = std::any_of(agents.begin(), agents.end(), [&](const auto& a) { return a->core()->agent_id() == agent_id; });
       if (!carried && (t.last == fb::TaskState::TASK_UNREACHABLE || t.last == fb::TaskState::TASK_UNKNOWN)) continue;
       bool lives = false;
       for (const auto& a : agents)

@@ -157,7 +157,8 @@ TEST(Messages, TheGeneratedCodeAgrees) {
     broken_ones += !here;
   }
   EXPECT_GT(broken_ones, 100);
-  const auto* empty = view<fb::isolator::Prepare>(unknown_fields());
+  const Buffer unknown = unknown_fields();
+  const auto* empty = view<fb::isolator::Prepare>(unknown);
   ASSERT_NE(empty, nullptr);
   EXPECT_EQ(empty->container_id(), nullptr);
 }

@@ -34,7 +34,8 @@ void explain(const NewProject& p, const Created& c) {
 }  // namespace
 
 void add_new(CLI::App& app) {
-  auto* p = new NewProject;  // lives as long as the program: callbacks refer to it
+  static NewProject project;  // callbacks refer to it
+  auto* p = &project;
   CLI::App* c = app.add_subcommand("new", "Write a complete project for a module: manifest, source, test, build file, README");
   c->footer("Example:\n  gantry-module new isolator acme-nofile --lang cpp\n\n"
             "The project builds, and passes its test and `gantry-module check`, as it is written. Nothing that exists is overwritten.\n"

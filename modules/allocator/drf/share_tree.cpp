@@ -97,12 +97,17 @@ void ShareTree::list(NodeId leaf, bool listed) {
   }
 }
 
+// Amounts the kernel would never send (fuzzed ones) may overflow; what comes out then matters as little as what went in.
+static std::int64_t sum(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
+
 void ShareTree::add_total(std::uint16_t name, std::int64_t amount) {
   if (totals_.size() <= name) {
     totals_.resize(name + 1u);
     scale_.resize(name + 1u);
   }
-  totals_[name] += amount;
+  totals_[name] = sum(totals_[name], amount);
   const bool out = name < excluded_.size() && excluded_[name];
   scale_[name] = out || totals_[name] <= 0 ? 0 : 1.0 / static_cast<double>(totals_[name]);
   all_stale_ = true;
@@ -118,7 +123,7 @@ void ShareTree::hold(NodeId client, std::uint16_t name, std::int64_t amount) {
   for (NodeId id = client; id != kNone; id = nodes_[id].parent) {
     Node& n = nodes_[id];
     if (n.held.size() <= name) n.held.resize(name + 1u);
-    n.held[name] += amount;
+    n.held[name] = sum(n.held[name], amount);
     if (!n.stale) {
       n.stale = true;
       stale_.push_back(id);
