@@ -187,4 +187,21 @@ void Exchange::gone() {
   if (auto fn = std::exchange(on_gone_, nullptr)) fn();
 }
 
+void exchange_error(const ExchangePtr& exchange, const Error& error) {
+  switch (error.code) {
+    case Code::invalid_argument:
+    case Code::not_found: return exchange->text(400, error.message);
+    case Code::permission_denied:
+    case Code::failed_precondition: return exchange->text(403, error.message);
+    case Code::unauthenticated: return exchange->text(401, error.message);
+    case Code::unimplemented: return exchange->text(501, error.message);
+    case Code::already_exists:
+    case Code::aborted: return exchange->text(409, error.message);
+    case Code::resource_exhausted: return exchange->text(429, error.message, {{"Retry-After", "1"}});
+    case Code::unavailable:
+    case Code::deadline_exceeded: return exchange->text(503, error.message);
+    default: return exchange->text(500, error.message);
+  }
+}
+
 }  // namespace gantry::gateway_mesos

@@ -69,6 +69,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 };
 using ExchangePtr = std::shared_ptr<Exchange>;
 
+// Answers with the status that fits an error of the kernel, and its sentence.
+void exchange_error(const ExchangePtr& exchange, const Error& error);
+
 // "%2F" -> "/", "+" -> " " (in queries). What is no escape stays as it is.
 [[nodiscard]] std::string percent_decode(std::string_view text, bool plus_is_space);
 

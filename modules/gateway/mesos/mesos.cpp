@@ -52,7 +52,8 @@ Task<Status> Mesos::configure(Settings s) {
   masters_ = std::make_unique<Masters>(host());
   masters_->self().cluster = s.text("cluster");
   masters_->self().start_wall_ns = host().wall_ns();
-  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, scheduler_options_);
+  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, scheduler_options_,
+                                              [this](const ExchangePtr& e) { redirect(e); });
   scheduler_->routes(router_);
   co_return ok;
 }
@@ -67,9 +68,6 @@ Task<Status> Mesos::start() {
     const Result<std::string> ip = co_await std::move(looking);
     masters_->self().ip = ip && !ip->empty() ? *ip : "127.0.0.1";
   }
-  masters_->on_change([this] {
-    if (!masters_->view().leading) scheduler_->not_leading();
-  });
   masters_->start();
   host().info("Mesos API ready", {{"address", self.host_port()}});
   co_return ok;
@@ -152,9 +150,13 @@ void Mesos::arrived(Bytes bytes) {
 
 // Before anything else is looked at: 307 to the leader, 503 without one or while this one recovers (B1).
 void Mesos::gate(const ExchangePtr& exchange, Route& route) {
+  if (masters_->view().leading) return serve(exchange, route);
+  redirect(exchange);
+}
+
+void Mesos::redirect(const ExchangePtr& exchange) {
   const MasterView& v = masters_->view();
-  if (v.leading) return serve(exchange, route);
-  if (v.recovering) return exchange->text(503, "Master has not finished recovery");
+  if (v.recovering || v.leading) return exchange->text(503, "Master has not finished recovery");
   if (v.leader.empty()) return exchange->text(503, "No leader elected");
   const std::string path = exchange->target().substr(0, exchange->target().find('?'));
   std::string below = path == "/master" || path.starts_with("/master/") ? path : "/master" + path;

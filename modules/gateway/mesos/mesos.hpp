@@ -26,6 +26,7 @@ class Mesos final : public Gateway {
   void bound(std::string_view address);
   void arrived(Bytes request);
   void gate(const ExchangePtr& exchange, Route& route);
+  void redirect(const ExchangePtr& exchange);
   void serve(const ExchangePtr& exchange, Route& route);
 
   std::string address_, advertise_, realm_, trouble_;
