@@ -229,10 +229,10 @@ class Stream:
 class Framework:
     """A framework with a stream and a connection for calls. ack=True acknowledges updates as they come."""
 
-    def __init__(self, port, form=JSON, ack=True, info=None, headers=None, subscribe=None, **fields):
+    def __init__(self, port, form=JSON, ack=True, info=None, headers=None, extra=None, **fields):
         self.port, self.form, self.ack, self.headers = port, form, ack, headers or {}
         self.info = info or dict({"user": "root", "name": "test"}, **fields)
-        self.extra = subscribe or {}
+        self.extra = extra or {}  # beside framework_info
         self.stream, self.id, self.acked, self.used = None, None, 0, set()
         self.connection = None
 
