@@ -9,7 +9,8 @@ using O = fb::OperationState;
 
 std::vector<fb::OperationStatusT> operations(Cluster& c, StreamId s) {
   std::vector<fb::OperationStatusT> out;
-  for (auto& e : c.take(s, fb::EventType::UPDATE_OPERATION_STATUS)) out.push_back(std::move(*e.update_operation_status->status));
+  for (auto& e : c.take(s, fb::EventType::UPDATE_OPERATION_STATUS))
+    out.push_back(std::move(*e.update_operation_status->status));
   return out;
 }
 
@@ -49,7 +50,8 @@ TEST(Calls, RolesAreRefusedInKnownWords) {
     return c.error(c.subscribe(std::move(i)));
   };
   const std::string p = "'FrameworkInfo.role' is not a valid role: ";
-  EXPECT_EQ(refused("bad role"), p + "Role component 'bad role' is invalid because it contains backspace or whitespace");
+  EXPECT_EQ(refused("bad role"),
+            p + "Role component 'bad role' is invalid because it contains backspace or whitespace");
   EXPECT_EQ(refused("a/-b"), p + "Role component '-b' is invalid because it begins with a dash");
   EXPECT_EQ(refused("a/../b"), p + "Role component '..' is invalid");
   EXPECT_EQ(refused("/a"), p + "Role '/a' cannot start with a slash");
@@ -205,7 +207,8 @@ TEST(Calls, TaskGroupsAreRefusedWhole) {
   op.launch.reset();
   op.launch_group = std::make_unique<fb::LaunchGroupT>();
   op.launch_group->executor = std::make_unique<fb::ExecutorInfoT>();
-  for (const char* t : {"a", "b"}) op.launch_group->task_infos.push_back(std::make_unique<fb::TaskInfoT>(Cluster::task(t, agent)));
+  for (const char* t : {"a", "b"})
+    op.launch_group->task_infos.push_back(std::make_unique<fb::TaskInfoT>(Cluster::task(t, agent)));
   EXPECT_TRUE(c.call(std::move(accept)));
   const auto told = c.updates(s);
   ASSERT_EQ(told.size(), 2u);
