@@ -287,6 +287,22 @@ TEST_F(MesosTest, UnknownAndForeignFrameworks) {
   for (const auto& c : calls) EXPECT_EQ(c.type, fb::CallType::UNKNOWN);
 }
 
+TEST_F(MesosTest, FrameworksOfModulesAreNotTakenOver) {
+  const std::string mine =
+      R"({"type":"SUBSCRIBE","framework_id":{"value":"s"},"subscribe":{"framework_info":{"user":"root","name":"x","id":{"value":"s"}}}})";
+  call_error = fail(Code::unimplemented, "unknown call type 0");
+  auto& a = post(mine);
+  EXPECT_EQ(a.status(), 200u);
+  EXPECT_THAT(a.body(), HasSubstr(R"({"type":"ERROR","error":{"message":"Framework is not connected via HTTP"}})"));
+  EXPECT_FALSE(a.open());
+  EXPECT_TRUE(subscribes.empty());
+  for (const auto code : {Code::not_found, Code::failed_precondition}) {  // never seen, or not connected
+    call_error = fail(code, "x");
+    post(mine);
+  }
+  EXPECT_EQ(subscribes.size(), 2u);
+}
+
 TEST_F(MesosTest, PrincipalsMustMatch) {
   auto& a = post(subscribe_json(R"(,"principal":"bob")"), {}, "alice");
   EXPECT_EQ(a.status(), 400u);

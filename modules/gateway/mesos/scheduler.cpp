@@ -94,13 +94,13 @@ void SchedulerApi::arrived(const ExchangePtr& exchange) {
   const auto& c = *flatbuffers::GetRoot<fb::Call>(body->data());
   if (const auto problem = invalid(c, exchange->principal()))
     return refuse(400, "Failed to validate scheduler::Call: " + *problem);
-  if (c.type() == T::SUBSCRIBE) return subscribe(exchange, std::move(*body), protobuf);
+  if (c.type() == T::SUBSCRIBE) return subscribe(exchange, std::move(*body));
   call(exchange, std::move(*body));
 }
 
 // ---- streams
 
-void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body, bool /*protobuf*/) {
+void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body) {
   const std::string_view accepted = negotiate(exchange->header("accept"), {kJson, kProtobuf});
   if (accepted.empty())
     return exchange->text(406, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'");
@@ -123,6 +123,21 @@ void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body, bool /*pr
     call->subscribe->framework_info->principal = s->principal;
     body = pack(*call);
   }
+  const std::string id(text(flatbuffers::GetRoot<fb::Call>(body.data())->framework_id()));
+  if (id.empty() || by_framework_.count(id)) return open(s, body);
+  // A framework that is connected, but not through here, lives in a module: nobody takes it over from outside.
+  probe(id, [this, s, id, body = std::move(body)](Code code) {
+    if (code != Code::unimplemented || by_framework_.count(id)) return open(s, body);
+    fb::EventT e;
+    e.type = fb::EventType::ERROR;
+    e.error = std::make_unique<fb::FrameworkErrorT>();
+    e.error->message = "Framework is not connected via HTTP";
+    send(s, Bytes(pack(e)));
+    s->exchange->end();
+  });
+}
+
+void SchedulerApi::open(const StreamPtr& s, const Buffer& body) {
   streams_.emplace(s.get(), s);
   streams_metric_.add();
   s->subscription = host_.stream(
@@ -299,29 +314,34 @@ void SchedulerApi::update(const ExchangePtr& exchange, Stream& s, Buffer body) {
                });
 }
 
-// There is no stream of that framework here. A call of no type tells whether the master knows it, and changes nothing.
+// A call of no type tells whether the master knows a framework, and changes nothing: NOT_FOUND, FAILED_PRECONDITION
+// when it is not connected, UNIMPLEMENTED when it is.
+void SchedulerApi::probe(std::string_view framework_id, Function<void(Code)> then) {
+  fb::CallT call;
+  call.framework_id = framework_id;
+  const Buffer body = pack(call);
+  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body),
+               [this, then = std::move(then)](gantry_code code, Bytes) mutable {
+                 if (!stopped_ && code != GANTRY_MORE) then(static_cast<Code>(code));
+               });
+}
+
+// There is no stream of that framework here.
 void SchedulerApi::explain(const ExchangePtr& exchange, std::string_view framework_id) {
   refused_metric_.add();
-  fb::CallT probe;
-  probe.framework_id = framework_id;
-  const Buffer body = pack(probe);
-  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body),
-               [this, exchange](gantry_code code, Bytes reply) {
-                 if (stopped_) return;
-                 switch (static_cast<Code>(code)) {
-                   case Code::not_found:
-                     return exchange->text(400, "Framework cannot be found");
-                   case Code::failed_precondition:
-                     return exchange->text(403, "Framework is not subscribed");
-                   case Code::unavailable:
-                     masters_.doubt();
-                     return masters_.refresh([this, exchange] { redirect_(exchange); });
-                   case Code::unimplemented:
-                     return exchange->text(403, "Framework is not connected via HTTP");
-                   default:
-                     return exchange_error(exchange, unpack_error(code, reply));
-                 }
-               });
+  probe(framework_id, [this, exchange](Code code) {
+    switch (code) {
+      case Code::not_found:
+        return exchange->text(400, "Framework cannot be found");
+      case Code::failed_precondition:
+        return exchange->text(403, "Framework is not subscribed");
+      case Code::unimplemented:
+        return exchange->text(403, "Framework is not connected via HTTP");
+      default:
+        masters_.doubt();
+        return masters_.refresh([this, exchange] { redirect_(exchange); });
+    }
+  });
 }
 
 }  // namespace gantry::gateway_mesos
