@@ -41,7 +41,8 @@ class Codec {
   std::unique_ptr<const Schema> schema_;
 };
 
-// The number as Mesos prints it: 15 significant digits, always with a fraction ("4.0", "0.1"), "Infinity" in quotes.
+// The number as Mesos prints it: the fewest digits that read back as the same, always with a fraction ("4.0", "0.1"), 1e21 and
+// beyond as "1e21"; "Infinity" in quotes.
 void append_double(std::string& out, double value);
 // A JSON string with its quotes; invalid UTF-8 is replaced.
 void append_string(std::string& out, std::string_view text);

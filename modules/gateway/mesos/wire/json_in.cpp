@@ -353,7 +353,13 @@ struct JsonHandler {
   bool on_number_part(json::string_view, json::error_code&) { return true; }
   bool on_int64(std::int64_t i, json::string_view, json::error_code&) { return number({Number::Type::signed_, i, 0, 0}); }
   bool on_uint64(std::uint64_t u, json::string_view, json::error_code&) { return number({Number::Type::unsigned_, 0, u, 0}); }
-  bool on_double(double d, json::string_view, json::error_code&) { return number({Number::Type::real, 0, 0, d}); }
+  bool on_double(double d, json::string_view text, json::error_code&) {
+    // The parser's own conversion is off by a bit now and then: 1795361295.9338303 would come back as ...305.
+    double exact = 0;
+    const char* const end = text.data() + text.size();
+    if (const auto r = std::from_chars(text.data(), end, exact); r.ec == std::errc() && r.ptr == end) d = exact;
+    return number({Number::Type::real, 0, 0, d});
+  }
 
   bool on_bool(bool b, json::error_code&) {
     if (idle()) return true;

@@ -113,7 +113,12 @@ class Writer {
         continue;
       }
       if (f.repeated) {
-        if (ReadScalar<uoffset_t>(follow(at)) == 0) continue;
+        if (ReadScalar<uoffset_t>(follow(at)) == 0) {
+          if (f.preset.empty()) continue;
+          comma(first);
+          out_ += f.preset;
+          continue;
+        }
         comma(first);
         out_ += f.key;
         if (f.map) {
@@ -256,12 +261,23 @@ void append_double(std::string& out, double value) {
       return;
     }
   }
-  const auto r = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::general, 15);
+  if (size >= 1e-6 && size < 1e21) {
+    char wide[48];
+    const auto r = std::to_chars(wide, wide + sizeof wide, value, std::chars_format::fixed);
+    const std::string_view text(wide, static_cast<std::size_t>(r.ptr - wide));
+    out += text;
+    if (text.find('.') == std::string_view::npos) out += ".0";
+    return;
+  }
+  const auto r = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
   const std::string_view text(buffer, static_cast<std::size_t>(r.ptr - buffer));
-  const std::size_t exponent = text.find('e');
-  out += text.substr(0, exponent);
-  if (text.find('.') == std::string_view::npos) out += ".0";
-  if (exponent != std::string_view::npos) out += text.substr(exponent);
+  // Written 1e30 and 1e-7: neither a plus nor a leading zero.
+  std::size_t exponent = text.find('e');
+  out += text.substr(0, ++exponent);
+  if (text[exponent] == '-') out += '-';
+  if (text[exponent] == '-' || text[exponent] == '+') ++exponent;
+  while (exponent + 1 < text.size() && text[exponent] == '0') ++exponent;
+  out += text.substr(exponent);
 }
 
 void append_string(std::string& out, std::string_view s) {

@@ -163,7 +163,9 @@ class Builder {
 
   static void preset(Field& f, std::string_view value) {
     f.preset = f.key;
-    if (f.kind == Kind::enumeration || f.kind == Kind::text) {
+    if (f.repeated) {
+      f.preset += value;  // "[]"
+    } else if (f.kind == Kind::enumeration || f.kind == Kind::text) {
       append_string(f.preset, value);
     } else if (f.kind == Kind::real || f.kind == Kind::single) {
       append_double(f.preset, std::strtod(std::string(value).c_str(), nullptr));
