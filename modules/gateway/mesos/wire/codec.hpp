@@ -25,8 +25,8 @@ class Codec {
   // Lax in. An error is INVALID_ARGUMENT and its message is the whole sentence Mesos answers with, e.g.
   // "Failed to convert JSON into Call protobuf: Missing required fields: subscribe.framework_info.user".
   //
-  // What was given is stored even where it equals the schema's default, so that `CheckField(Call::VT_TYPE)` tells an absent
-  // (or unknown) type from UNKNOWN. The result always passes view<>().
+  // What was given is stored even where it equals the schema's default, so that flatbuffers::IsFieldPresent(call, fb::Call::VT_TYPE) tells an
+  // absent (or unknown) type from UNKNOWN. The result always passes view<>().
   [[nodiscard]] Result<Buffer> from_json(std::string_view json, std::string_view table) const;
   [[nodiscard]] Result<Buffer> from_protobuf(Bytes body, std::string_view table) const;
 

@@ -64,6 +64,12 @@ bool decode_base64(std::string_view in, std::vector<std::uint8_t>& out) {
 
 // The rest of a line, as Mesos shows where it stopped reading.
 std::string near(std::string_view text, std::size_t at) {
+  // Of a literal it has read what is right: "nope" is wrong from "ope" on.
+  for (const std::string_view literal : {"null", "true", "false"}) {
+    if (at >= text.size() || text[at] != literal[0]) continue;
+    for (std::size_t i = 0; i < literal.size() && at < text.size() && text[at] == literal[i]; ++i) ++at;
+    break;
+  }
   const auto before = text.substr(0, std::min(at, text.size()));
   std::string out = "syntax error at line " + std::to_string(std::count(before.begin(), before.end(), '\n') + 1) + " near: ";
   for (const char c : text.substr(std::min(at, text.size()))) {
