@@ -43,6 +43,7 @@ class TableBuilder {
   [[nodiscard]] std::uint64_t vector_of(const Field& field, std::size_t begin, std::size_t end);
   template <class T>
   [[nodiscard]] std::uint64_t scalars(const std::vector<std::uint64_t>& values);
+  void drop_replaced(const Field& map);
   void add(const Field& field, std::uint64_t bits);
 
   flatbuffers::FlatBufferBuilder fbb_{1024};

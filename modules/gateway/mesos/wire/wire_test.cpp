@@ -20,6 +20,7 @@ const Codec& codec() { return Codec::get(); }
 constexpr const char* call = "gantry.fb.Call";
 
 bool valid(Bytes b, std::string_view table) {
+  if (table == "gantry.fb.master.QuotaConfig") return view<fb::master::QuotaConfig>(b);
   if (table == "gantry.fb.Call") return view<fb::Call>(b);
   if (table == "gantry.fb.Event") return view<fb::Event>(b);
   if (table == "gantry.fb.executor.Call") return view<fb::executor::Call>(b);
@@ -166,6 +167,14 @@ TEST(WireLax, TheLastOfTwoHolds) {
             R"({"framework_id":{"value":"b"},"type":"SUPPRESS"})");
 }
 
+TEST(WireLax, AMapHasAKeyOnce) {
+  const auto limits = [](const char* map) {
+    return through(std::string(R"({"role":"r","limits":)") + map + "}", "gantry.fb.master.QuotaConfig");
+  };
+  EXPECT_EQ(limits(R"({"cpus":{"value":1},"mem":{"value":2},"cpus":{"value":3}})"),
+            R"({"role":"r","limits":{"mem":{"value":2.0},"cpus":{"value":3.0}}})");
+}
+
 TEST(WireLax, EscapesAndPiecesOfText) {
   EXPECT_EQ(through("{\"framework_id\":{\"val\\u0075e\":\"\\u00e9\\/\\\"\\\\\\n\\u0001\\ud83d\\ude00 plain\"}}"),
             "{\"framework_id\":{\"value\":\"\xC3\xA9/\\\"\\\\\\n\\u0001\xF0\x9F\x98\x80 plain\"}}");
@@ -217,7 +226,7 @@ TEST(WireErrors, WrongTypes) {
 
 TEST(WireErrors, DepthIsBounded) {
   const std::string deep(5000, '[');
-  EXPECT_EQ(through(R"({"x":)" + deep), "Failed to parse body into JSON: nested deeper than 64");
+  EXPECT_EQ(through(R"({"x":)" + deep), "Failed to parse body into JSON: nested deeper than 60");
   std::string proto;  // container ids within each other
   for (int i = 0; i < 5000; ++i) {
     std::string outer = "\x0A\x01x\x12";
