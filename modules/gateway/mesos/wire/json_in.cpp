@@ -17,6 +17,7 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::size_t max_missing = 100;  // fields named in a refusal
 constexpr std::size_t max_depth = 60;  // of brackets; view<>() follows 64 tables into each other
 
 struct Frame {
@@ -147,6 +148,7 @@ struct JsonHandler {
   std::vector<std::string> missing;
   std::uint64_t result = 0;
   bool got_result = false;
+  bool overflow = false;  // a number beyond double
 
   void begin(const Message& message) {
     root = &message;
@@ -156,6 +158,7 @@ struct JsonHandler {
     error.clear();
     missing.clear();
     got_result = false;
+    overflow = false;
     builder.reset();
   }
 
@@ -206,7 +209,7 @@ struct JsonHandler {
     if (!absent) return;
     auto at = missing.begin() + static_cast<std::ptrdiff_t>(f.missing);
     for (const Field& field : f.message->fields)
-      if (field.index != 255 && (absent >> field.index & 1)) at = missing.insert(at, path(field.name)) + 1;
+      if (field.index != 255 && (absent >> field.index & 1) && missing.size() < max_missing) at = missing.insert(at, path(field.name)) + 1;
   }
 
   void open(Frame::Type type, const Message* message, const Field* field) {
@@ -364,6 +367,7 @@ struct JsonHandler {
     double exact = 0;
     const char* const end = text.data() + text.size();
     if (const auto r = std::from_chars(text.data(), end, exact); r.ec == std::errc() && r.ptr == end) d = exact;
+    if (!std::isfinite(d)) overflow = true;
     return number({Number::Type::real, 0, 0, d});
   }
 
@@ -513,12 +517,12 @@ Result<Buffer> read_json(std::string_view text, const Message& message, std::str
   if (const auto rest = trimmed(text.substr(used)); !rest.empty())
     return fail(Code::invalid_argument,
                 "Failed to parse body into JSON: Parsed JSON included non-whitespace trailing characters: " + std::string(rest.substr(0, 500)));
+  if (h.overflow) return fail(Code::invalid_argument, "Failed to parse body into JSON: Value out of range");
   if (h.error.empty() && !h.missing.empty()) {
     h.error = "Missing required fields: ";
     for (std::size_t i = 0; i < h.missing.size(); ++i) {
       if (i) h.error += ", ";
       h.error += h.missing[i];
-      if (h.error.size() > 4096) break;
     }
   }
   if (!h.error.empty())

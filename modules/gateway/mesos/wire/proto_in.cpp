@@ -89,6 +89,7 @@ class Reader {
   struct Later {
     const Field* field;
     Bytes bytes;
+    std::vector<std::uint8_t>* joined;  // what `bytes` is, once there is more than one piece
   };
 
   bool fields(Bytes body, const Message& message, int depth) {
@@ -160,13 +161,14 @@ class Reader {
 
   void postpone(const Field& f, Bytes bytes, std::size_t later_begin) {
     for (std::size_t i = later_begin; i < later_.size(); ++i) {
-      if (later_[i].field != &f) continue;
-      auto& sum = joined_.emplace_back(later_[i].bytes.begin(), later_[i].bytes.end());
-      sum.insert(sum.end(), bytes.begin(), bytes.end());
-      later_[i].bytes = sum;
+      Later& l = later_[i];
+      if (l.field != &f) continue;
+      if (!l.joined) l.joined = &joined_.emplace_back(l.bytes.begin(), l.bytes.end());
+      l.joined->insert(l.joined->end(), bytes.begin(), bytes.end());
+      l.bytes = *l.joined;
       return;
     }
-    later_.push_back({&f, bytes});
+    later_.push_back({&f, bytes, nullptr});
   }
 
   bool scalar(Cursor& c, const Field& f, std::uint64_t& seen) {

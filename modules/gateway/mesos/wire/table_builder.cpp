@@ -153,8 +153,14 @@ flatbuffers::DetachedBuffer TableBuilder::release(std::uint64_t root) {
 
 void TableBuilder::reset() {
   fbb_.Clear();
-  pending_.clear();
-  structs_.clear();
+  // After something huge its room goes back: builders live as long as their threads.
+  const auto empty = [](auto& v) {
+    v.clear();
+    if (v.capacity() > 65536) v = {};
+  };
+  empty(pending_);
+  empty(elements_);
+  empty(structs_);
 }
 
 }  // namespace gantry::gateway_mesos::wire

@@ -239,6 +239,14 @@ TEST(WireErrors, DepthIsBounded) {
   EXPECT_FALSE(codec().from_protobuf(as_bytes(proto), "gantry.fb.ContainerId"));
 }
 
+TEST(WireErrors, HugeRefusalsAreShort) {
+  std::string many = R"({"accept":{"offer_ids":[)";
+  for (int i = 0; i < 100000; ++i) many += "{},";
+  many += "{}]}}";
+  EXPECT_LT(through(many).size(), 5000U);
+  EXPECT_EQ(through(R"({"decline":{"filters":{"refuse_seconds":1e400}}})"), "Failed to parse body into JSON: Value out of range");
+}
+
 TEST(WireErrors, ProtobufThatIsNone) {
   const auto refused = [](std::string_view body) {
     const auto r = codec().from_protobuf(as_bytes(body), call);
@@ -260,6 +268,14 @@ TEST(WireProto, PiecesOfAMessageAreOne) {
   ASSERT_TRUE(read);
   ASSERT_TRUE(valid(*read, call));
   EXPECT_EQ(codec().to_json(*read, call), R"({"accept":{"offer_ids":[{"value":"a"},{"value":"b"}],"filters":{"refuse_seconds":1.5}}})");
+}
+
+TEST(WireProto, ManyPiecesCostWhatTheyWeigh) {
+  std::string pieces;
+  for (int i = 0; i < 300000; ++i) pieces += std::string("\x22\x02\x1A\x00", 4);  // accept{filters{}}
+  const auto read = codec().from_protobuf(as_bytes(pieces), call);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(codec().to_json(*read, call), R"({"accept":{"filters":{"refuse_seconds":5.0}}})");
 }
 
 TEST(WireProto, UnknownFieldsPackedNumbersAndUnknownEnums) {
