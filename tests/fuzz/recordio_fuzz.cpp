@@ -1,4 +1,5 @@
-// RecordIO: however a stream is cut, the same records or the same refusal come out; and what was read is written as it was.
+// RecordIO: however a stream is cut, the same records or the same refusal come out; and what was read is written as it
+// was.
 #include "modules/gateway/mesos/wire/recordio.hpp"
 
 #include <cstdlib>

@@ -1,4 +1,5 @@
-// Any text as JSON of a Mesos v1 message: refused or a valid flatbuffer, which comes out as JSON and as protobuf that read back as the same.
+// Any text as JSON of a Mesos v1 message: refused or a valid flatbuffer, which comes out as JSON and as protobuf that
+// read back as the same.
 #include "tests/fuzz/wire_tables.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

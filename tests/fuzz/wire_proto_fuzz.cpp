@@ -1,4 +1,5 @@
-// Any bytes as protobuf of a Mesos v1 message: refused or a valid flatbuffer, whose canonical bytes and JSON read back as the same.
+// Any bytes as protobuf of a Mesos v1 message: refused or a valid flatbuffer, whose canonical bytes and JSON read back
+// as the same.
 #include "tests/fuzz/wire_tables.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -18,7 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::must(table.valid(*text) && codec.to_json(*text, table.name) == json);
   } else {
     // JSON has more brackets than protobuf has messages, and numbers that are none have no JSON form.
-    fuzz::must(json.find("\"NaN\"") != std::string::npos || text.error().message.find("nested deeper") != std::string::npos);
+    fuzz::must(json.find("\"NaN\"") != std::string::npos ||
+               text.error().message.find("nested deeper") != std::string::npos);
   }
   return 0;
 }

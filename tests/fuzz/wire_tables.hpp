@@ -1,4 +1,5 @@
-// What the fuzzers of the Mesos wire codec share: the first byte of an input picks the message, and what was read is valid.
+// What the fuzzers of the Mesos wire codec share: the first byte of an input picks the message, and what was read is
+// valid.
 #pragma once
 
 #include "modules/gateway/mesos/wire/codec.hpp"

@@ -179,12 +179,14 @@ class Reader {
         break;
       case Kind::single:
         if (!c.fixed(4, bits)) return false;
-        bits = std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(bits))));
+        bits =
+            std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(bits))));
         break;
       default:
         if (!c.varint(bits)) return false;
         if (f.kind == Kind::boolean) bits = bits != 0;
-        if (f.kind == Kind::int32) bits = static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(bits)));
+        if (f.kind == Kind::int32)
+          bits = static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(bits)));
         if (f.kind == Kind::uint32) bits = static_cast<std::uint32_t>(bits);
         // proto2: a number without a name counts as an unknown field.
         if (f.kind == Kind::enumeration && !f.enumeration->name(static_cast<std::int32_t>(bits))) return true;

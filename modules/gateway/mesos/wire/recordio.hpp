@@ -1,4 +1,5 @@
-// RecordIO: how Mesos frames the messages of a stream. A record is its length in decimal, a newline, and that many bytes.
+// RecordIO: how Mesos frames the messages of a stream. A record is its length in decimal, a newline, and that many
+// bytes.
 #pragma once
 
 #include <gantry/message.hpp>
@@ -12,7 +13,8 @@
 
 namespace gantry::gateway_mesos::wire {
 
-// One record, ready to be one chunk of the HTTP answer: clients cut streams by chunks and by lines (clients.md section 0 rules 1, 2).
+// One record, ready to be one chunk of the HTTP answer: clients cut streams by chunks and by lines (clients.md section
+// 0 rules 1, 2).
 [[nodiscard]] inline std::string record(std::string_view body) {
   char digits[20];
   const auto r = std::to_chars(digits, digits + sizeof digits, body.size());
@@ -24,15 +26,15 @@ namespace gantry::gateway_mesos::wire {
   return out;
 }
 
-// Cuts a stream that arrives in pieces into records. Not thread-safe. Holds one unfinished record at most, which is at most as
-// long as the limit.
+// Cuts a stream that arrives in pieces into records. Not thread-safe. Holds one unfinished record at most, which is at
+// most as long as the limit.
 class RecordReader {
  public:
   explicit RecordReader(std::size_t max_record = std::size_t{64} << 20) : max_(max_record) {}
 
-  // Calls `each(Bytes)` for every record that this piece completes; its argument lives until `each` returns. After an error
-  // (INVALID_ARGUMENT: no length where one should be; RESOURCE_EXHAUSTED: beyond the limit) the stream is lost, and every
-  // further call says so.
+  // Calls `each(Bytes)` for every record that this piece completes; its argument lives until `each` returns. After an
+  // error (INVALID_ARGUMENT: no length where one should be; RESOURCE_EXHAUSTED: beyond the limit) the stream is lost,
+  // and every further call says so.
   template <class F>
   Status feed(Bytes piece, F&& each) {
     if (failed_) return fail(failed_code_, failed_text());

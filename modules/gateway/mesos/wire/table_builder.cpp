@@ -24,7 +24,8 @@ std::uint64_t TableBuilder::scalars(const std::vector<std::uint64_t>& values) {
 std::uint64_t TableBuilder::vector_of(const Field& field, std::size_t begin, std::size_t end) {
   elements_.clear();
   for (std::size_t i = begin; i < end; ++i)
-    if (pending_[i].field->slot == field.slot && pending_[i].state == State::value) elements_.push_back(pending_[i].bits);
+    if (pending_[i].field->slot == field.slot && pending_[i].state == State::value)
+      elements_.push_back(pending_[i].bits);
   if (field.map && elements_.size() > 1) drop_replaced(field);
   if (field.kind == Kind::message && field.message->is_struct) {
     const std::size_t size = field.message->bytes;
@@ -60,7 +61,8 @@ std::uint64_t TableBuilder::vector_of(const Field& field, std::size_t begin, std
 void TableBuilder::drop_replaced(const Field& map) {
   const flatbuffers::voffset_t slot = map.message->find(std::uint64_t{1})->slot;
   const auto key = [&](std::uint64_t entry) {
-    const auto* table = reinterpret_cast<const flatbuffers::Table*>(fbb_.GetCurrentBufferPointer() + fbb_.GetSize() - entry);
+    const auto* table =
+        reinterpret_cast<const flatbuffers::Table*>(fbb_.GetCurrentBufferPointer() + fbb_.GetSize() - entry);
     return text(table->GetPointer<const flatbuffers::String*>(slot));
   };
   std::unordered_set<std::string_view> known;

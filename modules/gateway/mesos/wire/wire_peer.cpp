@@ -1,5 +1,5 @@
-// The codec as a process, for tests in other languages. A line in: TABLE j|p BASE64; a line out: "ok BASE64 BASE64" (the message as
-// JSON and as protobuf) or "no SENTENCE".
+// The codec as a process, for tests in other languages. A line in: TABLE j|p BASE64; a line out: "ok BASE64 BASE64"
+// (the message as JSON and as protobuf) or "no SENTENCE".
 #include "wire/codec.hpp"
 
 #include <iostream>
@@ -24,7 +24,8 @@ int main() {
   while (std::cin >> table >> form) {
     std::getline(std::cin, data);
     const std::string body = decode(data);
-    const auto read = form == "j" ? Codec::get().from_json(body, table) : Codec::get().from_protobuf(as_bytes(body), table);
+    const auto read =
+        form == "j" ? Codec::get().from_json(body, table) : Codec::get().from_protobuf(as_bytes(body), table);
     if (!read) {
       std::cout << "no " << read.error().message << std::endl;
       continue;

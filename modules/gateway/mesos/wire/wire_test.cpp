@@ -113,13 +113,18 @@ TEST(Wire, WhatIsCutShortIsNotProtobuf) {
 TEST(WireLax, NumbersAndBooleansAsText) {
   EXPECT_EQ(through(R"({"type":"DECLINE","decline":{"filters":{"refuse_seconds":"0.5"}}})"),
             R"({"type":"DECLINE","decline":{"filters":{"refuse_seconds":0.5}}})");
-  EXPECT_EQ(through(R"({"subscribe":{"framework_info":{"user":"u","name":"n","checkpoint":"true","failover_timeout":" 7 "}}})"),
-            R"({"subscribe":{"framework_info":{"user":"u","name":"n","failover_timeout":7.0,"checkpoint":true}}})");
-  EXPECT_EQ(through(R"({"type":"KILL","kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":"5000000000"}}}})"),
-            R"({"type":"KILL","kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":5000000000}}}})");
+  EXPECT_EQ(
+      through(
+          R"({"subscribe":{"framework_info":{"user":"u","name":"n","checkpoint":"true","failover_timeout":" 7 "}}})"),
+      R"({"subscribe":{"framework_info":{"user":"u","name":"n","failover_timeout":7.0,"checkpoint":true}}})");
+  EXPECT_EQ(
+      through(
+          R"({"type":"KILL","kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":"5000000000"}}}})"),
+      R"({"type":"KILL","kill":{"task_id":{"value":"t"},"kill_policy":{"grace_period":{"nanoseconds":5000000000}}}})");
   EXPECT_EQ(through(R"({"read_file":{"path":"p","offset":"18446744073709551615"}})", "gantry.fb.master.Call"),
             R"({"read_file":{"path":"p","offset":18446744073709551615}})");
-  EXPECT_EQ(through(R"({"read_file":{"path":"p","offset":1e3}})", "gantry.fb.master.Call"), R"({"read_file":{"path":"p","offset":1000}})");
+  EXPECT_EQ(through(R"({"read_file":{"path":"p","offset":1e3}})", "gantry.fb.master.Call"),
+            R"({"read_file":{"path":"p","offset":1000}})");
 }
 
 TEST(WireLax, NullIsUnset) {
@@ -130,8 +135,10 @@ TEST(WireLax, NullIsUnset) {
 }
 
 TEST(WireLax, UnknownFieldsAreSkipped) {
-  EXPECT_EQ(through(R"({"x":{"type":"KILL","y":[{},[1,"2"]]},"type":"REVIVE","z":[[{"a":{}}]],"framework_id":{"value":"f","w":{"value":"g"}}})"),
-            R"({"framework_id":{"value":"f"},"type":"REVIVE"})");
+  EXPECT_EQ(
+      through(
+          R"({"x":{"type":"KILL","y":[{},[1,"2"]]},"type":"REVIVE","z":[[{"a":{}}]],"framework_id":{"value":"f","w":{"value":"g"}}})"),
+      R"({"framework_id":{"value":"f"},"type":"REVIVE"})");
 }
 
 TEST(WireLax, UnknownEnumsAreDropped) {
@@ -142,8 +149,9 @@ TEST(WireLax, UnknownEnumsAreDropped) {
   ASSERT_TRUE(unknown);
   EXPECT_TRUE(flatbuffers::IsFieldPresent(view<fb::Call>(*unknown), fb::Call::VT_TYPE));
   // Required: refused.
-  EXPECT_EQ(through(R"({"type":"ACCEPT","accept":{"operations":[{"reserve":{"resources":[{"name":"c","type":"WHAT"}]}}]}})"),
-            "Failed to convert JSON into Call protobuf: Failed to find enum for 'WHAT'");
+  EXPECT_EQ(
+      through(R"({"type":"ACCEPT","accept":{"operations":[{"reserve":{"resources":[{"name":"c","type":"WHAT"}]}}]}})"),
+      "Failed to convert JSON into Call protobuf: Failed to find enum for 'WHAT'");
 }
 
 TEST(WireLax, InfinityBothWays) {
@@ -186,7 +194,8 @@ TEST(WireErrors, SyntaxAsMesosSaysIt) {
   EXPECT_EQ(through("nope"), "Failed to parse body into JSON: syntax error at line 1 near: ope");
   EXPECT_EQ(through(R"({"type":)"), "Failed to parse body into JSON: syntax error at line 1 near: ");
   EXPECT_EQ(through(""), "Failed to parse body into JSON: syntax error at line 1 near: ");
-  EXPECT_EQ(through("{} x"), "Failed to parse body into JSON: Parsed JSON included non-whitespace trailing characters: x");
+  EXPECT_EQ(through("{} x"),
+            "Failed to parse body into JSON: Parsed JSON included non-whitespace trailing characters: x");
   EXPECT_EQ(through(" { } \n"), "{}");
   // A mistake in meaning before one in syntax: the latter is what is said.
   EXPECT_EQ(through("{\"type\":7,\n!"), "Failed to parse body into JSON: syntax error at line 2 near: !");
@@ -196,15 +205,19 @@ TEST(WireErrors, SyntaxAsMesosSaysIt) {
 
 TEST(WireErrors, MissingRequiredFieldsByPath) {
   const auto missing = [](std::string_view json) {
-    const std::string all = through(json), front = "Failed to convert JSON into Call protobuf: Missing required fields: ";
+    const std::string all = through(json),
+                      front = "Failed to convert JSON into Call protobuf: Missing required fields: ";
     return all.starts_with(front) ? all.substr(front.size()) : all;
   };
-  EXPECT_EQ(missing(R"({"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"x"}}})"), "subscribe.framework_info.user");
+  EXPECT_EQ(missing(R"({"type":"SUBSCRIBE","subscribe":{"framework_info":{"name":"x"}}})"),
+            "subscribe.framework_info.user");
   EXPECT_EQ(missing(R"({"subscribe":{}})"), "subscribe.framework_info");
   EXPECT_EQ(missing(R"({"kill":{"agent_id":{}}})"), "kill.task_id, kill.agent_id.value");
-  EXPECT_EQ(missing(R"({"accept":{"offer_ids":[{"value":"a"},{}],"operations":[{},{"launch":{"task_infos":[{"name":"n"}]}}]}})"),
-            "accept.offer_ids[1].value, accept.operations[1].launch.task_infos[0].task_id, "
-            "accept.operations[1].launch.task_infos[0].agent_id");
+  EXPECT_EQ(
+      missing(
+          R"({"accept":{"offer_ids":[{"value":"a"},{}],"operations":[{},{"launch":{"task_infos":[{"name":"n"}]}}]}})"),
+      "accept.offer_ids[1].value, accept.operations[1].launch.task_infos[0].task_id, "
+      "accept.operations[1].launch.task_infos[0].agent_id");
 }
 
 TEST(WireErrors, WrongTypes) {
@@ -221,7 +234,8 @@ TEST(WireErrors, WrongTypes) {
             "Failed to parse 'soon' as a JSON number for field 'refuse_seconds': syntax error at line 1 near: soon");
   EXPECT_EQ(why(R"({"decline":{"filters":{"refuse_seconds":"true"}}})"),
             "Failed to parse 'true' as a JSON number for field 'refuse_seconds': Unexpected JSON type parsed");
-  EXPECT_EQ(why(R"({"acknowledge":{"uuid":"!"}})"), "Failed to base64 decode bytes field 'uuid': Invalid base64 encoding");
+  EXPECT_EQ(why(R"({"acknowledge":{"uuid":"!"}})"),
+            "Failed to base64 decode bytes field 'uuid': Invalid base64 encoding");
 }
 
 TEST(WireErrors, DepthIsBounded) {
@@ -244,7 +258,8 @@ TEST(WireErrors, HugeRefusalsAreShort) {
   for (int i = 0; i < 100000; ++i) many += "{},";
   many += "{}]}}";
   EXPECT_LT(through(many).size(), 5000U);
-  EXPECT_EQ(through(R"({"decline":{"filters":{"refuse_seconds":1e400}}})"), "Failed to parse body into JSON: Value out of range");
+  EXPECT_EQ(through(R"({"decline":{"filters":{"refuse_seconds":1e400}}})"),
+            "Failed to parse body into JSON: Value out of range");
 }
 
 TEST(WireErrors, ProtobufThatIsNone) {
@@ -253,7 +268,8 @@ TEST(WireErrors, ProtobufThatIsNone) {
     return r ? std::string("accepted") : r.error().message;
   };
   EXPECT_EQ(refused("{}"), "Failed to parse body into Call protobuf");
-  EXPECT_EQ(refused(std::string_view("\x0A\x00", 2)), "Failed to parse body into Call protobuf");  // framework_id without value
+  EXPECT_EQ(refused(std::string_view("\x0A\x00", 2)),
+            "Failed to parse body into Call protobuf");  // framework_id without value
   EXPECT_EQ(refused("\x0A\x7F"), "Failed to parse body into Call protobuf");
   EXPECT_EQ(refused(""), "accepted");
 }
@@ -262,12 +278,20 @@ TEST(WireErrors, ProtobufThatIsNone) {
 
 TEST(WireProto, PiecesOfAMessageAreOne) {
   // accept{offer_ids a} and accept{offer_ids b, filters 1.5}
-  const std::string_view a("\x22\x05\x0A\x03\x0A\x01" "a", 7);
-  const std::string b = std::string("\x22\x10\x0A\x03\x0A\x01" "b\x1A\x09\x09", 10) + std::string("\0\0\0\0\0\0\xF8\x3F", 8);
+  const std::string_view a(
+      "\x22\x05\x0A\x03\x0A\x01"
+      "a",
+      7);
+  const std::string b = std::string(
+                            "\x22\x10\x0A\x03\x0A\x01"
+                            "b\x1A\x09\x09",
+                            10) +
+                        std::string("\0\0\0\0\0\0\xF8\x3F", 8);
   const auto read = codec().from_protobuf(as_bytes(std::string(a) + b), call);
   ASSERT_TRUE(read);
   ASSERT_TRUE(valid(*read, call));
-  EXPECT_EQ(codec().to_json(*read, call), R"({"accept":{"offer_ids":[{"value":"a"},{"value":"b"}],"filters":{"refuse_seconds":1.5}}})");
+  EXPECT_EQ(codec().to_json(*read, call),
+            R"({"accept":{"offer_ids":[{"value":"a"},{"value":"b"}],"filters":{"refuse_seconds":1.5}}})");
 }
 
 TEST(WireProto, ManyPiecesCostWhatTheyWeigh) {
@@ -281,7 +305,8 @@ TEST(WireProto, ManyPiecesCostWhatTheyWeigh) {
 TEST(WireProto, UnknownFieldsPackedNumbersAndUnknownEnums) {
   // health_check.http.statuses packed, field 99 as group, type 77
   const std::string http = std::string("\x08\x50\x22\x03\xC8\x01\x07", 7);
-  const std::string body = std::string("\x0A") + static_cast<char>(http.size()) + http + "\x9B\x06\x08\x01\x9C\x06" + "\x40\x4D";
+  const std::string body =
+      std::string("\x0A") + static_cast<char>(http.size()) + http + "\x9B\x06\x08\x01\x9C\x06" + "\x40\x4D";
   const auto read = codec().from_protobuf(as_bytes(body), "gantry.fb.HealthCheck");
   ASSERT_TRUE(read);
   EXPECT_EQ(codec().to_json(*read, "gantry.fb.HealthCheck"),
@@ -319,10 +344,11 @@ TEST(WireOut, WhatTheKernelBuildsIsComplete) {
   event.offers->offers.push_back(std::move(offer));
   const Buffer bytes = pack(event);
   const std::string json = codec().to_json(bytes, "gantry.fb.Event");
-  EXPECT_EQ(json,
-            R"({"type":"OFFERS","offers":{"offers":[{"id":{"value":"o"},"framework_id":{"value":"f"},"agent_id":{"value":"s"},)"
-            R"("hostname":"h","resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":0.30000000000000004},"revocable":{},)"
-            R"("allocation_info":{"role":"*"}}]}]}})");
+  EXPECT_EQ(
+      json,
+      R"({"type":"OFFERS","offers":{"offers":[{"id":{"value":"o"},"framework_id":{"value":"f"},"agent_id":{"value":"s"},)"
+      R"("hostname":"h","resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":0.30000000000000004},"revocable":{},)"
+      R"("allocation_info":{"role":"*"}}]}]}})");
   const std::string proto = codec().to_protobuf(bytes, "gantry.fb.Event");
   const auto again = codec().from_protobuf(as_bytes(proto), "gantry.fb.Event");
   ASSERT_TRUE(again);
@@ -332,8 +358,9 @@ TEST(WireOut, WhatTheKernelBuildsIsComplete) {
   updated.framework_id = "f";
   updated.status = std::make_unique<fb::TaskStatusT>();
   updated.status->task_id = "t";
-  EXPECT_EQ(codec().to_json(pack(updated), "gantry.fb.master.TaskUpdated"),
-            R"({"framework_id":{"value":"f"},"status":{"task_id":{"value":"t"},"state":"TASK_STARTING"},"state":"TASK_STARTING"})");
+  EXPECT_EQ(
+      codec().to_json(pack(updated), "gantry.fb.master.TaskUpdated"),
+      R"({"framework_id":{"value":"f"},"status":{"task_id":{"value":"t"},"state":"TASK_STARTING"},"state":"TASK_STARTING"})");
 }
 
 TEST(WireOut, PrivateFieldsStay) {
@@ -348,7 +375,8 @@ TEST(WireOut, EmptyThings) {
   EXPECT_EQ(through(R"({"type":"REVIVE","revive":{"roles":[]}})"), R"({"type":"REVIVE","revive":{}})");
   EXPECT_EQ(through(R"({"get_tasks":{}})", "gantry.fb.master.Response"),
             R"({"get_tasks":{"tasks":[],"completed_tasks":[],"unreachable_tasks":[]}})");
-  const char* const labels = R"({"subscribe":{"framework_info":{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false,"labels":{}}}})";
+  const char* const labels =
+      R"({"subscribe":{"framework_info":{"user":"u","name":"n","failover_timeout":0.0,"checkpoint":false,"labels":{}}}})";
   EXPECT_EQ(through(labels), labels);
 }
 
