@@ -131,6 +131,7 @@ Task<Status> Kernel::start() {
   GANTRY_CO_CHECK(co_await start_modules());
   if (config_->master()) contend();
   if (config_->agent()) GANTRY_CO_CHECK(start_agent());
+  follow();
   base::log_info(source, "started", {{"version", version_}, {"work_dir", work_dir_}, {"pid", std::to_string(::getpid())}});
   co_return ok;
 }
@@ -353,6 +354,7 @@ void Kernel::follow() {
     }
     const auto* l = view<fb::election::Leader>(body);
     leader_ = l ? std::string(text(l->address())) : std::string();
+    leader_hostname_ = l ? std::string(text(l->hostname())) : std::string();
     if (agent_) agent_->leader(leader_);
   });
 }
@@ -400,7 +402,6 @@ Status Kernel::start_agent() {
     if (on_finished_) on_finished_(failed);
   });
   GANTRY_CHECK(agent_->start());
-  follow();
   return ok;
 }
 

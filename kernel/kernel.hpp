@@ -105,7 +105,7 @@ class Kernel final : public master::LinkServer {
   std::string master_address_, agent_address_;
   std::uint64_t contend_call_ = 0, watch_call_ = 0;
   bool leading_ = false;
-  std::string leader_;
+  std::string leader_, leader_hostname_;
   bool stopping_ = false;
 
   struct Connection {

@@ -201,7 +201,7 @@ class Core {
                       std::size_t from);
   void continue_accept(Pending& p, bool stored);
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
-  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t,
+  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
                                      const Resources& pool, Resources& needs) const;
   [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool,
                                                     const fb::Operation& op) const;

@@ -13,6 +13,27 @@ namespace {
 
 constexpr double kMaxSeconds = 9.2e9;  // what nanoseconds in 63 bits hold
 
+// Why a role is not acceptable, in the words frameworks know; empty: it is.
+std::string role_problem(std::string_view role) {
+  const auto valid = resource::validate_role(role);
+  if (valid) return {};
+  if (role.empty()) return "Empty role name is invalid";
+  if (role.front() == '/') return "Role '" + std::string(role) + "' cannot start with a slash";
+  if (role.back() == '/') return "Role '" + std::string(role) + "' cannot end with a slash";
+  for (std::size_t begin = 0; begin <= role.size();) {
+    const std::size_t end = std::min(role.find('/', begin), role.size());
+    const std::string part(role.substr(begin, end - begin));
+    if (part.empty()) return "Role '" + std::string(role) + "' cannot contain two adjacent slashes";
+    const std::string bad = "Role component '" + part + "' is invalid";
+    if (part == "." || part == ".." || part == "*") return bad;
+    if (part.front() == '-') return bad + " because it begins with a dash";
+    for (const char c : part)
+      if (static_cast<unsigned char>(c) <= 0x20 || c == 0x7f) return bad + " because it contains backspace or whitespace";
+    begin = end + 1;
+  }
+  return valid.error().message;
+}
+
 // Why the info is not acceptable; the words reach the framework in an ERROR event.
 Status validate_info(const fb::FrameworkInfo& info) {
   const auto has = [&](fb::FrameworkCapability c) {
@@ -29,20 +50,20 @@ Status validate_info(const fb::FrameworkInfo& info) {
   if (has(fb::FrameworkCapability::MULTI_ROLE)) {
     if (info.role())
       return fail(Code::invalid_argument,
-                  "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable; use 'roles'");
+                  "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable");
   } else if (info.roles() && info.roles()->size() > 0) {
     return fail(Code::invalid_argument,
                 "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable");
   }
   if (info.role()) {
-    if (auto s = resource::validate_role(text(info.role())); !s)
-      return fail(Code::invalid_argument, "'FrameworkInfo.role' is not valid: " + s.error().message);
+    if (const auto problem = role_problem(text(info.role())); !problem.empty())
+      return fail(Code::invalid_argument, "'FrameworkInfo.role' is not a valid role: " + problem);
   }
   if (info.roles()) {
     std::set<std::string_view> seen;
     for (const auto* r : *info.roles()) {
-      if (auto s = resource::validate_role(text(r)); !s)
-        return fail(Code::invalid_argument, "'FrameworkInfo.roles' is not valid: " + s.error().message);
+      if (const auto problem = role_problem(text(r)); !problem.empty())
+        return fail(Code::invalid_argument, "'FrameworkInfo.roles' contains invalid role: " + problem);
       if (!seen.insert(text(r)).second)
         return fail(Code::invalid_argument,
                     "'FrameworkInfo.roles' contains duplicate items: '" + std::string(text(r)) + "'");
@@ -148,13 +169,11 @@ void Core::on_subscribe(const Subscribe& e) {
   t.id = id;
   if (known) {  // these may not change while the framework lives
     const auto& before = frameworks_[known].about();
-    if (t.user != text(before.user()) || t.checkpoint != before.checkpoint() ||
-        t.principal != text(before.principal())) {
-      log(Level::warning, "a framework may not change its user, principal or checkpoint; the old ones stay",
-          {{"framework", id}});
-    }
+    if (t.principal != text(before.principal()))
+      return refuse_stream(e.stream, "Changing framework's principal is not allowed");
+    if (t.user != text(before.user()) || t.checkpoint != before.checkpoint())
+      log(Level::warning, "a framework may not change its user or checkpoint; the old ones stay", {{"framework", id}});
     t.user = text(before.user());
-    t.principal = text(before.principal());
     t.checkpoint = before.checkpoint();
   }
   std::vector<RoleId> suppressed;

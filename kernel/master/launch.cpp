@@ -24,6 +24,29 @@ std::optional<std::string> bad_id(std::string_view id) {
   return std::nullopt;
 }
 
+// As frameworks are used to read it: "cpus(allocated: *):0.1; mem(allocated: *):32".
+std::string allocated_text(const Resources& resources, RoleId role) {
+  std::string out;
+  for (const auto& r : resources) {
+    const std::string whole = r.text();
+    std::size_t at = r.name_text().size();
+    out += (out.empty() ? "" : "; ") + whole.substr(0, at) + "(allocated: " + std::string(resource::text_of(role)) + ")";
+    if (r.reserved()) {
+      at = whole.find(')', at) + 1;
+      out += "(reservations: [";
+      bool first = true;
+      for (const auto& reservation : r.reservations()) {
+        out += std::string(first ? "" : ",") + "(" + (reservation.dynamic ? "DYNAMIC," : "STATIC,") + reservation.role +
+               (reservation.principal.empty() ? "" : "," + reservation.principal) + ")";
+        first = false;
+      }
+      out += "])";
+    }
+    out += whole.substr(at);
+  }
+  return out;
+}
+
 Resources dynamic_part(const Resources& r) {
   return r.filter([](const resource::Resource& x) { return x.reserved() && x.reservations().back().dynamic; });
 }
@@ -221,10 +244,10 @@ Result<Resources> Core::apply_reservation(const Framework& f, RoleId role, const
   return reserve ? pool.reserve(wanted) : pool.unreserve(wanted);
 }
 
-Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool,
-                           Resources& needs) const {
+Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
+                           const Resources& pool, Resources& needs) const {
   const std::string_view id = text(t.task_id());
-  if (auto bad = bad_id(id)) return invalid("Task ID is invalid: " + *bad);
+  if (auto bad = bad_id(id)) return invalid(*bad);
   if (text(t.agent_id()) != agent.id()) {
     return invalid("Task uses invalid agent " + std::string(text(t.agent_id())) + " while agent " +
                    std::string(agent.id()) + " is expected");
@@ -234,10 +257,8 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
     return invalid(tasks_[other].absent ? "Task reuses the ID '" + std::string(id) + "' of an unreachable task"
                                         : "Task has duplicate ID: " + std::string(id));
   }
-  if (!t.command() && !t.executor())
+  if (!t.command() == !t.executor())
     return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
-  if (t.command() && t.executor())
-    return invalid("Task should have either CommandInfo or ExecutorInfo set but not both");
   if (t.kill_policy() && t.kill_policy()->grace_period_ns().value_or(0) < 0)
     return invalid("Task's 'kill_policy.grace_period' must be non-negative");
   if (t.max_completion_time_ns().value_or(0) < 0) return invalid("Task's 'max_completion_time' must be non-negative");
@@ -268,7 +289,8 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
     }
   }
   if (!pool.contains(needs))
-    return invalid("Task uses more resources " + needs.text() + " than available " + pool.text());
+    return invalid("Total resources " + allocated_text(needs, role) + " required by task and its executor is more than available " +
+                   allocated_text(pool, role));
   return ok;
 }
 
@@ -276,7 +298,7 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   const Framework& f = frameworks_[fh];
   const Agent& agent = agents_[ah];
   Resources needs;
-  if (auto s = validate_task(f, agent, info, pool, needs); !s) {
+  if (auto s = validate_task(f, agent, info, role, pool, needs); !s) {
     ++counters_.tasks_error;
     return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR,
                                     fb::Reason::REASON_TASK_INVALID, s.error().message));
@@ -288,6 +310,9 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   info.UnPackTo(&t);
   for (auto& r : t.resources)
     if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
+  if (t.executor)
+    for (auto& r : t.executor->resources)
+      if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
   Blob blob(pack(t));
   const Handle h = add_task(fh, ah, role, std::move(blob), std::move(needs));
   ++counters_.tasks_launched;

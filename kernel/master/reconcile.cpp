@@ -22,7 +22,6 @@ void Core::tell_state(const Framework& f, const Task& t) {
                      "Reconciliation: Latest task state");
   if (!t.status.empty()) {
     const auto& latest = *t.status.as<fb::TaskStatus>();
-    if (!text(latest.executor_id()).empty()) s.executor_id = text(latest.executor_id());
     keep_health(latest, s);
   }
   send_update(f, s);
@@ -72,7 +71,7 @@ void Core::reconcile_one(Handle fh, std::string_view task_id, std::string_view a
       return say(S::TASK_GONE_BY_OPERATOR, "Task is gone: its agent was removed by the operator");
     case AgentState::registered:
       if (th) return say(tasks_[th].state, "Task is lost with its agent's connection");
-      return say(S::TASK_GONE, "Task is unknown to its agent");
+      return say(S::TASK_GONE, "Task is unknown to the agent");
     default:
       return say(S::TASK_UNKNOWN, "Task is unknown");
   }
