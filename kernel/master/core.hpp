@@ -108,7 +108,8 @@ class Core {
       subscribe,
       remove_framework,
       accept,
-      forget
+      forget,
+      update_framework
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -168,6 +169,8 @@ class Core {
   void on_stream_closed(StreamId stream);
   void disconnect_framework(Handle framework);
   void on_call(const FrameworkCall& e);
+  void on_update_framework(Handle framework, const fb::UpdateFramework& u, RequestId request);
+  void framework_updated(Handle framework, Blob info, std::vector<RoleId> suppressed);
   void teardown(Handle framework, RequestId request);
   void framework_removed(Handle framework);
   void remember_removed(std::string id);
@@ -197,6 +200,9 @@ class Core {
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
   void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
+  void reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why);
+  // Tells the framework what became of an operation, if it gave it an id.
+  void tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state, std::string_view why);
   void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a,
                       std::size_t from);
   void continue_accept(Pending& p, bool stored);
@@ -230,6 +236,7 @@ class Core {
 
   // reconcile.cpp
   void on_reconcile(Handle framework, const fb::Reconcile* r);
+  void on_reconcile_operations(Handle framework, const fb::ReconcileOperations& r);
   void reconcile_one(Handle framework, std::string_view task_id, std::string_view agent_id);
   [[nodiscard]] bool waits_to_launch(Handle framework, std::string_view task_id) const;
   void tell_state(const Framework& f, const Task& t);

@@ -228,6 +228,49 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
   out_->emplace_back(SendFramework{stream, subscribed_event(f.id)});
 }
 
+// All or nothing, and only once it is stored: what is answered is what holds.
+void Core::on_update_framework(Handle h, const fb::UpdateFramework& u, RequestId request) {
+  const auto refuse = [&](std::string why) { answer(request, fail(Code::invalid_argument, std::move(why))); };
+  const auto* info = u.framework_info();
+  if (!info) return refuse("Expecting 'update_framework.framework_info' to be present");
+  const Framework& f = frameworks_[h];
+  if (text(info->id()) != f.id) return refuse("'framework_id' differs from 'update_framework.framework_info.id'");
+  if (auto s = validate_info(*info); !s) return refuse(s.error().message);
+  const auto& before = f.about();
+  if (text(info->principal()) != text(before.principal())) return refuse("Changing framework's principal is not allowed");
+  if (text(info->user()) != text(before.user())) return refuse("Updating 'FrameworkInfo.user' is unsupported");
+  if (info->checkpoint().value_or(false) != before.checkpoint().value_or(false))
+    return refuse("Updating 'FrameworkInfo.checkpoint' is unsupported");
+  std::vector<RoleId> suppressed;
+  if (u.suppressed_roles())
+    for (const auto* r : *u.suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
+  fb::FrameworkInfoT t;
+  info->UnPackTo(&t);
+  Pending p;
+  p.kind = Pending::Kind::update_framework;
+  p.id = f.id;
+  p.handle = h;
+  p.request = request;
+  p.info = Blob(pack(t));
+  p.suppressed = std::move(suppressed);
+  std::vector<store::Op> ops;
+  ops.push_back(framework_record(f.id, p.info, false));
+  persist(std::move(ops), std::move(p));
+}
+
+// Offers of roles it has left are taken back; its tasks stay.
+void Core::framework_updated(Handle h, Blob info, std::vector<RoleId> suppressed) {
+  Framework& f = frameworks_[h];
+  apply_info(f, std::move(info));
+  f.suppressed = std::move(suppressed);
+  for (Handle o = f.first_offer; o;) {
+    const Handle next = offers_[o].of_framework.next;
+    if (std::find(f.roles.begin(), f.roles.end(), offers_[o].role) == f.roles.end()) withdraw(o, true);
+    o = next;
+  }
+  touch_framework(h);
+}
+
 void Core::on_stream_closed(StreamId stream) {
   opening_.erase(stream);
   const auto it = framework_by_stream_.find(stream);
@@ -303,6 +346,17 @@ void Core::on_call(const FrameworkCall& e) {
     case fb::CallType::MESSAGE:
       if (!call->message()) return missing("message");
       forward_message(frameworks_[h], *call->message());
+      break;
+    case fb::CallType::UPDATE_FRAMEWORK:
+      if (!call->update_framework()) return missing("update_framework");
+      return on_update_framework(h, *call->update_framework(), e.request);
+    case fb::CallType::RECONCILE_OPERATIONS:
+      if (!call->reconcile_operations()) return missing("reconcile_operations");
+      on_reconcile_operations(h, *call->reconcile_operations());
+      break;
+    case fb::CallType::ACCEPT_INVERSE_OFFERS:  // there are none yet, so any of them is of the past
+    case fb::CallType::DECLINE_INVERSE_OFFERS:
+    case fb::CallType::ACKNOWLEDGE_OPERATION_STATUS:  // what is told of operations carries no uuid
       break;
     case fb::CallType::SHUTDOWN:  // executors of frameworks arrive with a later release; there is none to shut down
     case fb::CallType::REQUEST:

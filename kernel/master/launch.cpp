@@ -129,8 +129,13 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
   if (!a.operations()) return;
   const auto state = f.partition_aware ? fb::TaskState::TASK_DROPPED : fb::TaskState::TASK_LOST;
   for (const auto* op : *a.operations()) {
-    if (op->type() != fb::OperationType::LAUNCH || !op->launch() || !op->launch()->task_infos()) continue;
-    for (const auto* t : *op->launch()->task_infos()) {
+    const auto* tasks = op->launch() ? op->launch()->task_infos() : op->launch_group() ? op->launch_group()->task_infos() : nullptr;
+    if (op->type() != fb::OperationType::LAUNCH && op->type() != fb::OperationType::LAUNCH_GROUP) {
+      tell_operation(f, text(op->id()), agent, fb::OperationState::OPERATION_ERROR, why);
+      continue;
+    }
+    if (!tasks) continue;
+    for (const auto* t : *tasks) {
       const std::string_view agent_id =
           agent && text(t->agent_id()).empty() ? agents_[agent].id() : text(t->agent_id());
       auto s = status_of(text(t->task_id()), agent_id, state, fb::Reason::REASON_INVALID_OFFERS,
@@ -139,6 +144,21 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
       send_update(f, s);
     }
   }
+}
+
+void Core::reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why) {
+  if (!group.task_infos()) return;
+  for (const auto* t : *group.task_infos()) {
+    ++counters_.tasks_error;
+    send_update(f, status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR,
+                             fb::Reason::REASON_TASK_GROUP_INVALID, std::string(why)));
+  }
+}
+
+void Core::tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state,
+                          std::string_view why) {
+  if (id.empty() || !f.stream) return;
+  out_->emplace_back(SendFramework{f.stream, operation_event(id, agent ? agents_[agent].id() : std::string_view(), state, why)});
 }
 
 // From operation `from` on. Stops at a reservation to have it stored, and is continued by continue_accept().
@@ -166,6 +186,7 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
         ++counters_.refused_operations;
         log(Level::warning, "dropped a reservation operation",
             {{"framework", frameworks_[fh].id}, {"reason", changed.error().message}});
+        tell_operation(frameworks_[fh], text(op.id()), 0, fb::OperationState::OPERATION_ERROR, changed.error().message);
         continue;
       }
       const std::string agent_id(agents_[agent].id());
@@ -185,10 +206,15 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
       p.bytes = Buffer(bytes);
       p.next_operation = i + 1;
       return persist(std::move(ops), std::move(p));
+    } else if (op.type() == fb::OperationType::LAUNCH_GROUP && op.launch_group()) {
+      ++counters_.refused_operations;
+      reject_group(frameworks_[fh], *op.launch_group(), "Task groups are not supported by this release");
     } else {
       ++counters_.refused_operations;
       log(Level::warning, "dropped an operation this release does not know",
           {{"framework", frameworks_[fh].id}, {"type", std::to_string(static_cast<int>(op.type()))}});
+      tell_operation(frameworks_[fh], text(op.id()), 0, fb::OperationState::OPERATION_ERROR,
+                     "This release does not know operations of type " + std::string(fb::EnumNameOperationType(op.type())));
     }
   }
   if (pool.empty()) return;
@@ -218,6 +244,11 @@ void Core::continue_accept(Pending& p, bool stored) {
     ++counters_.refused_operations;
   }
   if (!framework_there) return give_back(p.agent, 0, p.role, pool);
+  if (const auto* op = a.operations()->Get(static_cast<flatbuffers::uoffset_t>(p.next_operation - 1)); op->id()) {
+    tell_operation(frameworks_[p.handle], text(op->id()), p.agent,
+                   stored ? fb::OperationState::OPERATION_FINISHED : fb::OperationState::OPERATION_FAILED,
+                   stored ? "" : "The reservation could not be stored");
+  }
   run_operations(p.handle, p.agent, p.role, std::move(pool), p.bytes, a, p.next_operation);
 }
 

@@ -140,10 +140,14 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
   }
   const Framework& f = frameworks_[fh];
   const Handle th = find_task(fh, text(status->task_id()));
-  bool finished = false;
+  bool finished = false, for_us = false;
   if (th && tasks_[th].agent == ah) {
     Task& t = tasks_[th];
     const bool ended = u.terminal() || terminal(u.latest_state());
+    // The agent repeats an update at once to say that the task has ended meanwhile. The framework has it already; if it
+    // was lost on the way there, the agent's ordinary repetition brings it.
+    for_us = ended && !terminal(t.state) && t.pending_ack && status->uuid() && status->uuid()->size() == kUuid &&
+             std::equal(t.uuid.begin(), t.uuid.end(), status->uuid()->begin());
     if (!terminal(t.state) || ended) set_task_state(t, u.latest_state());
     t.status_state = status->state();
     t.pending_ack = status->uuid() && status->uuid()->size() == kUuid;
@@ -153,7 +157,7 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
     if (ended) release(th);  // on the terminal update, not on its acknowledgement
     finished = ended && !t.pending_ack && terminal(status->state());
   }
-  if (f.stream) {
+  if (f.stream && !for_us) {
     ++counters_.updates_forwarded;
     if (text(status->agent_id()).empty()) {
       fb::TaskStatusT s;

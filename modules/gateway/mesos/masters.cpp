@@ -13,6 +13,22 @@ std::uint32_t Self::ip_number() const {
   return ::inet_pton(AF_INET, ip.c_str(), &a) == 1 ? a.s_addr : 0;
 }
 
+fb::MasterInfoT Masters::info() const {
+  fb::MasterInfoT m;
+  m.id = view_.id;
+  m.ip = self_.ip_number();
+  m.port = self_.port;
+  m.pid = self_.pid();
+  m.hostname = self_.hostname;
+  m.version = kVersion;
+  m.address = std::make_unique<fb::AddressT>();
+  m.address->hostname = self_.hostname;
+  m.address->ip = self_.ip;
+  m.address->port = self_.port;
+  m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING, fb::MasterCapability::QUOTA_V2};
+  return m;
+}
+
 void Masters::start() {
   stopped_ = false;
   poll();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <gantry/control_generated.h>
+#include <gantry/types_generated.h>
 #include <gantry/host.hpp>
 
 #include <string>
@@ -42,6 +43,8 @@ class Masters {
   Self& self() { return self_; }
   [[nodiscard]] const Self& self() const { return self_; }
   [[nodiscard]] const MasterView& view() const { return view_; }
+  // As it stands in SUBSCRIBED and in answers about the master.
+  [[nodiscard]] fb::MasterInfoT info() const;
   // Runs when `leading` or the term changes.
   void on_change(Function<void()> fn) { on_change_ = std::move(fn); }
 

@@ -91,8 +91,14 @@ bool needs_upgrade(const fb::Accept& accept) {
       for (const auto* t : *op->launch()->task_infos())
         if (old(*t)) return true;
     }
-    if (op->reserve() && old(op->reserve()->resources())) return true;
+    if (op->reserve() && (old(op->reserve()->resources()) || old(op->reserve()->source()))) return true;
     if (op->unreserve() && old(op->unreserve()->resources())) return true;
+    if (op->create() && old(op->create()->volumes())) return true;
+    if (op->destroy() && old(op->destroy()->volumes())) return true;
+    if (op->launch_group() && op->launch_group()->task_infos()) {
+      for (const auto* t : *op->launch_group()->task_infos())
+        if (old(*t)) return true;
+    }
   }
   return false;
 }
@@ -101,8 +107,12 @@ void upgrade(fb::AcceptT& accept) {
   for (auto& op : accept.operations) {
     if (op->launch)
       for (auto& t : op->launch->task_infos) upgrade(*t);
-    if (op->reserve) upgrade(op->reserve->resources);
+    if (op->reserve) upgrade(op->reserve->resources), upgrade(op->reserve->source);
     if (op->unreserve) upgrade(op->unreserve->resources);
+    if (op->create) upgrade(op->create->volumes);
+    if (op->destroy) upgrade(op->destroy->volumes);
+    if (op->launch_group)
+      for (auto& t : op->launch_group->task_infos) upgrade(*t);
   }
 }
 

@@ -143,11 +143,12 @@ void SchedulerApi::on_event(const StreamPtr& s, Bytes bytes) {
       s->framework_id = e->subscribed->framework_id;
       by_framework_[s->framework_id] = s;
       e->subscribed->heartbeat_interval_seconds = std::chrono::duration<double>(options_.heartbeat_interval).count();
+      e->subscribed->master_info = std::make_unique<fb::MasterInfoT>(masters_.info());
       send(s, Bytes(pack(*e)));
       return heartbeat(s);
     }
     case fb::EventType::OFFERS:
-      if (!s->format.current()) {
+      if (!s->format.current()) {  // limitations in statuses are of no role, so only offers have an old form
         auto e = unpack<fb::Event>(bytes);
         if (!e) return;
         downgrade(*e, s->format);
@@ -223,7 +224,7 @@ void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
   const std::string framework_id(text(c.framework_id()));
   const auto it = by_framework_.find(framework_id);
   if (it == by_framework_.end()) return explain(exchange, framework_id);
-  const Stream& s = *it->second;
+  Stream& s = *it->second;
   if (!exchange->principal().empty() && exchange->principal() != s.principal) {
     refused_metric_.add();
     return exchange->text(400, "Authenticated principal '" + exchange->principal() + "' does not match principal '" +
@@ -243,7 +244,7 @@ void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
   forward(exchange, s, std::move(body));
 }
 
-void SchedulerApi::forward(const ExchangePtr& exchange, const Stream& s, Buffer body) {
+void SchedulerApi::forward(const ExchangePtr& exchange, Stream& s, Buffer body) {
   const auto& c = *flatbuffers::GetRoot<fb::Call>(body.data());
   const T type = c.type();
   if (type == T::UNKNOWN) return exchange->answer(501);
@@ -253,15 +254,40 @@ void SchedulerApi::forward(const ExchangePtr& exchange, const Stream& s, Buffer 
     upgrade(*call->accept);
     body = pack(*call);
   }
+  if (type == T::UPDATE_FRAMEWORK) return update(exchange, s, std::move(body));
   // 202 says that the call was taken, not what came of it: that is told by events. So nobody waits for the core here.
   exchange->answer(202);
-  (void)s;
   host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body), [this, type](gantry_code code, Bytes reply) {
     if (code >= 0 || stopped_) return;
     const Error why = unpack_error(code, reply);
     if (why.code == Code::unavailable) masters_.doubt();
     host_.debug("the master refused a call", {{"call", fb::EnumNameCallType(type)}, {"error", why.message}});
   });
+}
+
+// The one call with an answer of its own: 200 once it holds.
+void SchedulerApi::update(const ExchangePtr& exchange, Stream& s, Buffer body) {
+  const auto& info = *flatbuffers::GetRoot<fb::Call>(body.data())->update_framework()->framework_info();
+  const Format format{has(info, fb::FrameworkCapability::MULTI_ROLE), has(info, fb::FrameworkCapability::RESERVATION_REFINEMENT)};
+  const std::weak_ptr<Stream> weak = by_framework_.at(s.framework_id);
+  if (!s.principal.empty() && text(info.principal()).empty()) {
+    auto call = unpack<fb::Call>(Bytes(body));
+    if (!call) return exchange->text(500, "Internal error; it has been logged");
+    call->update_framework->framework_info->principal = s.principal;
+    body = pack(*call);
+  }
+  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body),
+               [this, exchange, weak, format](gantry_code code, Bytes reply) {
+                 if (stopped_) return;
+                 if (code >= 0) {
+                   if (const auto stream = weak.lock()) stream->format = format;
+                   return exchange->answer(200);
+                 }
+                 const Error why = unpack_error(code, reply);
+                 if (why.code == Code::invalid_argument)
+                   return exchange->text(400, "Supplied FrameworkInfo is not valid: " + why.message);
+                 exchange_error(exchange, why);
+               });
 }
 
 // There is no stream of that framework here. A call of no type tells whether the master knows it, and changes nothing.

@@ -52,7 +52,8 @@ class SchedulerApi {
   void forget(const StreamPtr& s);
 
   void call(const ExchangePtr& exchange, Buffer body);
-  void forward(const ExchangePtr& exchange, const Stream& s, Buffer body);
+  void forward(const ExchangePtr& exchange, Stream& s, Buffer body);
+  void update(const ExchangePtr& exchange, Stream& s, Buffer body);
   void explain(const ExchangePtr& exchange, std::string_view framework_id);
   [[nodiscard]] std::string new_stream_id();
 
