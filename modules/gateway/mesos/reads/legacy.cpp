@@ -103,7 +103,6 @@ class Json {
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
-bool is_reserved(const Amount& a, std::string_view) { return !reservation_role(*a.like).empty(); }
 bool is_unreserved(const Amount& a, std::string_view) { return reservation_role(*a.like).empty(); }
 bool is_reserved_for(const Amount& a, std::string_view role) { return reservation_role(*a.like) == role; }
 bool is_allocated_to(const Amount& a, std::string_view role) { return a.allocation == role; }

@@ -276,7 +276,7 @@ std::unique_ptr<fb::TaskStatusT> status(const fb::TaskStatus& s, const AgentRow*
   out->data.clear();
   if (out->container_status && out->container_status->network_infos.empty() && a) {
     auto ip = std::make_unique<fb::IpAddressT>();
-    ip->protocol = fb::IpProtocol::IPv4;
+    ip->protocol = fb::NetworkProtocol::IPv4;
     ip->ip_address = agent_ip(*a);
     auto info = std::make_unique<fb::NetworkInfoT>();
     info->ip_addresses.push_back(std::move(ip));

@@ -318,7 +318,7 @@ void Reads::operator_call(const ExchangePtr& e) {
                                 : codec.from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, "gantry.fb.master.Call");
   if (!body) return e->text(400, body.error().message);
   const auto& call = *flatbuffers::GetRoot<om::Call>(body->data());
-  if (!call.CheckField(om::Call::VT_TYPE)) return e->text(400, "Failed to validate master::Call: Expecting 'type' to be present");
+  if (!flatbuffers::IsFieldPresent(&call, om::Call::VT_TYPE)) return e->text(400, "Failed to validate master::Call: Expecting 'type' to be present");
   const std::string_view accepted = negotiate(e->header("accept"), {kJson, kProtobuf});
   if (accepted.empty()) return e->text(406, "Expecting 'Accept' to allow 'application/json' or 'application/x-protobuf'");
   const bool protobuf = accepted == kProtobuf;
