@@ -65,9 +65,12 @@ std::string_view negotiate(const std::string* accept, std::initializer_list<std:
     split(*accept, ',', [&](std::string_view one) {
       const std::string range = media_type(one);
       int exactness = -1;
-      if (range == type) exactness = 2;
-      else if (range == std::string(type.substr(0, type.find('/'))) + "/*") exactness = 1;
-      else if (range == "*/*" || range == "*") exactness = 0;
+      if (range == type)
+        exactness = 2;
+      else if (range == std::string(type.substr(0, type.find('/'))) + "/*")
+        exactness = 1;
+      else if (range == "*/*" || range == "*")
+        exactness = 0;
       if (exactness <= best) return;
       bool zero = false;
       const auto at = one.find(';');
@@ -91,8 +94,10 @@ Exchange::Exchange(Host& host, fb::host::RequestT request) : host_(host), reques
   const auto mark = std::min(target.find('?'), target.size());
   path_ = percent_decode(target.substr(0, mark), false);
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
-  if (path_ == "/master") path_ = "/";
-  else if (path_.starts_with("/master/")) path_.erase(0, 7);
+  if (path_ == "/master")
+    path_ = "/";
+  else if (path_.starts_with("/master/"))
+    path_.erase(0, 7);
   if (path_.empty()) path_ = "/";
   if (mark < target.size()) {
     split(target.substr(mark + 1), '&', [&](std::string_view pair) {
@@ -190,17 +195,25 @@ void Exchange::gone() {
 void exchange_error(const ExchangePtr& exchange, const Error& error) {
   switch (error.code) {
     case Code::invalid_argument:
-    case Code::not_found: return exchange->text(400, error.message);
+    case Code::not_found:
+      return exchange->text(400, error.message);
     case Code::permission_denied:
-    case Code::failed_precondition: return exchange->text(403, error.message);
-    case Code::unauthenticated: return exchange->text(401, error.message);
-    case Code::unimplemented: return exchange->text(501, error.message);
+    case Code::failed_precondition:
+      return exchange->text(403, error.message);
+    case Code::unauthenticated:
+      return exchange->text(401, error.message);
+    case Code::unimplemented:
+      return exchange->text(501, error.message);
     case Code::already_exists:
-    case Code::aborted: return exchange->text(409, error.message);
-    case Code::resource_exhausted: return exchange->text(429, error.message, {{"Retry-After", "1"}});
+    case Code::aborted:
+      return exchange->text(409, error.message);
+    case Code::resource_exhausted:
+      return exchange->text(429, error.message, {{"Retry-After", "1"}});
     case Code::unavailable:
-    case Code::deadline_exceeded: return exchange->text(503, error.message);
-    default: return exchange->text(500, error.message);
+    case Code::deadline_exceeded:
+      return exchange->text(503, error.message);
+    default:
+      return exchange->text(500, error.message);
   }
 }
 

@@ -46,8 +46,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void text(unsigned status, std::string_view sentence, Headers headers = {}) {
     answer(status, sentence, sentence.empty() ? std::string_view() : kText, std::move(headers));
   }
-  // A stream. Each piece leaves as one HTTP chunk. on_gone runs once, when the client has gone or was cut off because it
-  // read too slowly, unless the stream has ended before.
+  // A stream. Each piece leaves as one HTTP chunk. on_gone runs once, when the client has gone or was cut off because
+  // it read too slowly, unless the stream has ended before.
   void begin(unsigned status, std::string_view type, Headers headers, std::string_view first, Function<void()> on_gone);
   void write(std::string_view piece);
   void end();

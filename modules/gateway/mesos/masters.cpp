@@ -25,7 +25,8 @@ fb::MasterInfoT Masters::info() const {
   m.address->hostname = self_.hostname;
   m.address->ip = self_.ip;
   m.address->port = self_.port;
-  m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING, fb::MasterCapability::QUOTA_V2};
+  m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING,
+                    fb::MasterCapability::QUOTA_V2};
   return m;
 }
 

@@ -17,10 +17,10 @@ namespace gantry::gateway_mesos {
 inline constexpr std::string_view kVersion = "1.11.0";
 
 struct MasterView {
-  bool leading = false;     // this master leads and has recovered
-  bool recovering = false;  // it was elected and reads its records
-  std::string id;           // of this term, prefix of all ids; empty unless leading
-  std::string leader;       // "host:port" of the leader's API; empty: nobody leads
+  bool leading = false;               // this master leads and has recovered
+  bool recovering = false;            // it was elected and reads its records
+  std::string id;                     // of this term, prefix of all ids; empty unless leading
+  std::string leader;                 // "host:port" of the leader's API; empty: nobody leads
   std::uint64_t elected_wall_ns = 0;  // when this gateway first saw it leading in this term
 };
 

@@ -63,7 +63,8 @@ class MesosTest : public ::testing::Test {
         case HttpMethod::WATCH:
           watches[a.as<fb::host::Watch>()->id] = a;
           return;
-        default: FAIL() << a.method;
+        default:
+          FAIL() << a.method;
       }
     });
     host.serve(Service::CLUSTER, [this](Asked a) {
@@ -78,15 +79,21 @@ class MesosTest : public ::testing::Test {
       if (call_error) return a.fail(*call_error);
       a.ok();
     });
-    ASSERT_TRUE(m.configure({{"address", "127.0.0.1:5050"}, {"advertise", ""}, {"insecure", false}, {"realm", ""},
-                             {"cluster", ""}, {"heartbeat_interval", 15s}, {"max_body", 1 << 20}, {"max_frameworks", 2}}));
+    ASSERT_TRUE(m.configure({{"address", "127.0.0.1:5050"},
+                             {"advertise", ""},
+                             {"insecure", false},
+                             {"realm", ""},
+                             {"cluster", ""},
+                             {"heartbeat_interval", 15s},
+                             {"max_body", 1 << 20},
+                             {"max_frameworks", 2}}));
     ASSERT_TRUE(m.start());
     host.advance(1s);
   }
   ~MesosTest() override { EXPECT_EQ(host.faults(), std::vector<std::string>{}); }
 
-  std::uint64_t send(std::string method, std::string target, std::string body, std::map<std::string, std::string> headers = {},
-                     std::string principal = {}) {
+  std::uint64_t send(std::string method, std::string target, std::string body,
+                     std::map<std::string, std::string> headers = {}, std::string principal = {}) {
     fb::host::RequestT r;
     r.id = ++last;
     r.method = std::move(method);
@@ -150,7 +157,8 @@ TEST_F(MesosTest, FollowersRedirectBeforeAnythingElse) {
   EXPECT_EQ(a.status(), 307u);
   EXPECT_EQ(a.header("Location"), "//10.0.0.7:5050/master/api/v1/scheduler?x=%20y");
   status.leader_hostname = "m7";
-  EXPECT_EQ(answers[send("POST", "/master/api/v1/scheduler/", "")].header("Location"), "//m7:5050/master/api/v1/scheduler/");
+  EXPECT_EQ(answers[send("POST", "/master/api/v1/scheduler/", "")].header("Location"),
+            "//m7:5050/master/api/v1/scheduler/");
   status = {};
   EXPECT_EQ(post("{}").status(), 503u);
   EXPECT_EQ(post("{}").body(), "No leader elected");
@@ -162,7 +170,8 @@ TEST_F(MesosTest, FollowersRedirectBeforeAnythingElse) {
 }
 
 TEST_F(MesosTest, RoutesByTheLongestPrefix) {
-  for (const char* path : {"/api/v1/scheduler", "/master/api/v1/scheduler", "/api/v1/scheduler/", "/api/v1/scheduler/x/y", "/api/v1%2Fscheduler"})
+  for (const char* path : {"/api/v1/scheduler", "/master/api/v1/scheduler", "/api/v1/scheduler/",
+                           "/api/v1/scheduler/x/y", "/api/v1%2Fscheduler"})
     EXPECT_EQ(answers[send("GET", path, "")].status(), 405u) << path;
   for (const char* path : {"/", "/master", "/masterx/api/v1/scheduler", "", "/api"})
     EXPECT_EQ(answers[send("GET", path, "")].status(), 404u) << path;
@@ -246,7 +255,8 @@ TEST_F(MesosTest, CallsNeedTheStreamThatCounts) {
   const std::string old = first.header("Mesos-Stream-Id");
   EXPECT_EQ(post(call_json("REVIVE")).body(), "All non-subscribe calls should include the 'Mesos-Stream-Id' header");
   EXPECT_EQ(post(call_json("REVIVE"), {{"mesos-stream-id", "x"}}).body(),
-            "The stream ID 'x' included in this request didn't match the stream ID currently associated with framework ID f-1");
+            "The stream ID 'x' included in this request didn't match the stream ID currently associated with framework "
+            "ID f-1");
   auto& taken = post(call_json("REVIVE"), {{"mesos-stream-id", old}});
   EXPECT_EQ(taken.status(), 202u);
   EXPECT_TRUE(taken.body().empty());
@@ -277,11 +287,28 @@ TEST_F(MesosTest, UnknownAndForeignFrameworks) {
   for (const auto& c : calls) EXPECT_EQ(c.type, fb::CallType::UNKNOWN);
 }
 
+TEST_F(MesosTest, FrameworksOfModulesAreNotTakenOver) {
+  const std::string mine =
+      R"({"type":"SUBSCRIBE","framework_id":{"value":"s"},"subscribe":{"framework_info":{"user":"root","name":"x","id":{"value":"s"}}}})";
+  call_error = fail(Code::unimplemented, "unknown call type 0");
+  auto& a = post(mine);
+  EXPECT_EQ(a.status(), 200u);
+  EXPECT_THAT(a.body(), HasSubstr(R"({"type":"ERROR","error":{"message":"Framework is not connected via HTTP"}})"));
+  EXPECT_FALSE(a.open());
+  EXPECT_TRUE(subscribes.empty());
+  for (const auto code : {Code::not_found, Code::failed_precondition}) {  // never seen, or not connected
+    call_error = fail(code, "x");
+    post(mine);
+  }
+  EXPECT_EQ(subscribes.size(), 2u);
+}
+
 TEST_F(MesosTest, PrincipalsMustMatch) {
   auto& a = post(subscribe_json(R"(,"principal":"bob")"), {}, "alice");
   EXPECT_EQ(a.status(), 400u);
   EXPECT_EQ(a.body(),
-            "Failed to validate scheduler::Call: Authenticated principal 'alice' does not match principal 'bob' set in `FrameworkInfo`");
+            "Failed to validate scheduler::Call: Authenticated principal 'alice' does not match principal 'bob' set in "
+            "`FrameworkInfo`");
   post(subscribe_json(), {}, "alice");
   EXPECT_EQ(subscribes.back().subscribe->framework_info->principal, "alice");  // filled in
 }
@@ -311,13 +338,15 @@ TEST_F(MesosTest, OldFrameworksSeeTheOldForm) {
   EXPECT_THAT(old.body(2), HasSubstr(R"("reservation":{)"));
   EXPECT_THAT(old.body(2), ::testing::Not(HasSubstr("allocation_info")));
   EXPECT_THAT(old.body(2), ::testing::Not(HasSubstr("reservations")));
-  auto& now = subscribed("f-2", R"(,"roles":["*"],"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"}])");
+  auto& now =
+      subscribed("f-2", R"(,"roles":["*"],"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"}])");
   event(*unpack<fb::Event>(Bytes(packed)));
   EXPECT_THAT(now.body(2), HasSubstr(R"("allocation_info":{"role":"*"})"));
   EXPECT_THAT(now.body(2), HasSubstr("reservations"));
 
   // and may answer in it
-  post(call_json("ACCEPT", R"(,"accept":{"offer_ids":[{"value":"x"}],"operations":[{"type":"LAUNCH","launch":{"task_infos":[
+  post(call_json("ACCEPT",
+                 R"(,"accept":{"offer_ids":[{"value":"x"}],"operations":[{"type":"LAUNCH","launch":{"task_infos":[
        {"name":"t","task_id":{"value":"t"},"agent_id":{"value":"a"},"health_check":{"tcp":{"port":1}},"resources":[
        {"name":"cpus","type":"SCALAR","scalar":{"value":1},"role":"eng","reservation":{"principal":"alice"}}]}]}}]})"),
        {{"mesos-stream-id", old.header("Mesos-Stream-Id")}});
@@ -332,8 +361,8 @@ TEST_F(MesosTest, OldFrameworksSeeTheOldForm) {
 TEST_F(MesosTest, UpdateFrameworkWaitsForTheMaster) {
   auto& s = subscribed();
   const std::map<std::string, std::string> id{{"mesos-stream-id", s.header("Mesos-Stream-Id")}};
-  const std::string body = call_json("UPDATE_FRAMEWORK",
-                                     R"(,"update_framework":{"framework_info":{"user":"root","name":"y","id":{"value":"f-1"}}})");
+  const std::string body = call_json(
+      "UPDATE_FRAMEWORK", R"(,"update_framework":{"framework_info":{"user":"root","name":"y","id":{"value":"f-1"}}})");
   EXPECT_EQ(post(body, id).status(), 200u);
   call_error = fail(Code::invalid_argument, "nope");
   EXPECT_EQ(post(body, id).status(), 400u);

@@ -65,9 +65,12 @@ void upgrade(fb::TaskInfoT& t) {
   upgrade(t.resources);
   if (t.executor) upgrade(t.executor->resources);
   if (auto* h = t.health_check.get(); h && h->type == fb::CheckType::UNKNOWN) {
-    if (h->command) h->type = fb::CheckType::COMMAND;
-    else if (h->http) h->type = fb::CheckType::HTTP;
-    else if (h->tcp) h->type = fb::CheckType::TCP;
+    if (h->command)
+      h->type = fb::CheckType::COMMAND;
+    else if (h->http)
+      h->type = fb::CheckType::HTTP;
+    else if (h->tcp)
+      h->type = fb::CheckType::TCP;
   }
 }
 

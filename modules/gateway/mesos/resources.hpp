@@ -1,6 +1,6 @@
-// The two forms resources have on the wire. The cluster's own is the present one: a stack of `reservations` and the role a
-// resource is allocated to. Frameworks without RESERVATION_REFINEMENT know `role` and `reservation` instead, those without
-// MULTI_ROLE no allocation (clients.md section 0, rule 20).
+// The two forms resources have on the wire. The cluster's own is the present one: a stack of `reservations` and the
+// role a resource is allocated to. Frameworks without RESERVATION_REFINEMENT know `role` and `reservation` instead,
+// those without MULTI_ROLE no allocation (clients.md section 0, rule 20).
 #pragma once
 
 #include <gantry/framework_generated.h>

@@ -38,8 +38,9 @@ bool Router::allow(const Route& route, Exchange& exchange) {
     quoted += (quoted.empty() ? "'" : ", '") + m + "'";
     plain += (plain.empty() ? "" : ", ") + m;
   }
-  exchange.text(405, "405 Method Not Allowed. Expecting one of { " + quoted + " }, but received '" + exchange.method() + "'.",
-                {{"Allow", plain}});
+  exchange.text(
+      405, "405 Method Not Allowed. Expecting one of { " + quoted + " }, but received '" + exchange.method() + "'.",
+      {{"Allow", plain}});
   return false;
 }
 

@@ -1,5 +1,6 @@
 // Paths to handlers, as the original routes them: `/X` and `/master/X` are one, the longest known prefix wins, so
-// `/api/v1/operator` reaches `/api/v1` and `/slaves/S0` reaches `/slaves` (reference clients.md section 0, rules 13, 14).
+// `/api/v1/operator` reaches `/api/v1` and `/slaves/S0` reaches `/slaves` (reference clients.md section 0, rules 13,
+// 14).
 #pragma once
 
 #include "exchange.hpp"

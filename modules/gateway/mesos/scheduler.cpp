@@ -32,7 +32,8 @@ std::string encode(Bytes event, bool protobuf) {
 }
 
 bool has(const fb::FrameworkInfo& info, fb::FrameworkCapability c) {
-  return info.capabilities() && std::find(info.capabilities()->begin(), info.capabilities()->end(), c) != info.capabilities()->end();
+  return info.capabilities() &&
+         std::find(info.capabilities()->begin(), info.capabilities()->end(), c) != info.capabilities()->end();
 }
 
 }  // namespace
@@ -44,7 +45,8 @@ SchedulerApi::SchedulerApi(Host& host, Masters& masters, SchedulerOptions option
   streams_metric_ = host.metric("streams", fb::MetricKind::GAUGE, "1", "open event streams of frameworks");
   calls_metric_ = host.metric("calls", fb::MetricKind::COUNTER, "1", "calls of frameworks");
   events_metric_ = host.metric("events", fb::MetricKind::COUNTER, "1", "events sent to frameworks");
-  refused_metric_ = host.metric("refused_calls", fb::MetricKind::COUNTER, "1", "calls of frameworks answered with an error");
+  refused_metric_ =
+      host.metric("refused_calls", fb::MetricKind::COUNTER, "1", "calls of frameworks answered with an error");
 }
 
 void SchedulerApi::routes(Router& router) {
@@ -66,7 +68,8 @@ std::string SchedulerApi::new_stream_id() {
   std::array<char, 40> text{};
   std::snprintf(text.data(), text.size(), "%08x-%04x-4%03x-%04x-%012llx", static_cast<unsigned>(a >> 32),
                 static_cast<unsigned>(a >> 16 & 0xffff), static_cast<unsigned>(a & 0xfff),
-                static_cast<unsigned>(0x8000 | (b >> 48 & 0x3fff)), static_cast<unsigned long long>(b & 0xffffffffffffULL));
+                static_cast<unsigned>(0x8000 | (b >> 48 & 0x3fff)),
+                static_cast<unsigned long long>(b & 0xffffffffffffULL));
   return text.data();
 }
 
@@ -91,13 +94,13 @@ void SchedulerApi::arrived(const ExchangePtr& exchange) {
   const auto& c = *flatbuffers::GetRoot<fb::Call>(body->data());
   if (const auto problem = invalid(c, exchange->principal()))
     return refuse(400, "Failed to validate scheduler::Call: " + *problem);
-  if (c.type() == T::SUBSCRIBE) return subscribe(exchange, std::move(*body), protobuf);
+  if (c.type() == T::SUBSCRIBE) return subscribe(exchange, std::move(*body));
   call(exchange, std::move(*body));
 }
 
 // ---- streams
 
-void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body, bool /*protobuf*/) {
+void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body) {
   const std::string_view accepted = negotiate(exchange->header("accept"), {kJson, kProtobuf});
   if (accepted.empty())
     return exchange->text(406, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'");
@@ -120,17 +123,32 @@ void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body, bool /*pr
     call->subscribe->framework_info->principal = s->principal;
     body = pack(*call);
   }
+  const std::string id(text(flatbuffers::GetRoot<fb::Call>(body.data())->framework_id()));
+  if (id.empty() || by_framework_.count(id)) return open(s, body);
+  // A framework that is connected, but not through here, lives in a module: nobody takes it over from outside.
+  probe(id, [this, s, id, body = std::move(body)](Code code) {
+    if (code != Code::unimplemented || by_framework_.count(id)) return open(s, body);
+    fb::EventT e;
+    e.type = fb::EventType::ERROR;
+    e.error = std::make_unique<fb::FrameworkErrorT>();
+    e.error->message = "Framework is not connected via HTTP";
+    send(s, Bytes(pack(e)));
+    s->exchange->end();
+  });
+}
+
+void SchedulerApi::open(const StreamPtr& s, const Buffer& body) {
   streams_.emplace(s.get(), s);
   streams_metric_.add();
-  s->subscription = host_.stream(kCluster, number(fb::host::ClusterMethod::SUBSCRIBE), Bytes(body),
-                                 [this, weak = std::weak_ptr(s)](gantry_code code, Bytes reply) {
-                                   const auto stream = weak.lock();
-                                   if (!stream || stopped_) return;
-                                   if (code == GANTRY_MORE) return on_event(stream, reply);
-                                   stream->subscription = 0;
-                                   on_end(stream, code < 0 ? unpack_error(code, reply)
-                                                           : fail(Code::not_found, "Framework has been removed"));
-                                 });
+  s->subscription = host_.stream(
+      kCluster, number(fb::host::ClusterMethod::SUBSCRIBE), Bytes(body),
+      [this, weak = std::weak_ptr(s)](gantry_code code, Bytes reply) {
+        const auto stream = weak.lock();
+        if (!stream || stopped_) return;
+        if (code == GANTRY_MORE) return on_event(stream, reply);
+        stream->subscription = 0;
+        on_end(stream, code < 0 ? unpack_error(code, reply) : fail(Code::not_found, "Framework has been removed"));
+      });
 }
 
 void SchedulerApi::on_event(const StreamPtr& s, Bytes bytes) {
@@ -155,8 +173,10 @@ void SchedulerApi::on_event(const StreamPtr& s, Bytes bytes) {
         return send(s, Bytes(pack(*e)));
       }
       return send(s, bytes);
-    case fb::EventType::UNKNOWN: return;
-    default: return send(s, bytes);
+    case fb::EventType::UNKNOWN:
+      return;
+    default:
+      return send(s, bytes);
   }
 }
 
@@ -199,7 +219,8 @@ void SchedulerApi::on_end(const StreamPtr& s, const Error& why) {
   if (s->exchange->answered()) return;
   if (why.code == Code::unavailable) {
     masters_.doubt();
-    return masters_.refresh([this, exchange = s->exchange] {
+    return masters_.refresh([this, exchange = s->exchange, why] {
+      if (masters_.view().leading) return exchange_error(exchange, why);  // it leads, but its record was not stored
       redirect_(exchange);
     });
   }
@@ -237,9 +258,10 @@ void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
   }
   if (*stream_id != s.id) {
     refused_metric_.add();
-    return exchange->text(400, "The stream ID '" + *stream_id +
-                                   "' included in this request didn't match the stream ID currently associated with framework ID " +
-                                   framework_id);
+    return exchange->text(
+        400, "The stream ID '" + *stream_id +
+                 "' included in this request didn't match the stream ID currently associated with framework ID " +
+                 framework_id);
   }
   forward(exchange, s, std::move(body));
 }
@@ -257,18 +279,20 @@ void SchedulerApi::forward(const ExchangePtr& exchange, Stream& s, Buffer body) 
   if (type == T::UPDATE_FRAMEWORK) return update(exchange, s, std::move(body));
   // 202 says that the call was taken, not what came of it: that is told by events. So nobody waits for the core here.
   exchange->answer(202);
-  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body), [this, type](gantry_code code, Bytes reply) {
-    if (code >= 0 || stopped_) return;
-    const Error why = unpack_error(code, reply);
-    if (why.code == Code::unavailable) masters_.doubt();
-    host_.debug("the master refused a call", {{"call", fb::EnumNameCallType(type)}, {"error", why.message}});
-  });
+  host_.stream(
+      kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body), [this, type](gantry_code code, Bytes reply) {
+        if (code >= 0 || stopped_) return;
+        const Error why = unpack_error(code, reply);
+        if (why.code == Code::unavailable) masters_.doubt();
+        host_.debug("the master refused a call", {{"call", fb::EnumNameCallType(type)}, {"error", why.message}});
+      });
 }
 
 // The one call with an answer of its own: 200 once it holds.
 void SchedulerApi::update(const ExchangePtr& exchange, Stream& s, Buffer body) {
   const auto& info = *flatbuffers::GetRoot<fb::Call>(body.data())->update_framework()->framework_info();
-  const Format format{has(info, fb::FrameworkCapability::MULTI_ROLE), has(info, fb::FrameworkCapability::RESERVATION_REFINEMENT)};
+  const Format format{has(info, fb::FrameworkCapability::MULTI_ROLE),
+                      has(info, fb::FrameworkCapability::RESERVATION_REFINEMENT)};
   const std::weak_ptr<Stream> weak = by_framework_.at(s.framework_id);
   if (!s.principal.empty() && text(info.principal()).empty()) {
     auto call = unpack<fb::Call>(Bytes(body));
@@ -290,22 +314,32 @@ void SchedulerApi::update(const ExchangePtr& exchange, Stream& s, Buffer body) {
                });
 }
 
-// There is no stream of that framework here. A call of no type tells whether the master knows it, and changes nothing.
+// A call of no type tells whether the master knows a framework, and changes nothing: NOT_FOUND, FAILED_PRECONDITION
+// when it is not connected, UNIMPLEMENTED when it is.
+void SchedulerApi::probe(std::string_view framework_id, Function<void(Code)> then) {
+  fb::CallT call;
+  call.framework_id = framework_id;
+  const Buffer body = pack(call);
+  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body),
+               [this, then = std::move(then)](gantry_code code, Bytes) mutable {
+                 if (!stopped_ && code != GANTRY_MORE) then(static_cast<Code>(code));
+               });
+}
+
+// There is no stream of that framework here.
 void SchedulerApi::explain(const ExchangePtr& exchange, std::string_view framework_id) {
   refused_metric_.add();
-  fb::CallT probe;
-  probe.framework_id = framework_id;
-  const Buffer body = pack(probe);
-  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body), [this, exchange](gantry_code code, Bytes reply) {
-    if (stopped_) return;
-    switch (static_cast<Code>(code)) {
-      case Code::not_found: return exchange->text(400, "Framework cannot be found");
-      case Code::failed_precondition: return exchange->text(403, "Framework is not subscribed");
-      case Code::unavailable:
+  probe(framework_id, [this, exchange](Code code) {
+    switch (code) {
+      case Code::not_found:
+        return exchange->text(400, "Framework cannot be found");
+      case Code::failed_precondition:
+        return exchange->text(403, "Framework is not subscribed");
+      case Code::unimplemented:
+        return exchange->text(403, "Framework is not connected via HTTP");
+      default:
         masters_.doubt();
         return masters_.refresh([this, exchange] { redirect_(exchange); });
-      case Code::unimplemented: return exchange->text(403, "Framework is not connected via HTTP");
-      default: return exchange_error(exchange, unpack_error(code, reply));
     }
   });
 }

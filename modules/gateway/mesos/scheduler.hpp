@@ -44,7 +44,8 @@ class SchedulerApi {
   using StreamPtr = std::shared_ptr<Stream>;
 
   void arrived(const ExchangePtr& exchange);
-  void subscribe(const ExchangePtr& exchange, Buffer body, bool protobuf);
+  void subscribe(const ExchangePtr& exchange, Buffer body);
+  void open(const StreamPtr& s, const Buffer& body);
   void on_event(const StreamPtr& s, Bytes event);
   void on_end(const StreamPtr& s, const Error& why);
   void send(const StreamPtr& s, Bytes event);
@@ -54,6 +55,7 @@ class SchedulerApi {
   void call(const ExchangePtr& exchange, Buffer body);
   void forward(const ExchangePtr& exchange, Stream& s, Buffer body);
   void update(const ExchangePtr& exchange, Stream& s, Buffer body);
+  void probe(std::string_view framework_id, Function<void(Code)> then);
   void explain(const ExchangePtr& exchange, std::string_view framework_id);
   [[nodiscard]] std::string new_stream_id();
 

@@ -38,26 +38,37 @@ std::optional<std::string> invalid(const fb::Call& call, std::string_view princi
     return expecting(name);
   };
   switch (call.type()) {
-    case T::ACCEPT: return need(call.accept(), "accept");
-    case T::DECLINE: return need(call.decline(), "decline");
-    case T::KILL: return need(call.kill(), "kill");
+    case T::ACCEPT:
+      return need(call.accept(), "accept");
+    case T::DECLINE:
+      return need(call.decline(), "decline");
+    case T::KILL:
+      return need(call.kill(), "kill");
     case T::ACKNOWLEDGE:
       if (!call.acknowledge()) return expecting("acknowledge");
       return invalid_uuid(call.acknowledge()->uuid());
-    case T::ACCEPT_INVERSE_OFFERS: return need(call.accept_inverse_offers(), "accept_inverse_offers");
-    case T::DECLINE_INVERSE_OFFERS: return need(call.decline_inverse_offers(), "decline_inverse_offers");
-    case T::SHUTDOWN: return need(call.shutdown(), "shutdown");
+    case T::ACCEPT_INVERSE_OFFERS:
+      return need(call.accept_inverse_offers(), "accept_inverse_offers");
+    case T::DECLINE_INVERSE_OFFERS:
+      return need(call.decline_inverse_offers(), "decline_inverse_offers");
+    case T::SHUTDOWN:
+      return need(call.shutdown(), "shutdown");
     case T::ACKNOWLEDGE_OPERATION_STATUS:
       if (!call.acknowledge_operation_status()) return expecting("acknowledge_operation_status");
       return invalid_uuid(call.acknowledge_operation_status()->uuid());
-    case T::RECONCILE: return need(call.reconcile(), "reconcile");
-    case T::RECONCILE_OPERATIONS: return need(call.reconcile_operations(), "reconcile_operations");
-    case T::MESSAGE: return need(call.message(), "message");
-    case T::REQUEST: return need(call.request(), "request");
+    case T::RECONCILE:
+      return need(call.reconcile(), "reconcile");
+    case T::RECONCILE_OPERATIONS:
+      return need(call.reconcile_operations(), "reconcile_operations");
+    case T::MESSAGE:
+      return need(call.message(), "message");
+    case T::REQUEST:
+      return need(call.request(), "request");
     case T::UPDATE_FRAMEWORK:
       if (!call.update_framework()) return expecting("update_framework");
       return invalid_info(call, call.update_framework()->framework_info(), "update_framework", principal);
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 

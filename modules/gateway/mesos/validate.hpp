@@ -1,4 +1,5 @@
-// What is wrong with a call before any state is looked at; the words are part of the contract (transcripts/errors.json).
+// What is wrong with a call before any state is looked at; the words are part of the contract
+// (transcripts/errors.json).
 #pragma once
 
 #include <gantry/framework_generated.h>
@@ -9,7 +10,8 @@
 
 namespace gantry::gateway_mesos {
 
-// The sentence behind "Failed to validate scheduler::Call: ". `principal` is the authenticated one, empty if there is none.
+// The sentence behind "Failed to validate scheduler::Call: ". `principal` is the authenticated one, empty if there is
+// none.
 [[nodiscard]] std::optional<std::string> invalid(const fb::Call& call, std::string_view principal);
 
 }  // namespace gantry::gateway_mesos

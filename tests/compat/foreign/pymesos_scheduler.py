@@ -23,10 +23,10 @@ class Runner(Scheduler):
         self.done = threading.Event()
 
     def registered(self, driver, framework_id, master_info):
-        say(event="registered", framework=framework_id["value"], master=master_info["address"]["port"])
+        say(event="registered", framework=framework_id["value"], master=master_info["port"], version=master_info["version"])
 
     def reregistered(self, driver, master_info):
-        say(event="reregistered", master=master_info["address"]["port"])
+        say(event="reregistered", master=master_info["port"], version=master_info["version"])
 
     def disconnected(self, driver):
         say(event="disconnected")

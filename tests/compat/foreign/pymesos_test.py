@@ -78,7 +78,9 @@ class PyMesos(mesos.Case):
 
     def test_five_tasks_finish(self):
         r = self.run_scheduler("5")
-        self.assertEqual(r.wait("registered")["master"], self.cluster.api_port)
+        registered = r.wait("registered")
+        self.assertEqual(registered["master"], self.cluster.api_port)
+        self.assertRegex(registered["version"], r"^\d+\.\d+\.\d+$")
         stopped = r.wait("stopped", 60)
         self.assertEqual(stopped["ended"], {"pymesos-%d" % n: "TASK_FINISHED" for n in range(5)})
         for n in range(5):

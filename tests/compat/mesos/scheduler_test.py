@@ -425,6 +425,9 @@ class BesideServices(mesos.Case):
         services = wait(lambda: self.cluster.ask("frameworks")["frameworks"], 10, "the services framework")[0]
         status, _, text = mesos.one_call(self.cluster.api_port, {"type": "TEARDOWN", "framework_id": {"value": services["id"]}}, JSON, "x")
         self.assertEqual((status, text), (403, "Framework is not connected via HTTP"))
+        f = self.framework(subscribe=False, id={"value": services["id"]})
+        self.assertEqual(f.subscribe(), {"type": "ERROR", "error": {"message": "Framework is not connected via HTTP"}})
+        f.stream.wait_closed()
 
 
 class Expiring(mesos.Case):
