@@ -133,9 +133,8 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
     if (!attached) co_return std::move(attached).error().because(options_.isolators[i]->id() + " could not attach");
     if (c->kill_wanted || stopping_) co_return killed();
   }
-  if (c->how.held) {
-    GANTRY_CO_CHECK(gantry::agent::release(c->spawned));
-  }
+  // One that is gone already has said why.
+  if (c->how.held) (void)gantry::agent::release(c->spawned);
 
   // 5. It runs, or says why not. From here on a kill is for the running container.
   co_await readable(c->spawned.control.get());

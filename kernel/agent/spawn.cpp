@@ -252,9 +252,11 @@ Result<int> read_report(int control, const Spawn& s) {
   message.msg_iovlen = 1;
   message.msg_control = space;
   message.msg_controllen = sizeof space;
+  // A supervisor that ended with our word unread resets the connection; what it said before is still to be had.
   ssize_t n;
+  int resets = 0;
   do n = ::recvmsg(control, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
+  while (n < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
   if (n != static_cast<ssize_t>(sizeof report))
     return fail(Code::internal, "the supervisor " + s.supervisor + " ended before it could start the task; is it there and executable?");
   if (report.step == GANTRY_SUP_STARTED) {

@@ -219,7 +219,8 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
   const std::size_t n = reg.tasks() ? reg.tasks()->size() : 0;
   for (std::size_t i = 0; i < n; ++i) {
     const auto* k = reg.tasks()->Get(static_cast<flatbuffers::uoffset_t>(i));
-    if (!k->info() || text(k->info()->task_id()).empty() || text(k->framework_id()).empty()) {
+    if (!k->info() || text(k->info()->task_id()).empty() || text(k->framework_id()).empty() || !is_state(k->state()) ||
+        !is_state(k->status_state())) {
       ++counters_.invalid_messages;
       continue;
     }
@@ -252,6 +253,10 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       log(Level::error, "two agents run a task of one id; the returning one kills its own",
           {{"task", std::string(task_id)}, {"framework", framework_id}, {"agent", agent_id}});
       if (a.link) to_agent(a.link, kill_task(framework_id, task_id, {}));
+      continue;
+    }
+    if (th && seen.contains(th)) {  // named twice: its amount would be counted twice
+      ++counters_.invalid_messages;
       continue;
     }
     auto charge = resource::from_wire(k->info()->resources());

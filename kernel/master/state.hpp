@@ -144,6 +144,11 @@ struct CompletedFramework {
          s == S::TASK_LOST || s == S::TASK_DROPPED || s == S::TASK_GONE || s == S::TASK_GONE_BY_OPERATOR;
 }
 
+// Flatbuffers check shapes, not values: what came over a link may be any number.
+[[nodiscard]] inline bool is_state(fb::TaskState s) {
+  return s >= fb::TaskState::MIN && s <= fb::TaskState::MAX;
+}
+
 // Lists threaded through a slab: push and unlink by the member that holds the neighbours.
 template <class T>
 void chain_push(Slab<T>& slab, Chain T::*m, Handle& first, Handle h) {

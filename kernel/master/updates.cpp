@@ -122,7 +122,7 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
   ++counters_.updates_received;
   const auto* status = u.status();
   const std::string_view framework_id = text(u.framework_id());
-  if (!status || text(status->task_id()).empty()) {
+  if (!status || text(status->task_id()).empty() || !is_state(status->state()) || !is_state(u.latest_state())) {
     ++counters_.invalid_messages;
     return;
   }

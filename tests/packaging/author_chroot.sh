@@ -23,11 +23,12 @@ say() { printf 'author_chroot [%4ds] %s\n' $((SECONDS - t0)) "$*"; }
 
 needs=$(for deb in "$packages"/gantry*.deb; do case $deb in *-dbgsym_*) ;; *) dpkg-deb -f "$deb" Depends Pre-Depends ;; esac; done |
   sed 's/^[A-Za-z-]*: //' | tr ',' '\n' | sed 's/|.*//; s/(.*)//; s/[[:space:]]//g' | grep -v '^gantry\|^systemd' | grep . | LC_ALL=C sort -u | paste -sd,)
-base=$cache/author-$(printf %s "$needs" | sha256sum | cut -c1-12).tar
+# What gantry-dev suggests, to build with. The user of modules is made by systemd's sysusers, here by its stand-alone twin.
+include="systemd-standalone-sysusers,procps,g++,make,cmake,cargo,pkg-config,libgtest-dev,$needs"
+base=$cache/author-$(printf %s "$include" | sha256sum | cut -c1-12).tar
 if [ ! -f "$base" ]; then
-  # What gantry-dev suggests. The user of modules is made by systemd's sysusers, here by its stand-alone twin.
   mmdebstrap --quiet --format=tar --variant=minbase --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --include="systemd-standalone-sysusers,procps,g++,cmake,ninja-build,cargo,pkg-config,libgtest-dev,$needs" bookworm "$base.part" \
+    --include="$include" bookworm "$base.part" \
     >"$cache/mmdebstrap.log" 2>&1 ||
     { tail -5 "$cache/mmdebstrap.log" >&2; rm -f "$base.part"; skip "mmdebstrap could not make a Debian 12 (log: $cache/mmdebstrap.log)"; }
   mv "$base.part" "$base"
@@ -47,7 +48,7 @@ cat >"$root/root/author.sh" <<'AUTHOR'
 #!/bin/bash
 set -euo pipefail
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
-apt-get install -q -y --no-download /srv/packages/*.deb >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }
+apt-get install -q -y /srv/packages/*.deb >/tmp/apt.log 2>&1 || { tail -20 /tmp/apt.log; exit 1; }
 echo "author: packages installed"
 mkdir /home/author
 cd /home/author
@@ -94,6 +95,7 @@ say "machine ready"
 rc=0
 unshare --mount --pid --net --fork --kill-child --mount-proc bash -euc '
   mount --make-rprivate /
+  mount --bind "$1" "$1"  # containers make their root a slave, so it has to be a mount
   mount --rbind /sys "$1/sys"; mount --rbind /dev "$1/dev"; mount -t proc proc "$1/proc"
   ip link set lo up
   chroot "$1" /root/author.sh' _ "$root" || rc=$?

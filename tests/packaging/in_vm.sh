@@ -85,7 +85,8 @@ check "the task is untouched" same_task
 check "and known again" within 60 task_known
 
 # ---- a module outside the daemon
-printf '[fetcher.curl]\nhost = "process"\n' >/etc/gantry/conf.d/process.toml
+# One that needs no capability: it gets no user of its own otherwise.
+printf '[allocator.drf]\nhost = "process"\n' >/etc/gantry/conf.d/process.toml
 check "a module may live in a process" systemctl restart gantryd.service
 outside() { pgrep -u gantry-module -f gantry-modhost >/dev/null; }
 check "as the user of modules" within 30 outside

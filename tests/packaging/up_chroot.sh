@@ -56,6 +56,7 @@ say "chroot ready"
 inside='
   root=$1 cache=$2
   mount --make-rprivate /
+  mount --bind "$root" "$root"  # containers make their root a slave, so it has to be a mount
   mount --rbind /sys "$root/sys"; mount --rbind /dev "$root/dev"; mount -t proc proc "$root/proc"
   if [ -n "$cache" ]; then mkdir -p "$root/ccache"; mount --bind "$cache" "$root/ccache"; fi
   [ "$3" = install ] || ip link set lo up

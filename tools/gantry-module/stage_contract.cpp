@@ -195,9 +195,16 @@ void threads(Env& env, Check& check) {
     for (const auto& m : callable(env)) {
       const Pending p = s.open(m.method, nothing(m));
       if (!settle(check, p, std::string(m.name))) return;
+      if (p.code() == Code::internal || p.code() == Code::unknown)
+        return void(check.fail(std::string(m.name) + " from another thread than the one it was created on: " + Check::describe(p.result().error()),
+                               "keep nothing in thread_local variables; entries never overlap, but come from any thread"));
     }
-    for (const auto& p : all)
+    for (const auto& p : all) {
       if (!p.wait(5s)) return void(check.fail("HEALTH is not answered within 5 s when entries come from other threads"));
+      if (p.code() != Code::ok && p.code() != Code::unimplemented)
+        return void(check.fail("HEALTH from another thread than the one it was created on: " + Check::describe(p.result().error()),
+                               "keep nothing in thread_local variables; entries never overlap, but come from any thread"));
+    }
   }
 }
 

@@ -126,8 +126,9 @@ GANTRY_CONFORMANCE(store, put_and_get, "what was put is what is read", "store ke
   db.holds("a/b", "one");
   db.holds("a/c", bytes);
   if (const auto r = db.get("a/b")) check.equal(r->version, version, "version that GET tells, against the one COMMIT answered");
-  db.must(Commit().put("a/b", "two"), "COMMIT over an existing key");
+  const auto second = db.must(Commit().put("a/b", "two"), "COMMIT over an existing key");
   db.holds("a/b", "two");
+  if (const auto r = db.get("a/b")) check.equal(r->version, second, "version that GET tells, against the one the second COMMIT answered");
 }
 
 GANTRY_CONFORMANCE(store, empty_value, "a record with an empty value exists", "keep an entry for the key even if its value has no bytes") {

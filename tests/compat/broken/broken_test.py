@@ -109,13 +109,13 @@ FAULTS = {
     "allocator/keeps_gone_agents": Fault("allocator.gone_agent", ["allocator.never_over_commits", "allocator.deterministic"]),
     "allocator/crash_on_unknown_handle": Fault("allocator.unknown_handles", ["allocator.senseless_deltas"]),
     "allocator/never_wakes": Fault("allocator.filter_expires"),
-    "allocator/depends_on_chance": Fault("allocator.deterministic"),
+    "allocator/depends_on_chance": Fault("allocator.deterministic", ["allocator.never_over_commits"]),
     # store
     "store/nothing": SOUND,
     "store/acknowledges_before_writing": Fault("store.crash_keeps_what_was_answered", ["store.*"]),
     "store/applies_one_by_one": Fault("store.all_or_nothing", ["store.*"]),
     "store/ignores_expected": Fault("store.expected_version", ["store.must_not_exist", "store.check_only", "store.all_or_nothing", "store.in_order", "store.one_winner", "store.restart_keeps"]),
-    "store/loses_empty_values": Fault("store.empty_value", ["store.list_*"]),
+    "store/loses_empty_values": Fault("store.empty_value", ["store.list_*", "store.absent_fields"]),
     "store/list_out_of_order": Fault("store.list_in_order", ["store.*"]),
     "store/forgets_versions": Fault(["store.put_and_get"], ["store.*"]),
     # authenticator

@@ -28,7 +28,6 @@ DIFFERENCES = {
     "-network_infos.[].ip_addresses.[]": "",
     "-executor_pid": "absent until the agent has told it",
     "-status_update_uuid": "only while an update waits for its acknowledgement",
-    "-agent_info.checkpoint": "agents always checkpoint; the field is deprecated in Mesos and not in our schema",
     "-uuid": "a status that the master made needs no acknowledgement and has none",
     "-executor_id": "command tasks run without an executor here",
     "-reason": "given where there is one",

@@ -119,6 +119,13 @@ class FakeIsolator final : public module::Instance {
       proc->type = "proc";
       p.mounts.push_back(std::move(proc));
     }
+    if (!missing.empty()) {
+      auto m = std::make_unique<fb::isolator::MountT>();
+      m->source = missing;
+      m->target = "/proc";
+      m->type = "no-such-type";
+      p.mounts.push_back(std::move(m));
+    }
     for (const auto& [k, v] : environment) {
       auto var = std::make_unique<fb::VariableT>();
       var->name = k;
@@ -130,7 +137,7 @@ class FakeIsolator final : public module::Instance {
 
   std::uint32_t namespaces = 0;
   std::vector<std::pair<std::string, std::string>> environment;
-  std::string fail_prepare;
+  std::string fail_prepare, missing;
   bool stall_prepare = false, limit_at_once = false, limit_at_cleanup = false;
   std::function<void(int)> on_attach;
   std::function<void()> stalled;
@@ -569,6 +576,20 @@ TEST_F(LaunchTest, AMissingSupervisorIsNamed) {
   const auto r = launch(spec("c", "true"));
   ASSERT_TRUE(std::holds_alternative<Launcher::LaunchError>(r));
   EXPECT_THAT(std::get<Launcher::LaunchError>(r).error.message, HasSubstr("/no/such/supervisor"));
+}
+
+// Also when it ends before, or just as, it is told to go on.
+TEST_F(LaunchTest, AMountThatFailsIsNamed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mount namespaces need root";
+  first_->namespaces = static_cast<std::uint32_t>(Namespace::MOUNT);
+  first_->missing = "/no/such/disk";
+  first_->on_attach = [](int) {};
+  for (int i = 0; i < 20; ++i) {
+    if (i % 2) first_->on_attach = [](int) { std::this_thread::sleep_for(5ms); };
+    const auto r = launch(spec("c" + std::to_string(i), "true"));
+    ASSERT_TRUE(std::holds_alternative<Launcher::LaunchError>(r));
+    EXPECT_THAT(std::get<Launcher::LaunchError>(r).error.message, HasSubstr("/no/such/disk on /proc"));
+  }
 }
 
 TEST_F(LaunchTest, UsageOfRunningContainers) {

@@ -249,6 +249,24 @@ TEST(AgentLoss, ConnectionAloneCostsCheckpointingFrameworksNothing) {
   EXPECT_EQ(c.core->task_count(), 1u);
 }
 
+// An agent that has lost its mind: a task named twice is charged once, a state that is none is not taken.
+TEST(AgentReturns, WithNonsense) {
+  Cluster c;
+  const auto r = c.run_one(Cluster::info("f"));
+  c.apply(LinkClosed{1});
+  auto ended = Cluster::known("f", "t2", r.agent, S::TASK_FINISHED);
+  auto wild = Cluster::known("f", "t3", r.agent, static_cast<S>(107));
+  c.join(2, c.with_tasks(r.agent, {Cluster::known("f", "t", r.agent, S::TASK_RUNNING),
+                                   Cluster::known("f", "t2", r.agent, S::TASK_RUNNING), std::move(ended), std::move(wild)}));
+  EXPECT_EQ(c.core->task_count(), 2u);
+  EXPECT_EQ(c.core->counters().invalid_messages, 2u);
+  EXPECT_TRUE(c.core->check());
+  c.updates(r.stream);
+  c.update(2, "f", "t", static_cast<S>(-7), 9);
+  EXPECT_TRUE(c.updates(r.stream).empty());
+  EXPECT_EQ(c.core->counters().invalid_messages, 3u);
+}
+
 TEST(AgentLoss, ConnectionCostsOthersTheirTasks) {
   Cluster c;
   auto info = Cluster::info("f");

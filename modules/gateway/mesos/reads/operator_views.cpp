@@ -330,6 +330,7 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   auto out = std::make_unique<om::AgentT>();
   out->agent_info.reset(a.info->UnPack());
   out->agent_info->port = agent_port(a);
+  out->agent_info->checkpoint = true;  // every agent does
   out->active = a.row->active();
   out->deactivated = false;
   out->version = kVersion;

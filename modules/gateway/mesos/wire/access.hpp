@@ -64,8 +64,8 @@ using flatbuffers::uoffset_t;
 
 [[nodiscard]] constexpr bool is_scalar(Kind k) { return k < Kind::text; }
 
-// A scalar of the schema without "= null" is left out of the flatbuffer where it equals its default; required fields and those
-// of required wrappers are written nevertheless.
+// A scalar of the schema without "= null" is left out of the flatbuffer where it equals its default; required fields
+// and those of required wrappers are written nevertheless.
 [[nodiscard]] constexpr bool implied(const Field& f, bool wrapper_required) {
   return (f.required || wrapper_required) && is_scalar(f.kind) && !f.repeated;
 }

@@ -17,18 +17,19 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::size_t max_depth = 64;  // of brackets; as deep as view<>() follows tables
+constexpr std::size_t max_missing = 100;  // fields named in a refusal
+constexpr std::size_t max_depth = 60;     // of brackets; view<>() follows 64 tables into each other
 
 struct Frame {
   enum class Type : std::uint8_t { table, inlined, array, map };
   Type type;
-  bool entry = false;              // of a map: ends with its value
+  bool entry = false;                // of a map: ends with its value
   const Message* message = nullptr;  // table, inlined
-  const Field* field = nullptr;    // the field the next value is for; null: unknown, skipped
-  std::size_t begin = 0;           // mark of the builder
-  std::size_t missing = 0;         // how many missing fields were known when it began
-  std::uint64_t seen = 0;          // required fields that were given
-  std::size_t index = 0;           // array, map: elements so far
+  const Field* field = nullptr;      // the field the next value is for; null: unknown, skipped
+  std::size_t begin = 0;             // mark of the builder
+  std::size_t missing = 0;           // how many missing fields were known when it began
+  std::uint64_t seen = 0;            // required fields that were given
+  std::size_t index = 0;             // array, map: elements so far
 };
 
 int base64_digit(char c) {
@@ -64,8 +65,15 @@ bool decode_base64(std::string_view in, std::vector<std::uint8_t>& out) {
 
 // The rest of a line, as Mesos shows where it stopped reading.
 std::string near(std::string_view text, std::size_t at) {
+  // Of a literal it has read what is right: "nope" is wrong from "ope" on.
+  for (const std::string_view literal : {"null", "true", "false"}) {
+    if (at >= text.size() || text[at] != literal[0]) continue;
+    for (std::size_t i = 0; i < literal.size() && at < text.size() && text[at] == literal[i]; ++i) ++at;
+    break;
+  }
   const auto before = text.substr(0, std::min(at, text.size()));
-  std::string out = "syntax error at line " + std::to_string(std::count(before.begin(), before.end(), '\n') + 1) + " near: ";
+  std::string out =
+      "syntax error at line " + std::to_string(std::count(before.begin(), before.end(), '\n') + 1) + " near: ";
   for (const char c : text.substr(std::min(at, text.size()))) {
     if (c == '\n' || out.size() > 500) break;
     if (static_cast<unsigned char>(c) >= ' ') out += c;
@@ -123,8 +131,8 @@ bool number_from(std::string_view s, Number& out) {
 
 }  // namespace
 
-// Handler of boost::json::basic_parser. Its functions say false only where reading on makes no sense; what is wrong in meaning
-// is kept, as the text after it may be no JSON at all and that is what Mesos complains about first.
+// Handler of boost::json::basic_parser. Its functions say false only where reading on makes no sense; what is wrong in
+// meaning is kept, as the text after it may be no JSON at all and that is what Mesos complains about first.
 struct JsonHandler {
   static constexpr std::size_t max_object_size = std::size_t(-1);
   static constexpr std::size_t max_array_size = std::size_t(-1);
@@ -141,6 +149,7 @@ struct JsonHandler {
   std::vector<std::string> missing;
   std::uint64_t result = 0;
   bool got_result = false;
+  bool overflow = false;  // a number beyond double
 
   void begin(const Message& message) {
     root = &message;
@@ -150,6 +159,7 @@ struct JsonHandler {
     error.clear();
     missing.clear();
     got_result = false;
+    overflow = false;
     builder.reset();
   }
 
@@ -188,7 +198,8 @@ struct JsonHandler {
       } else if (f.field && !f.entry) {
         if (!out.empty()) out += '.';
         out += f.field->name;
-        if (f.field->repeated && frames[i + 1].type != Frame::Type::array && frames[i + 1].type != Frame::Type::map) out += "[0]";
+        if (f.field->repeated && frames[i + 1].type != Frame::Type::array && frames[i + 1].type != Frame::Type::map)
+          out += "[0]";
       }
     }
     if (!out.empty()) out += '.';
@@ -200,7 +211,8 @@ struct JsonHandler {
     if (!absent) return;
     auto at = missing.begin() + static_cast<std::ptrdiff_t>(f.missing);
     for (const Field& field : f.message->fields)
-      if (field.index != 255 && (absent >> field.index & 1)) at = missing.insert(at, path(field.name)) + 1;
+      if (field.index != 255 && (absent >> field.index & 1) && missing.size() < max_missing)
+        at = missing.insert(at, path(field.name)) + 1;
   }
 
   void open(Frame::Type type, const Message* message, const Field* field) {
@@ -219,7 +231,8 @@ struct JsonHandler {
       if (frames.back().field) given(*frames.back().field);
       return;
     }
-    const std::uint64_t made = f.message->is_struct ? builder.finish_struct(*f.message, f.begin) : builder.finish(f.begin);
+    const std::uint64_t made =
+        f.message->is_struct ? builder.finish_struct(*f.message, f.begin) : builder.finish(f.begin);
     frames.pop_back();
     if (frames.empty()) {
       result = made;
@@ -351,9 +364,20 @@ struct JsonHandler {
   }
 
   bool on_number_part(json::string_view, json::error_code&) { return true; }
-  bool on_int64(std::int64_t i, json::string_view, json::error_code&) { return number({Number::Type::signed_, i, 0, 0}); }
-  bool on_uint64(std::uint64_t u, json::string_view, json::error_code&) { return number({Number::Type::unsigned_, 0, u, 0}); }
-  bool on_double(double d, json::string_view, json::error_code&) { return number({Number::Type::real, 0, 0, d}); }
+  bool on_int64(std::int64_t i, json::string_view, json::error_code&) {
+    return number({Number::Type::signed_, i, 0, 0});
+  }
+  bool on_uint64(std::uint64_t u, json::string_view, json::error_code&) {
+    return number({Number::Type::unsigned_, 0, u, 0});
+  }
+  bool on_double(double d, json::string_view text, json::error_code&) {
+    // The parser's own conversion is off by a bit now and then: 1795361295.9338303 would come back as ...305.
+    double exact = 0;
+    const char* const end = text.data() + text.size();
+    if (const auto r = std::from_chars(text.data(), end, exact); r.ec == std::errc() && r.ptr == end) d = exact;
+    if (!std::isfinite(d)) overflow = true;
+    return number({Number::Type::real, 0, 0, d});
+  }
 
   bool on_bool(bool b, json::error_code&) {
     if (idle()) return true;
@@ -457,7 +481,8 @@ struct JsonHandler {
         if (trimmed(s) == "true" || trimmed(s) == "false") {
           boolean(f, trimmed(s) == "true");
         } else {
-          refuse("Failed to parse '" + std::string(s) + "' as a JSON boolean for field '" + f.name + "': " + why_not(s));
+          refuse("Failed to parse '" + std::string(s) + "' as a JSON boolean for field '" + f.name +
+                 "': " + why_not(s));
         }
         return;
       case Kind::message:
@@ -478,7 +503,8 @@ struct JsonHandler {
   static std::string why_not(std::string_view s) {
     const std::string_view t = trimmed(s);
     Number n;
-    const bool json = t == "true" || t == "false" || t == "null" || number_from(t, n) || (!t.empty() && (t[0] == '"' || t[0] == '{' || t[0] == '['));
+    const bool json = t == "true" || t == "false" || t == "null" || number_from(t, n) ||
+                      (!t.empty() && (t[0] == '"' || t[0] == '{' || t[0] == '['));
     return json ? "Unexpected JSON type parsed" : near(s, 0);
   }
 };
@@ -496,21 +522,24 @@ Result<Buffer> read_json(std::string_view text, const Message& message, std::str
   json::error_code ec;
   std::size_t used = parser.write_some(false, text.data(), text.size(), ec);
   if (ec == json::error::too_deep)
-    return fail(Code::invalid_argument, "Failed to parse body into JSON: nested deeper than " + std::to_string(max_depth));
+    return fail(Code::invalid_argument,
+                "Failed to parse body into JSON: nested deeper than " + std::to_string(max_depth));
   if (ec) return fail(Code::invalid_argument, "Failed to parse body into JSON: " + near(text, used));
   if (const auto rest = trimmed(text.substr(used)); !rest.empty())
     return fail(Code::invalid_argument,
-                "Failed to parse body into JSON: Parsed JSON included non-whitespace trailing characters: " + std::string(rest.substr(0, 500)));
+                "Failed to parse body into JSON: Parsed JSON included non-whitespace trailing characters: " +
+                    std::string(rest.substr(0, 500)));
+  if (h.overflow) return fail(Code::invalid_argument, "Failed to parse body into JSON: Value out of range");
   if (h.error.empty() && !h.missing.empty()) {
     h.error = "Missing required fields: ";
     for (std::size_t i = 0; i < h.missing.size(); ++i) {
       if (i) h.error += ", ";
       h.error += h.missing[i];
-      if (h.error.size() > 4096) break;
     }
   }
   if (!h.error.empty())
-    return fail(Code::invalid_argument, "Failed to convert JSON into " + std::string(short_name) + " protobuf: " + h.error);
+    return fail(Code::invalid_argument,
+                "Failed to convert JSON into " + std::string(short_name) + " protobuf: " + h.error);
   return Buffer(h.builder.release(h.result));
 }
 

@@ -47,13 +47,18 @@ constexpr auto plain_characters = [] {
 std::size_t utf8(std::string_view s, std::size_t i) {
   const auto at = [&](std::size_t k) { return static_cast<unsigned char>(s[k]); };
   const unsigned c = at(i);
-  const std::size_t n = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+  const std::size_t n = c < 0x80                ? 1
+                        : c >= 0xC2 && c < 0xE0 ? 2
+                        : c >= 0xE0 && c < 0xF0 ? 3
+                        : c >= 0xF0 && c < 0xF5 ? 4
+                                                : 0;
   if (n == 0 || i + n > s.size()) return 0;
   for (std::size_t k = 1; k < n; ++k)
     if ((at(i + k) & 0xC0) != 0x80) return 0;
   if (n >= 3) {
     const unsigned d = at(i + 1);
-    if ((c == 0xE0 && d < 0xA0) || (c == 0xED && d >= 0xA0) || (c == 0xF0 && d < 0x90) || (c == 0xF4 && d >= 0x90)) return 0;
+    if ((c == 0xE0 && d < 0xA0) || (c == 0xED && d >= 0xA0) || (c == 0xF0 && d < 0x90) || (c == 0xF4 && d >= 0x90))
+      return 0;
   }
   return n;
 }
@@ -113,7 +118,12 @@ class Writer {
         continue;
       }
       if (f.repeated) {
-        if (ReadScalar<uoffset_t>(follow(at)) == 0) continue;
+        if (ReadScalar<uoffset_t>(follow(at)) == 0) {
+          if (f.preset.empty()) continue;
+          comma(first);
+          out_ += f.preset;
+          continue;
+        }
         comma(first);
         out_ += f.key;
         if (f.map) {
@@ -123,7 +133,8 @@ class Writer {
         }
         continue;
       }
-      if (f.kind == Kind::enumeration && !f.enumeration->name(integer_at(at, f.store))) continue;  // from a newer kernel
+      if (f.kind == Kind::enumeration && !f.enumeration->name(integer_at(at, f.store)))
+        continue;  // from a newer kernel
       comma(first);
       out_ += f.key;
       value(at, f);
@@ -256,12 +267,23 @@ void append_double(std::string& out, double value) {
       return;
     }
   }
-  const auto r = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::general, 15);
+  if (size >= 1e-6 && size < 1e21) {
+    char wide[48];
+    const auto r = std::to_chars(wide, wide + sizeof wide, value, std::chars_format::fixed);
+    const std::string_view text(wide, static_cast<std::size_t>(r.ptr - wide));
+    out += text;
+    if (text.find('.') == std::string_view::npos) out += ".0";
+    return;
+  }
+  const auto r = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
   const std::string_view text(buffer, static_cast<std::size_t>(r.ptr - buffer));
-  const std::size_t exponent = text.find('e');
-  out += text.substr(0, exponent);
-  if (text.find('.') == std::string_view::npos) out += ".0";
-  if (exponent != std::string_view::npos) out += text.substr(exponent);
+  // Written 1e30 and 1e-7: neither a plus nor a leading zero.
+  std::size_t exponent = text.find('e');
+  out += text.substr(0, ++exponent);
+  if (text[exponent] == '-') out += '-';
+  if (text[exponent] == '-' || text[exponent] == '+') ++exponent;
+  while (exponent + 1 < text.size() && text[exponent] == '0') ++exponent;
+  out += text.substr(exponent);
 }
 
 void append_string(std::string& out, std::string_view s) {
@@ -308,7 +330,8 @@ void append_base64(std::string& out, Bytes bytes) {
   static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::size_t i = 0;
   for (; i + 3 <= bytes.size(); i += 3) {
-    const std::uint32_t n = static_cast<std::uint32_t>(bytes[i]) << 16 | static_cast<std::uint32_t>(bytes[i + 1]) << 8 | bytes[i + 2];
+    const std::uint32_t n =
+        static_cast<std::uint32_t>(bytes[i]) << 16 | static_cast<std::uint32_t>(bytes[i + 1]) << 8 | bytes[i + 2];
     const char four[] = {digits[n >> 18], digits[n >> 12 & 63], digits[n >> 6 & 63], digits[n & 63]};
     out.append(four, 4);
   }

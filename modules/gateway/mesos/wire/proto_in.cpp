@@ -89,6 +89,7 @@ class Reader {
   struct Later {
     const Field* field;
     Bytes bytes;
+    std::vector<std::uint8_t>* joined;  // what `bytes` is, once there is more than one piece
   };
 
   bool fields(Bytes body, const Message& message, int depth) {
@@ -160,13 +161,14 @@ class Reader {
 
   void postpone(const Field& f, Bytes bytes, std::size_t later_begin) {
     for (std::size_t i = later_begin; i < later_.size(); ++i) {
-      if (later_[i].field != &f) continue;
-      auto& sum = joined_.emplace_back(later_[i].bytes.begin(), later_[i].bytes.end());
-      sum.insert(sum.end(), bytes.begin(), bytes.end());
-      later_[i].bytes = sum;
+      Later& l = later_[i];
+      if (l.field != &f) continue;
+      if (!l.joined) l.joined = &joined_.emplace_back(l.bytes.begin(), l.bytes.end());
+      l.joined->insert(l.joined->end(), bytes.begin(), bytes.end());
+      l.bytes = *l.joined;
       return;
     }
-    later_.push_back({&f, bytes});
+    later_.push_back({&f, bytes, nullptr});
   }
 
   bool scalar(Cursor& c, const Field& f, std::uint64_t& seen) {
@@ -177,12 +179,14 @@ class Reader {
         break;
       case Kind::single:
         if (!c.fixed(4, bits)) return false;
-        bits = std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(bits))));
+        bits =
+            std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(bits))));
         break;
       default:
         if (!c.varint(bits)) return false;
         if (f.kind == Kind::boolean) bits = bits != 0;
-        if (f.kind == Kind::int32) bits = static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(bits)));
+        if (f.kind == Kind::int32)
+          bits = static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(bits)));
         if (f.kind == Kind::uint32) bits = static_cast<std::uint32_t>(bits);
         // proto2: a number without a name counts as an unknown field.
         if (f.kind == Kind::enumeration && !f.enumeration->name(static_cast<std::int32_t>(bits))) return true;

@@ -93,7 +93,8 @@ class Builder {
   static std::uint32_t number_of(std::string_view s, std::string_view where) {
     std::uint32_t n = 0;
     const auto r = std::from_chars(s.data(), s.data() + s.size(), n);
-    if (r.ec != std::errc() || r.ptr != s.data() + s.size() || n == 0 || n > 4096) broken("proto number of " + std::string(where));
+    if (r.ec != std::errc() || r.ptr != s.data() + s.size() || n == 0 || n > 4096)
+      broken("proto number of " + std::string(where));
     return n;
   }
 
@@ -137,7 +138,8 @@ class Builder {
     }
     if (is_enum) out.enumeration = enums_[static_cast<std::size_t>(type->index())];
     if (out.kind == Kind::message)
-      out.message = message_of(*from_.objects()->Get(static_cast<flatbuffers::uoffset_t>(type->index())), attribute(f, "only").value_or(""));
+      out.message = message_of(*from_.objects()->Get(static_cast<flatbuffers::uoffset_t>(type->index())),
+                               attribute(f, "only").value_or(""));
     out.slot = f.offset();
     out.integer = f.default_integer();
     out.real = f.default_real();
@@ -163,7 +165,9 @@ class Builder {
 
   static void preset(Field& f, std::string_view value) {
     f.preset = f.key;
-    if (f.kind == Kind::enumeration || f.kind == Kind::text) {
+    if (f.repeated) {
+      f.preset += value;  // "[]"
+    } else if (f.kind == Kind::enumeration || f.kind == Kind::text) {
       append_string(f.preset, value);
     } else if (f.kind == Kind::real || f.kind == Kind::single) {
       append_double(f.preset, std::strtod(std::string(value).c_str(), nullptr));
@@ -204,7 +208,8 @@ class Builder {
       if (!wrap && !list) {
         inner.required = required;
         inner.map = attribute(*f, "map").has_value();
-        if (inner.map && (!inner.repeated || inner.kind != Kind::message)) broken(where + ": map is for vectors of tables");
+        if (inner.map && (!inner.repeated || inner.kind != Kind::message))
+          broken(where + ": map is for vectors of tables");
         finish(inner, name, number);
         if (const auto value = attribute(*f, "wire_default")) preset(inner, *value);
         m->fields.push_back(std::move(inner));
@@ -294,7 +299,8 @@ int Names::find(std::string_view name) const {
 
 const std::string* Enum::name(std::int64_t number) const {
   if (number >= 0 && number <= dense) return &values[static_cast<std::size_t>(number)].second;
-  const auto at = std::lower_bound(values.begin(), values.end(), number, [](const auto& v, std::int64_t n) { return v.first < n; });
+  const auto at =
+      std::lower_bound(values.begin(), values.end(), number, [](const auto& v, std::int64_t n) { return v.first < n; });
   return at != values.end() && at->first == number ? &at->second : nullptr;
 }
 

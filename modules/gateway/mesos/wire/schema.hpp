@@ -15,7 +15,17 @@
 namespace gantry::gateway_mesos::wire {
 
 enum class Kind : std::uint8_t {
-  boolean, int32, uint32, int64, uint64, single, real, enumeration, text, bytes, message,
+  boolean,
+  int32,
+  uint32,
+  int64,
+  uint64,
+  single,
+  real,
+  enumeration,
+  text,
+  bytes,
+  message,
   presence  // an empty message on the wire, a bool here
 };
 
@@ -58,21 +68,21 @@ struct Field {
   Kind kind = Kind::text;
   reflection::BaseType store = reflection::None;  // how the flatbuffer holds it; of an element, if repeated
   bool repeated = false;
-  bool map = false;           // repeated {key, value} tables, an object in JSON
-  bool required = false;      // proto2 required
-  bool element = false;       // of a wrapper that is itself repeated: one value each, all in one vector
-  bool wrapped = false;       // kind message: `message` is inlined, its fields lie in our own table
-  std::uint16_t slot = 0;     // offset in the vtable (of a struct: in the struct); 0: wrapped
-  std::uint8_t index = 255;   // required fields: bit in Message::required
-  std::int64_t integer = 0;   // the flatbuffer's default
+  bool map = false;          // repeated {key, value} tables, an object in JSON
+  bool required = false;     // proto2 required
+  bool element = false;      // of a wrapper that is itself repeated: one value each, all in one vector
+  bool wrapped = false;      // kind message: `message` is inlined, its fields lie in our own table
+  std::uint16_t slot = 0;    // offset in the vtable (of a struct: in the struct); 0: wrapped
+  std::uint8_t index = 255;  // required fields: bit in Message::required
+  std::int64_t integer = 0;  // the flatbuffer's default
   double real = 0;
   const Message* message = nullptr;
   const Enum* enumeration = nullptr;
 };
 
 struct Message {
-  std::string name;        // full name in the schema
-  bool inlined = false;    // exists on the wire only: its fields are slots of the table around it
+  std::string name;      // full name in the schema
+  bool inlined = false;  // exists on the wire only: its fields are slots of the table around it
   bool is_struct = false;
   std::uint32_t bytes = 0;  // of a struct
   std::uint64_t required = 0;
@@ -84,7 +94,8 @@ struct Message {
     return i < 0 ? nullptr : &fields[static_cast<std::size_t>(i)];
   }
   [[nodiscard]] const Field* find(std::uint64_t number) const {
-    return number < by_number.size() && by_number[number] >= 0 ? &fields[static_cast<std::size_t>(by_number[number])] : nullptr;
+    return number < by_number.size() && by_number[number] >= 0 ? &fields[static_cast<std::size_t>(by_number[number])]
+                                                               : nullptr;
   }
 };
 

@@ -1,5 +1,9 @@
 #include "table_builder.hpp"
 
+#include <algorithm>
+#include <string_view>
+#include <unordered_set>
+
 namespace gantry::gateway_mesos::wire {
 
 template <class T>
@@ -20,7 +24,9 @@ std::uint64_t TableBuilder::scalars(const std::vector<std::uint64_t>& values) {
 std::uint64_t TableBuilder::vector_of(const Field& field, std::size_t begin, std::size_t end) {
   elements_.clear();
   for (std::size_t i = begin; i < end; ++i)
-    if (pending_[i].field->slot == field.slot && pending_[i].state == State::value) elements_.push_back(pending_[i].bits);
+    if (pending_[i].field->slot == field.slot && pending_[i].state == State::value)
+      elements_.push_back(pending_[i].bits);
+  if (field.map && elements_.size() > 1) drop_replaced(field);
   if (field.kind == Kind::message && field.message->is_struct) {
     const std::size_t size = field.message->bytes;
     std::uint8_t* to = nullptr;
@@ -49,6 +55,21 @@ std::uint64_t TableBuilder::vector_of(const Field& field, std::size_t begin, std
   for (std::size_t i = elements_.size(); i-- > 0;)
     fbb_.PushElement(flatbuffers::Offset<void>(static_cast<flatbuffers::uoffset_t>(elements_[i])));
   return fbb_.EndVector(elements_.size());
+}
+
+// A map has a key once: of two entries the later one holds.
+void TableBuilder::drop_replaced(const Field& map) {
+  const flatbuffers::voffset_t slot = map.message->find(std::uint64_t{1})->slot;
+  const auto key = [&](std::uint64_t entry) {
+    const auto* table =
+        reinterpret_cast<const flatbuffers::Table*>(fbb_.GetCurrentBufferPointer() + fbb_.GetSize() - entry);
+    return text(table->GetPointer<const flatbuffers::String*>(slot));
+  };
+  std::unordered_set<std::string_view> known;
+  std::size_t kept = elements_.size();
+  for (std::size_t i = elements_.size(); i-- > 0;)
+    if (known.insert(key(elements_[i])).second) elements_[--kept] = elements_[i];
+  elements_.erase(elements_.begin(), elements_.begin() + static_cast<std::ptrdiff_t>(kept));
 }
 
 void TableBuilder::add(const Field& field, std::uint64_t bits) {
@@ -134,8 +155,14 @@ flatbuffers::DetachedBuffer TableBuilder::release(std::uint64_t root) {
 
 void TableBuilder::reset() {
   fbb_.Clear();
-  pending_.clear();
-  structs_.clear();
+  // After something huge its room goes back: builders live as long as their threads.
+  const auto empty = [](auto& v) {
+    v.clear();
+    if (v.capacity() > 65536) v = {};
+  };
+  empty(pending_);
+  empty(elements_);
+  empty(structs_);
 }
 
 }  // namespace gantry::gateway_mesos::wire

@@ -16,8 +16,8 @@ class TableBuilder {
   // A table begins with `mark()` and ends with finish(message, that mark); everything pushed between belongs to it.
   [[nodiscard]] std::size_t mark() const { return pending_.size(); }
 
-  // `bits`: the value; of a double its bits, of what lies elsewhere (text, bytes, table, element of a vector) its offset, of a
-  // struct what finish_struct() gave.
+  // `bits`: the value; of a double its bits, of what lies elsewhere (text, bytes, table, element of a vector) its
+  // offset, of a struct what finish_struct() gave.
   void push(const Field& field, std::uint64_t bits) { pending_.push_back({&field, bits, State::value}); }
   void push_text(const Field& field, std::string_view s) { push(field, fbb_.CreateString(s.data(), s.size()).o); }
   void push_bytes(const Field& field, const std::uint8_t* data, std::size_t size) {
@@ -43,6 +43,7 @@ class TableBuilder {
   [[nodiscard]] std::uint64_t vector_of(const Field& field, std::size_t begin, std::size_t end);
   template <class T>
   [[nodiscard]] std::uint64_t scalars(const std::vector<std::uint64_t>& values);
+  void drop_replaced(const Field& map);
   void add(const Field& field, std::uint64_t bits);
 
   flatbuffers::FlatBufferBuilder fbb_{1024};
