@@ -316,7 +316,7 @@ TEST(Sum, NumbersAreWrittenAsMesosDoes) {
     write_number(out, d);
     out += ' ';
   }
-  EXPECT_EQ(out, "4.0 0.1 1795361295.8428817 0.0 1e+300 -2.5 ");
+  EXPECT_EQ(out, "4.0 0.1 1795361295.8428817 0.0 1e300 -2.5 ");
   out.clear();
   write_scalar(out, 3900);
   write_scalar(out, 25);

@@ -87,17 +87,7 @@ void Sums::add(const Amount& a) {
   amounts_.push_back(a);
 }
 
-void write_number(std::string& out, double value) {
-  if (!std::isfinite(value)) {
-    out += value > 0 ? "\"Infinity\"" : value < 0 ? "\"-Infinity\"" : "\"NaN\"";
-    return;
-  }
-  char text[64];
-  const auto r = std::to_chars(text, text + sizeof text, value);
-  const std::string_view digits(text, static_cast<std::size_t>(r.ptr - text));
-  out += digits;
-  if (digits.find_first_of(".e") == std::string_view::npos) out += ".0";
-}
+void write_number(std::string& out, double value) { wire::append_double(out, value); }
 
 void write_scalar(std::string& out, std::int64_t n) {
   if (n < 0) {
