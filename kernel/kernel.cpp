@@ -143,7 +143,8 @@ Task<Status> Kernel::start_modules() {
   strands_ = std::make_unique<module::Strands>(limits);
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
-                    {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_}};
+                    {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_},
+                    {fb::host::Service::STATE, &state_late_}};
   setup.processes.loop = &loop_;
   setup.processes.program = module::process::find_program(GANTRY_LIBEXEC_DIR);
   setup.processes.group = module::process::group_name(work_dir_);
@@ -182,6 +183,7 @@ Task<Status> Kernel::start_modules() {
       };
     master_ = std::make_unique<master::Master>(loop_, std::move(o), *modules_->find("allocator"), *store_, *this);
     cluster_late_.provide(&master_->cluster_service());
+    state_late_.provide(&master_->state_service());
   }
   co_return ok;
 }
@@ -463,6 +465,7 @@ Task<void> Kernel::stop() {
   }
   if (master_) master_->step_down();
   cluster_late_.provide(nullptr);
+  state_late_.provide(nullptr);
   store_late_.provide(nullptr);
   for (auto& [id, c] : std::exchange(connections_, {})) c.link->close();
   master_.reset();

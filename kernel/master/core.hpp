@@ -2,7 +2,7 @@
 // here, so the daemon, the tests and the simulator run the very same thing.
 //
 // Not thread safe; apply() never calls out. Each flow is one file: agents.cpp, frameworks.cpp, offers.cpp, launch.cpp,
-// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views. Semantics:
+// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views, follow.cpp what followers hear. Semantics:
 // reference mesos-kernel.md A1, A3, A5, A10; differences are listed in README.md.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <gantry/allocator_generated.h>
 #include <gantry/control_generated.h>
 #include <gantry/record_generated.h>
+#include <gantry/state_generated.h>
 
 #include <map>
 #include <set>
@@ -74,6 +75,22 @@ class Core {
   bool list_agents(Cursor& cursor, std::size_t limit, fb::control::AgentsT& out) const;
   bool list_frameworks(Cursor& cursor, std::size_t limit, fb::control::FrameworksT& out) const;
   bool list_tasks(const fb::control::AskTasksT& ask, Cursor& cursor, std::size_t limit, fb::control::TasksT& out) const;
+
+  // ---- followers (follow.cpp): fb::state::Chunk. Nothing is noted, and nothing spent, while nobody follows.
+  void follow(bool on);
+  [[nodiscard]] bool followed() const { return log_ != nullptr; }
+  // What has changed since the last call, in order, in pieces of about 256 KiB; empty if nothing has.
+  [[nodiscard]] std::vector<Buffer> take_changes();
+  [[nodiscard]] bool changes_waiting() const;
+  // One piece of a snapshot, of about `bytes`, from `cursor` on, which it moves; take_changes() must have been emptied. The
+  // state may change between pieces: whoever applies the changes too, in order of what came first, has the whole at the end.
+  struct SnapshotCursor {
+    int stage = 0;  // past the last one: over
+    Handle at = 1;
+    std::uint64_t order = 0;
+  };
+  static constexpr int kSnapshotStages = 7;
+  [[nodiscard]] Buffer snapshot(SnapshotCursor& cursor, std::size_t bytes, const fb::state::BeginT* begin) const;
 
   // The laws of the books: free + offered + used = total on every agent, lists and counts agree. Walks everything.
   [[nodiscard]] Status check() const;
@@ -251,6 +268,20 @@ class Core {
   [[nodiscard]] store::Op reservation_record(std::string_view agent_id, const Resources& reserved) const;
   [[nodiscard]] Resources with_reservations(std::string_view agent_id, Resources total);
 
+  // follow.cpp
+  struct ChangeLog;
+  struct Rows;
+  void note_agent(Handle agent);
+  void note_framework(Handle framework);
+  void note_task(Handle task);
+  void note_offer(Handle offer);
+  void note_update(const Task& task);  // its status has come
+  void note_completed(const std::string& framework_id, const CompletedTask& task);
+  void note_completed(const CompletedFramework& framework);
+  void note_gone(std::string_view framework_id, std::string_view task_id);
+  void note_offer_gone(std::uint64_t number);
+  void settle_notes();
+
   // shared
   void tick();
   void schedule();
@@ -329,6 +360,8 @@ class Core {
   std::unordered_set<Handle> stale_;               // agents the allocator sees otherwise than the books do
 
   CoreCounters counters_;
+  std::unique_ptr<ChangeLog> log_;  // null: nobody follows
+  std::uint64_t version_ = 0, completions_ = 0;
 };
 
 }  // namespace gantry::master

@@ -86,6 +86,7 @@ Handle Core::add_framework(std::string id, Blob info) {
   f.registered_wall = wall_;
   framework_by_id_.emplace(std::move(id), h);
   apply_info(f, std::move(info));
+  note_framework(h);
   return h;
 }
 
@@ -214,6 +215,8 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
     }
     return;
   }
+  if (f.recovered || f.failover_at != Instant::max() || f.stream) f.reregistered_wall = wall_;
+  f.recovered = false;
   f.stream = stream;
   framework_by_stream_.emplace(stream, h);
   if (f.failover_at != Instant::max()) {
@@ -417,8 +420,12 @@ void Core::framework_removed(Handle h) {
   f.failover_at = Instant::max();
   log(Level::info, "framework removed", {{"framework", f.id}});
   if (options_.completed_frameworks) {
-    completed_.push_back({f.id, std::move(f.info), f.registered_wall, std::move(f.completed)});
+    completed_.push_back({f.id, std::move(f.info), f.registered_wall, std::move(f.completed), f.reregistered_wall, wall_,
+                          ++completions_});
+    note_completed(completed_.back());
     if (completed_.size() > options_.completed_frameworks) completed_.pop_front();
+  } else {
+    note_gone(f.id, {});
   }
   framework_by_id_.erase(f.id);
   remember_removed(f.id);

@@ -79,6 +79,7 @@ Handle Core::add_task(Handle framework, Handle agent, RoleId role, Blob info, Re
   ++frameworks_[framework].tasks;
   ++agents_[agent].tasks;
   ++by_state_[static_cast<std::size_t>(t.state)];
+  note_task(h);
   return h;
 }
 

@@ -201,6 +201,7 @@ Status Core::recover(std::string_view key, Bytes value) {
     r->info()->UnPackTo(&info);
     const Handle h = add_framework(id, Blob(pack(info)));
     frameworks_[h].registered_wall = static_cast<std::int64_t>(r->since_wall_ns());
+    frameworks_[h].recovered = true;
   } else if (kind == "reservation") {
     const auto* r = view<rec::ReservationRecord>(value);
     if (!r || text(r->agent_id()).empty()) return damaged();

@@ -60,12 +60,14 @@ void Core::finish_task(Handle h) {
   Task& t = tasks_[h];
   auto& history = frameworks_[t.framework].completed;
   if (options_.completed_tasks) {
-    history.push_back({std::move(t.info), std::move(t.status), t.state, t.launched_wall});
+    history.push_back({std::move(t.info), std::move(t.status), t.state, t.launched_wall, ++completions_});
+    note_completed(frameworks_[t.framework].id, history.back());
     if (history.size() > options_.completed_tasks) history.pop_front();
     t.info = Blob();
     // The id is needed to leave the index.
     task_by_id_.erase(hash_text(text(history.back().info.as<fb::TaskInfo>()->task_id()), t.framework), h);
   } else {
+    note_gone(frameworks_[t.framework].id, t.id());
     task_by_id_.erase(hash_text(t.id(), t.framework), h);
   }
   erase_task(h);
@@ -100,6 +102,7 @@ void Core::make_absent(Handle h, fb::TaskState state) {
   set_task_state(t, state);
   t.status_state = state;
   t.pending_ack = false;
+  note_task(h);
   Framework& f = frameworks_[t.framework];
   ++f.absent;
   f.absent_order.push_back(h);
@@ -150,6 +153,7 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
     t.pending_ack = status->uuid() && status->uuid()->size() == kUuid;
     if (t.pending_ack) std::copy(status->uuid()->begin(), status->uuid()->end(), t.uuid.begin());
     t.status = small_status(frame, status);
+    note_update(t);
     if (ended) release(th);  // on the terminal update, not on its acknowledgement
     finished = ended && !t.pending_ack && terminal(status->state());
   }

@@ -55,6 +55,13 @@ Task<Status> Mesos::configure(Settings s) {
   scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, scheduler_options_,
                                               [this](const ExchangePtr& e) { redirect(e); });
   scheduler_->routes(router_);
+  ReadsOptions reads;
+  reads.heartbeat_interval = scheduler_options_.heartbeat_interval;
+  const char* authenticated = realm_.empty() ? "false" : "true";
+  for (const char* flag : {"authenticate_http_frameworks", "authenticate_http_readonly", "authenticate_http_readwrite"})
+    reads.flags.emplace_back(flag, authenticated);
+  reads_ = std::make_unique<Reads>(host(), *masters_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
+  reads_->routes(router_);
   co_return ok;
 }
 
@@ -69,6 +76,7 @@ Task<Status> Mesos::start() {
     masters_->self().ip = ip && !ip->empty() ? *ip : "127.0.0.1";
   }
   masters_->start();
+  reads_->start();
   host().info("Mesos API ready", {{"address", self.host_port()}});
   co_return ok;
 }
@@ -76,6 +84,7 @@ Task<Status> Mesos::start() {
 Task<Status> Mesos::stop() {
   stopping_ = true;
   // Absent when the settings were refused or nothing was started.
+  if (reads_) reads_->stop();
   if (scheduler_) scheduler_->stop();
   if (masters_) masters_->stop();
   if (listener_) host().cancel_request(listener_);

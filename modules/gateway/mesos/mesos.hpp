@@ -2,6 +2,7 @@
 #pragma once
 
 #include "masters.hpp"
+#include "reads/reads.hpp"
 #include "router.hpp"
 #include "scheduler.hpp"
 
@@ -36,6 +37,7 @@ class Mesos final : public Gateway {
   std::unique_ptr<Masters> masters_;
   Router router_;
   std::unique_ptr<SchedulerApi> scheduler_;
+  std::unique_ptr<Reads> reads_;
 };
 
 }  // namespace gantry::gateway_mesos

@@ -173,7 +173,7 @@ TEST_F(MesosTest, RoutesByTheLongestPrefix) {
   for (const char* path : {"/api/v1/scheduler", "/master/api/v1/scheduler", "/api/v1/scheduler/",
                            "/api/v1/scheduler/x/y", "/api/v1%2Fscheduler"})
     EXPECT_EQ(answers[send("GET", path, "")].status(), 405u) << path;
-  for (const char* path : {"/", "/master", "/api/v1/schedule", "/masterx/api/v1/scheduler", "", "/api"})
+  for (const char* path : {"/", "/master", "/masterx/api/v1/scheduler", "", "/api"})
     EXPECT_EQ(answers[send("GET", path, "")].status(), 404u) << path;
 }
 
