@@ -131,6 +131,7 @@ Task<Status> Kernel::start() {
   GANTRY_CO_CHECK(co_await start_modules());
   if (config_->master()) contend();
   if (config_->agent()) GANTRY_CO_CHECK(start_agent());
+  follow();
   base::log_info(source, "started", {{"version", version_}, {"work_dir", work_dir_}, {"pid", std::to_string(::getpid())}});
   co_return ok;
 }
@@ -142,7 +143,8 @@ Task<Status> Kernel::start_modules() {
   strands_ = std::make_unique<module::Strands>(limits);
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
-                    {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_}};
+                    {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_},
+                    {fb::host::Service::STATE, &state_late_}};
   setup.processes.loop = &loop_;
   setup.processes.program = module::process::find_program(GANTRY_LIBEXEC_DIR);
   setup.processes.group = module::process::group_name(work_dir_);
@@ -181,6 +183,7 @@ Task<Status> Kernel::start_modules() {
       };
     master_ = std::make_unique<master::Master>(loop_, std::move(o), *modules_->find("allocator"), *store_, *this);
     cluster_late_.provide(&master_->cluster_service());
+    state_late_.provide(&master_->state_service());
   }
   co_return ok;
 }
@@ -351,6 +354,7 @@ void Kernel::follow() {
     }
     const auto* l = view<fb::election::Leader>(body);
     leader_ = l ? std::string(text(l->address())) : std::string();
+    leader_hostname_ = l ? std::string(text(l->hostname())) : std::string();
     if (agent_) agent_->leader(leader_);
   });
 }
@@ -398,7 +402,6 @@ Status Kernel::start_agent() {
     if (on_finished_) on_finished_(failed);
   });
   GANTRY_CHECK(agent_->start());
-  follow();
   return ok;
 }
 
@@ -462,6 +465,7 @@ Task<void> Kernel::stop() {
   }
   if (master_) master_->step_down();
   cluster_late_.provide(nullptr);
+  state_late_.provide(nullptr);
   store_late_.provide(nullptr);
   for (auto& [id, c] : std::exchange(connections_, {})) c.link->close();
   master_.reset();

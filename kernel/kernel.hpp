@@ -90,7 +90,7 @@ class Kernel final : public master::LinkServer {
   std::unique_ptr<module::Strands> strands_;
   Control control_;
   module::HttpService http_;
-  LateService store_late_, cluster_late_;
+  LateService store_late_, cluster_late_, state_late_;
   std::unique_ptr<module::ModuleHost> modules_;
   std::unique_ptr<module::Traces> traces_;  // of modules_, so it goes before them
   std::unique_ptr<store::ModuleStore> store_;
@@ -105,7 +105,7 @@ class Kernel final : public master::LinkServer {
   std::string master_address_, agent_address_;
   std::uint64_t contend_call_ = 0, watch_call_ = 0;
   bool leading_ = false;
-  std::string leader_;
+  std::string leader_, leader_hostname_;
   bool stopping_ = false;
 
   struct Connection {

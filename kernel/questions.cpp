@@ -120,6 +120,8 @@ fb::control::StatusT Kernel::status() const {
   s.work_dir = work_dir_;
   s.uptime_ns = static_cast<std::uint64_t>((loop_.now() - started_at_).count());
   s.leading = master_ && master_->leading();
+  s.recovering = leading_ && !s.leading;
+  s.leader_hostname = leader_hostname_;
   if (s.leading) {
     s.master_id = master_->id();
     s.leader = master_address_;

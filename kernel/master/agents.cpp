@@ -32,6 +32,7 @@ void Core::set_state(Agent& a, AgentState state) {
   registered_ += static_cast<std::size_t>(counted(state));
   registered_ -= static_cast<std::size_t>(counted(a.state));
   a.state = state;
+  if (log_) note_agent(find_agent(a.id()));
 }
 
 void Core::bind_link(Handle h, LinkId id) {
@@ -42,6 +43,7 @@ void Core::bind_link(Handle h, LinkId id) {
     unbind_link(h);
   }
   a.link = id;
+  note_agent(h);
   agent_by_link_.insert(mix(id), h);
 }
 void Core::unbind_link(Handle h) {
@@ -49,6 +51,7 @@ void Core::unbind_link(Handle h) {
   if (!a.link) return;
   agent_by_link_.erase(mix(a.link), h);
   a.link = 0;
+  note_agent(h);
 }
 
 void Core::refuse_link(LinkId id, std::string message, bool fatal) {
@@ -93,6 +96,7 @@ void Core::on_frame(const AgentFrame& e) {
     case link::FromAgent::Pong:
       if (!a.active) {  // its removal failed to be stored, and now it answers
         a.active = true;
+        note_agent(h);
         touch_agent(h);
       }
       return;
@@ -235,6 +239,7 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       info.id = framework_id;
       fh = add_framework(framework_id, Blob(Bytes(pack(info))));
       Framework& f = frameworks_[fh];
+      f.recovered = true;
       f.failover_at = now_ + std::max(f.failover_timeout, options_.agent_reregister_timeout);
       failovers_.insert({f.failover_at, fh});
       std::vector<store::Op> ops;
@@ -306,6 +311,7 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
     t.pending_ack = k->status_uuid() && k->status_uuid()->size() == kUuid;
     if (t.pending_ack) std::copy(k->status_uuid()->begin(), k->status_uuid()->end(), t.uuid.begin());
     if (k->status()) t.status = small_status(frame, k->status());
+    note_task(th);
     if (!t.released) used += t.resources;
     if (tell) {
       auto s = status_of(task_id, agent_id, k->state(), fb::Reason::REASON_AGENT_REREGISTERED,
@@ -375,6 +381,7 @@ void Core::on_link_closed(LinkId id) {
 // No connection: nothing is offered of it, and its tasks get until the ping timeout.
 void Core::disconnect_agent(Handle h) {
   agents_[h].active = false;
+  note_agent(h);
   touch_agent(h);
   withdraw_all_of_agent(h, true);
   if (!agents_[h].link) lose_unprotected_tasks(h);
@@ -438,6 +445,7 @@ void Core::forget_agent(Handle h) {
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent has left"});
   unbind_link(h);
+  note_agent(h);
   agent_by_id_.erase(hash_text(a.id()), h);
   set_state(a, AgentState::departed);
   agent_gone(h);

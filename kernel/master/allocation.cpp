@@ -94,9 +94,11 @@ void Core::touch_agent(Handle h) {
 }
 void Core::touch_total(Handle h) {
   agents_[h].send_total = true;
+  note_agent(h);
   touch_agent(h);
 }
 void Core::touch_framework(Handle h) {
+  note_framework(h);
   Framework& f = frameworks_[h];
   if (f.dirty) return;
   f.dirty = true;

@@ -13,9 +13,6 @@ template <class... F>
 Overloaded(F...) -> Overloaded<F...>;  // clang 14 does not deduce aggregates
 }  // namespace
 
-Core::Core(CoreOptions options) : options_(std::move(options)) {}
-Core::~Core() = default;
-
 void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
   now_ = now;
   wall_ = wall;
@@ -41,6 +38,7 @@ void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
                  [this](const OperatorKill& e) { on_operator_kill(e); },
              },
              event);
+  if (log_) settle_notes();
   flush_allocator();
   schedule();
   out_ = nullptr;

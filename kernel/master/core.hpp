@@ -2,7 +2,7 @@
 // here, so the daemon, the tests and the simulator run the very same thing.
 //
 // Not thread safe; apply() never calls out. Each flow is one file: agents.cpp, frameworks.cpp, offers.cpp, launch.cpp,
-// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views. Semantics:
+// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views, follow.cpp what followers hear. Semantics:
 // reference mesos-kernel.md A1, A3, A5, A10; differences are listed in README.md.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <gantry/allocator_generated.h>
 #include <gantry/control_generated.h>
 #include <gantry/record_generated.h>
+#include <gantry/state_generated.h>
 
 #include <map>
 #include <set>
@@ -75,6 +76,22 @@ class Core {
   bool list_frameworks(Cursor& cursor, std::size_t limit, fb::control::FrameworksT& out) const;
   bool list_tasks(const fb::control::AskTasksT& ask, Cursor& cursor, std::size_t limit, fb::control::TasksT& out) const;
 
+  // ---- followers (follow.cpp): fb::state::Chunk. Nothing is noted, and nothing spent, while nobody follows.
+  void follow(bool on);
+  [[nodiscard]] bool followed() const { return log_ != nullptr; }
+  // What has changed since the last call, in order, in pieces of about 256 KiB; empty if nothing has.
+  [[nodiscard]] std::vector<Buffer> take_changes();
+  [[nodiscard]] bool changes_waiting() const;
+  // One piece of a snapshot, of about `bytes`, from `cursor` on, which it moves; take_changes() must have been emptied. The
+  // state may change between pieces: whoever applies the changes too, in order of what came first, has the whole at the end.
+  struct SnapshotCursor {
+    int stage = 0;  // past the last one: over
+    Handle at = 1;
+    std::uint64_t order = 0;
+  };
+  static constexpr int kSnapshotStages = 7;
+  [[nodiscard]] Buffer snapshot(SnapshotCursor& cursor, std::size_t bytes, const fb::state::BeginT* begin) const;
+
   // The laws of the books: free + offered + used = total on every agent, lists and counts agree. Walks everything.
   [[nodiscard]] Status check() const;
 
@@ -91,7 +108,8 @@ class Core {
       subscribe,
       remove_framework,
       accept,
-      forget
+      forget,
+      update_framework
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -151,6 +169,8 @@ class Core {
   void on_stream_closed(StreamId stream);
   void disconnect_framework(Handle framework);
   void on_call(const FrameworkCall& e);
+  void on_update_framework(Handle framework, const fb::UpdateFramework& u, RequestId request);
+  void framework_updated(Handle framework, Blob info, std::vector<RoleId> suppressed);
   void teardown(Handle framework, RequestId request);
   void framework_removed(Handle framework);
   void remember_removed(std::string id);
@@ -180,11 +200,14 @@ class Core {
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
   void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
+  void reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why);
+  // Tells the framework what became of an operation, if it gave it an id.
+  void tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state, std::string_view why);
   void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a,
                       std::size_t from);
   void continue_accept(Pending& p, bool stored);
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
-  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t,
+  [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
                                      const Resources& pool, Resources& needs) const;
   [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool,
                                                     const fb::Operation& op) const;
@@ -213,6 +236,7 @@ class Core {
 
   // reconcile.cpp
   void on_reconcile(Handle framework, const fb::Reconcile* r);
+  void on_reconcile_operations(Handle framework, const fb::ReconcileOperations& r);
   void reconcile_one(Handle framework, std::string_view task_id, std::string_view agent_id);
   [[nodiscard]] bool waits_to_launch(Handle framework, std::string_view task_id) const;
   void tell_state(const Framework& f, const Task& t);
@@ -243,6 +267,20 @@ class Core {
   [[nodiscard]] store::Op framework_record(std::string_view id, Bytes info, bool removed) const;
   [[nodiscard]] store::Op reservation_record(std::string_view agent_id, const Resources& reserved) const;
   [[nodiscard]] Resources with_reservations(std::string_view agent_id, Resources total);
+
+  // follow.cpp
+  struct ChangeLog;
+  struct Rows;
+  void note_agent(Handle agent);
+  void note_framework(Handle framework);
+  void note_task(Handle task);
+  void note_offer(Handle offer);
+  void note_update(const Task& task);  // its status has come
+  void note_completed(const std::string& framework_id, const CompletedTask& task);
+  void note_completed(const CompletedFramework& framework);
+  void note_gone(std::string_view framework_id, std::string_view task_id);
+  void note_offer_gone(std::uint64_t number);
+  void settle_notes();
 
   // shared
   void tick();
@@ -322,6 +360,8 @@ class Core {
   std::unordered_set<Handle> stale_;               // agents the allocator sees otherwise than the books do
 
   CoreCounters counters_;
+  std::unique_ptr<ChangeLog> log_;  // null: nobody follows
+  std::uint64_t version_ = 0, completions_ = 0;
 };
 
 }  // namespace gantry::master

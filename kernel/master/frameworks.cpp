@@ -13,6 +13,27 @@ namespace {
 
 constexpr double kMaxSeconds = 9.2e9;  // what nanoseconds in 63 bits hold
 
+// Why a role is not acceptable, in the words frameworks know; empty: it is.
+std::string role_problem(std::string_view role) {
+  const auto valid = resource::validate_role(role);
+  if (valid) return {};
+  if (role.empty()) return "Empty role name is invalid";
+  if (role.front() == '/') return "Role '" + std::string(role) + "' cannot start with a slash";
+  if (role.back() == '/') return "Role '" + std::string(role) + "' cannot end with a slash";
+  for (std::size_t begin = 0; begin <= role.size();) {
+    const std::size_t end = std::min(role.find('/', begin), role.size());
+    const std::string part(role.substr(begin, end - begin));
+    if (part.empty()) return "Role '" + std::string(role) + "' cannot contain two adjacent slashes";
+    const std::string bad = "Role component '" + part + "' is invalid";
+    if (part == "." || part == ".." || part == "*") return bad;
+    if (part.front() == '-') return bad + " because it begins with a dash";
+    for (const char c : part)
+      if (static_cast<unsigned char>(c) <= 0x20 || c == 0x7f) return bad + " because it contains backspace or whitespace";
+    begin = end + 1;
+  }
+  return valid.error().message;
+}
+
 // Why the info is not acceptable; the words reach the framework in an ERROR event.
 Status validate_info(const fb::FrameworkInfo& info) {
   const auto has = [&](fb::FrameworkCapability c) {
@@ -29,20 +50,20 @@ Status validate_info(const fb::FrameworkInfo& info) {
   if (has(fb::FrameworkCapability::MULTI_ROLE)) {
     if (info.role())
       return fail(Code::invalid_argument,
-                  "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable; use 'roles'");
+                  "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable");
   } else if (info.roles() && info.roles()->size() > 0) {
     return fail(Code::invalid_argument,
                 "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable");
   }
   if (info.role()) {
-    if (auto s = resource::validate_role(text(info.role())); !s)
-      return fail(Code::invalid_argument, "'FrameworkInfo.role' is not valid: " + s.error().message);
+    if (const auto problem = role_problem(text(info.role())); !problem.empty())
+      return fail(Code::invalid_argument, "'FrameworkInfo.role' is not a valid role: " + problem);
   }
   if (info.roles()) {
     std::set<std::string_view> seen;
     for (const auto* r : *info.roles()) {
-      if (auto s = resource::validate_role(text(r)); !s)
-        return fail(Code::invalid_argument, "'FrameworkInfo.roles' is not valid: " + s.error().message);
+      if (const auto problem = role_problem(text(r)); !problem.empty())
+        return fail(Code::invalid_argument, "'FrameworkInfo.roles' contains invalid role: " + problem);
       if (!seen.insert(text(r)).second)
         return fail(Code::invalid_argument,
                     "'FrameworkInfo.roles' contains duplicate items: '" + std::string(text(r)) + "'");
@@ -65,6 +86,7 @@ Handle Core::add_framework(std::string id, Blob info) {
   f.registered_wall = wall_;
   framework_by_id_.emplace(std::move(id), h);
   apply_info(f, std::move(info));
+  note_framework(h);
   return h;
 }
 
@@ -147,13 +169,11 @@ void Core::on_subscribe(const Subscribe& e) {
   t.id = id;
   if (known) {  // these may not change while the framework lives
     const auto& before = frameworks_[known].about();
-    if (t.user != text(before.user()) || t.checkpoint != before.checkpoint() ||
-        t.principal != text(before.principal())) {
-      log(Level::warning, "a framework may not change its user, principal or checkpoint; the old ones stay",
-          {{"framework", id}});
-    }
+    if (t.principal != text(before.principal()))
+      return refuse_stream(e.stream, "Changing framework's principal is not allowed");
+    if (t.user != text(before.user()) || t.checkpoint != before.checkpoint())
+      log(Level::warning, "a framework may not change its user or checkpoint; the old ones stay", {{"framework", id}});
     t.user = text(before.user());
-    t.principal = text(before.principal());
     t.checkpoint = before.checkpoint();
   }
   std::vector<RoleId> suppressed;
@@ -195,6 +215,8 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
     }
     return;
   }
+  if (f.recovered || f.failover_at != Instant::max() || f.stream) f.reregistered_wall = wall_;
+  f.recovered = false;
   f.stream = stream;
   framework_by_stream_.emplace(stream, h);
   if (f.failover_at != Instant::max()) {
@@ -204,6 +226,49 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
   unfilters_.emplace_back(h, 0);
   ++counters_.frameworks_subscribed;
   out_->emplace_back(SendFramework{stream, subscribed_event(f.id)});
+}
+
+// All or nothing, and only once it is stored: what is answered is what holds.
+void Core::on_update_framework(Handle h, const fb::UpdateFramework& u, RequestId request) {
+  const auto refuse = [&](std::string why) { answer(request, fail(Code::invalid_argument, std::move(why))); };
+  const auto* info = u.framework_info();
+  if (!info) return refuse("Expecting 'update_framework.framework_info' to be present");
+  const Framework& f = frameworks_[h];
+  if (text(info->id()) != f.id) return refuse("'framework_id' differs from 'update_framework.framework_info.id'");
+  if (auto s = validate_info(*info); !s) return refuse(s.error().message);
+  const auto& before = f.about();
+  if (text(info->principal()) != text(before.principal())) return refuse("Changing framework's principal is not allowed");
+  if (text(info->user()) != text(before.user())) return refuse("Updating 'FrameworkInfo.user' is unsupported");
+  if (info->checkpoint().value_or(false) != before.checkpoint().value_or(false))
+    return refuse("Updating 'FrameworkInfo.checkpoint' is unsupported");
+  std::vector<RoleId> suppressed;
+  if (u.suppressed_roles())
+    for (const auto* r : *u.suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
+  fb::FrameworkInfoT t;
+  info->UnPackTo(&t);
+  Pending p;
+  p.kind = Pending::Kind::update_framework;
+  p.id = f.id;
+  p.handle = h;
+  p.request = request;
+  p.info = Blob(pack(t));
+  p.suppressed = std::move(suppressed);
+  std::vector<store::Op> ops;
+  ops.push_back(framework_record(f.id, p.info, false));
+  persist(std::move(ops), std::move(p));
+}
+
+// Offers of roles it has left are taken back; its tasks stay.
+void Core::framework_updated(Handle h, Blob info, std::vector<RoleId> suppressed) {
+  Framework& f = frameworks_[h];
+  apply_info(f, std::move(info));
+  f.suppressed = std::move(suppressed);
+  for (Handle o = f.first_offer; o;) {
+    const Handle next = offers_[o].of_framework.next;
+    if (std::find(f.roles.begin(), f.roles.end(), offers_[o].role) == f.roles.end()) withdraw(o, true);
+    o = next;
+  }
+  touch_framework(h);
 }
 
 void Core::on_stream_closed(StreamId stream) {
@@ -282,6 +347,17 @@ void Core::on_call(const FrameworkCall& e) {
       if (!call->message()) return missing("message");
       forward_message(frameworks_[h], *call->message());
       break;
+    case fb::CallType::UPDATE_FRAMEWORK:
+      if (!call->update_framework()) return missing("update_framework");
+      return on_update_framework(h, *call->update_framework(), e.request);
+    case fb::CallType::RECONCILE_OPERATIONS:
+      if (!call->reconcile_operations()) return missing("reconcile_operations");
+      on_reconcile_operations(h, *call->reconcile_operations());
+      break;
+    case fb::CallType::ACCEPT_INVERSE_OFFERS:  // there are none yet, so any of them is of the past
+    case fb::CallType::DECLINE_INVERSE_OFFERS:
+    case fb::CallType::ACKNOWLEDGE_OPERATION_STATUS:  // what is told of operations carries no uuid
+      break;
     case fb::CallType::SHUTDOWN:  // executors of frameworks arrive with a later release; there is none to shut down
     case fb::CallType::REQUEST:
       break;  // accepted, and of no effect, as ever (mesos-kernel.md A1)
@@ -344,8 +420,12 @@ void Core::framework_removed(Handle h) {
   f.failover_at = Instant::max();
   log(Level::info, "framework removed", {{"framework", f.id}});
   if (options_.completed_frameworks) {
-    completed_.push_back({f.id, std::move(f.info), f.registered_wall, std::move(f.completed)});
+    completed_.push_back({f.id, std::move(f.info), f.registered_wall, std::move(f.completed), f.reregistered_wall, wall_,
+                          ++completions_});
+    note_completed(completed_.back());
     if (completed_.size() > options_.completed_frameworks) completed_.pop_front();
+  } else {
+    note_gone(f.id, {});
   }
   framework_by_id_.erase(f.id);
   remember_removed(f.id);

@@ -24,6 +24,29 @@ std::optional<std::string> bad_id(std::string_view id) {
   return std::nullopt;
 }
 
+// As frameworks are used to read it: "cpus(allocated: *):0.1; mem(allocated: *):32".
+std::string allocated_text(const Resources& resources, RoleId role) {
+  std::string out;
+  for (const auto& r : resources) {
+    const std::string whole = r.text();
+    std::size_t at = r.name_text().size();
+    out += (out.empty() ? "" : "; ") + whole.substr(0, at) + "(allocated: " + std::string(resource::text_of(role)) + ")";
+    if (r.reserved()) {
+      at = whole.find(')', at) + 1;
+      out += "(reservations: [";
+      bool first = true;
+      for (const auto& reservation : r.reservations()) {
+        out += std::string(first ? "" : ",") + "(" + (reservation.dynamic ? "DYNAMIC," : "STATIC,") + reservation.role +
+               (reservation.principal.empty() ? "" : "," + reservation.principal) + ")";
+        first = false;
+      }
+      out += "])";
+    }
+    out += whole.substr(at);
+  }
+  return out;
+}
+
 Resources dynamic_part(const Resources& r) {
   return r.filter([](const resource::Resource& x) { return x.reserved() && x.reservations().back().dynamic; });
 }
@@ -56,6 +79,7 @@ Handle Core::add_task(Handle framework, Handle agent, RoleId role, Blob info, Re
   ++frameworks_[framework].tasks;
   ++agents_[agent].tasks;
   ++by_state_[static_cast<std::size_t>(t.state)];
+  note_task(h);
   return h;
 }
 
@@ -105,8 +129,13 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
   if (!a.operations()) return;
   const auto state = f.partition_aware ? fb::TaskState::TASK_DROPPED : fb::TaskState::TASK_LOST;
   for (const auto* op : *a.operations()) {
-    if (op->type() != fb::OperationType::LAUNCH || !op->launch() || !op->launch()->task_infos()) continue;
-    for (const auto* t : *op->launch()->task_infos()) {
+    const auto* tasks = op->launch() ? op->launch()->task_infos() : op->launch_group() ? op->launch_group()->task_infos() : nullptr;
+    if (op->type() != fb::OperationType::LAUNCH && op->type() != fb::OperationType::LAUNCH_GROUP) {
+      tell_operation(f, text(op->id()), agent, fb::OperationState::OPERATION_ERROR, why);
+      continue;
+    }
+    if (!tasks) continue;
+    for (const auto* t : *tasks) {
       const std::string_view agent_id =
           agent && text(t->agent_id()).empty() ? agents_[agent].id() : text(t->agent_id());
       auto s = status_of(text(t->task_id()), agent_id, state, fb::Reason::REASON_INVALID_OFFERS,
@@ -115,6 +144,21 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
       send_update(f, s);
     }
   }
+}
+
+void Core::reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why) {
+  if (!group.task_infos()) return;
+  for (const auto* t : *group.task_infos()) {
+    ++counters_.tasks_error;
+    send_update(f, status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR,
+                             fb::Reason::REASON_TASK_GROUP_INVALID, std::string(why)));
+  }
+}
+
+void Core::tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state,
+                          std::string_view why) {
+  if (id.empty() || !f.stream) return;
+  out_->emplace_back(SendFramework{f.stream, operation_event(id, agent ? agents_[agent].id() : std::string_view(), state, why)});
 }
 
 // From operation `from` on. Stops at a reservation to have it stored, and is continued by continue_accept().
@@ -142,6 +186,7 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
         ++counters_.refused_operations;
         log(Level::warning, "dropped a reservation operation",
             {{"framework", frameworks_[fh].id}, {"reason", changed.error().message}});
+        tell_operation(frameworks_[fh], text(op.id()), 0, fb::OperationState::OPERATION_ERROR, changed.error().message);
         continue;
       }
       const std::string agent_id(agents_[agent].id());
@@ -161,10 +206,15 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
       p.bytes = Buffer(bytes);
       p.next_operation = i + 1;
       return persist(std::move(ops), std::move(p));
+    } else if (op.type() == fb::OperationType::LAUNCH_GROUP && op.launch_group()) {
+      ++counters_.refused_operations;
+      reject_group(frameworks_[fh], *op.launch_group(), "Task groups are not supported by this release");
     } else {
       ++counters_.refused_operations;
       log(Level::warning, "dropped an operation this release does not know",
           {{"framework", frameworks_[fh].id}, {"type", std::to_string(static_cast<int>(op.type()))}});
+      tell_operation(frameworks_[fh], text(op.id()), 0, fb::OperationState::OPERATION_ERROR,
+                     "This release does not know operations of type " + std::string(fb::EnumNameOperationType(op.type())));
     }
   }
   if (pool.empty()) return;
@@ -194,6 +244,11 @@ void Core::continue_accept(Pending& p, bool stored) {
     ++counters_.refused_operations;
   }
   if (!framework_there) return give_back(p.agent, 0, p.role, pool);
+  if (const auto* op = a.operations()->Get(static_cast<flatbuffers::uoffset_t>(p.next_operation - 1)); op->id()) {
+    tell_operation(frameworks_[p.handle], text(op->id()), p.agent,
+                   stored ? fb::OperationState::OPERATION_FINISHED : fb::OperationState::OPERATION_FAILED,
+                   stored ? "" : "The reservation could not be stored");
+  }
   run_operations(p.handle, p.agent, p.role, std::move(pool), p.bytes, a, p.next_operation);
 }
 
@@ -220,10 +275,10 @@ Result<Resources> Core::apply_reservation(const Framework& f, RoleId role, const
   return reserve ? pool.reserve(wanted) : pool.unreserve(wanted);
 }
 
-Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, const Resources& pool,
-                           Resources& needs) const {
+Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
+                           const Resources& pool, Resources& needs) const {
   const std::string_view id = text(t.task_id());
-  if (auto bad = bad_id(id)) return invalid("Task ID is invalid: " + *bad);
+  if (auto bad = bad_id(id)) return invalid(*bad);
   if (text(t.agent_id()) != agent.id()) {
     return invalid("Task uses invalid agent " + std::string(text(t.agent_id())) + " while agent " +
                    std::string(agent.id()) + " is expected");
@@ -233,10 +288,8 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
     return invalid(tasks_[other].absent ? "Task reuses the ID '" + std::string(id) + "' of an unreachable task"
                                         : "Task has duplicate ID: " + std::string(id));
   }
-  if (!t.command() && !t.executor())
+  if (!t.command() == !t.executor())
     return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
-  if (t.command() && t.executor())
-    return invalid("Task should have either CommandInfo or ExecutorInfo set but not both");
   if (t.kill_policy() && t.kill_policy()->grace_period_ns().value_or(0) < 0)
     return invalid("Task's 'kill_policy.grace_period' must be non-negative");
   if (t.max_completion_time_ns().value_or(0) < 0) return invalid("Task's 'max_completion_time' must be non-negative");
@@ -267,7 +320,8 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
     }
   }
   if (!pool.contains(needs))
-    return invalid("Task uses more resources " + needs.text() + " than available " + pool.text());
+    return invalid("Total resources " + allocated_text(needs, role) + " required by task and its executor is more than available " +
+                   allocated_text(pool, role));
   return ok;
 }
 
@@ -275,7 +329,7 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   const Framework& f = frameworks_[fh];
   const Agent& agent = agents_[ah];
   Resources needs;
-  if (auto s = validate_task(f, agent, info, pool, needs); !s) {
+  if (auto s = validate_task(f, agent, info, role, pool, needs); !s) {
     ++counters_.tasks_error;
     return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR,
                                     fb::Reason::REASON_TASK_INVALID, s.error().message));
@@ -287,6 +341,9 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   info.UnPackTo(&t);
   for (auto& r : t.resources)
     if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
+  if (t.executor)
+    for (auto& r : t.executor->resources)
+      if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
   Blob blob(pack(t));
   const Handle h = add_task(fh, ah, role, std::move(blob), std::move(needs));
   ++counters_.tasks_launched;

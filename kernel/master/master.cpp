@@ -1,6 +1,7 @@
 #include "kernel/master/master.hpp"
 
 #include "kernel/master/cluster_service.hpp"
+#include "kernel/master/state_service.hpp"
 
 #include <gantry/allocator_generated.h>
 
@@ -35,7 +36,8 @@ Master::Master(base::Loop& loop, MasterOptions options, module::Instance& alloca
       allocator_(allocator),
       store_(store),
       links_(links),
-      service_(std::make_unique<ClusterService>(*this)) {
+      service_(std::make_unique<ClusterService>(*this)),
+      state_service_(std::make_unique<StateService>(*this)) {
   if (options_.page == 0) options_.page = 1;
 }
 
@@ -134,6 +136,7 @@ void Master::end_recovery(std::shared_ptr<Recovery> r, Status status) {
   core_ = std::move(r->core);
   run_id_ = std::move(r->run_id);
   led_since_ = loop_.now();
+  elected_wall_ = loop_.wall();
   stepping_ = true;
   core_->recovered(loop_.now(), loop_.wall(), effects_);
   for (auto& e : effects_) execute(e);
@@ -162,8 +165,10 @@ void Master::step_down() {
   auto links = std::exchange(link_states_, {});
   auto subscribers = std::exchange(subscribers_, {});
   auto answers = std::exchange(answers_, {});
+  auto followers = std::exchange(followers_, {});
   for (auto& [link, state] : links) links_.drop(link, error.message);
   for (auto& [stream, s] : subscribers) s.on_end(error);
+  for (auto& [id, f] : followers) f.to.on_end(error);
   for (auto& [id, done] : answers) done(error);
 }
 
@@ -175,6 +180,7 @@ void Master::step(const Event& event) {
   for (auto& e : effects_) execute(e);
   effects_.clear();
   stepping_ = false;
+  if (core_->changes_waiting()) publish_later();
 }
 
 // What came in while effects were carried out.

@@ -55,6 +55,7 @@ struct MetricValue {
 };
 
 class ClusterService;
+class StateService;
 
 class Master {
  public:
@@ -90,6 +91,15 @@ class Master {
   // done may be empty; runs at once or, where something must be stored first, later.
   void call(Bytes call, std::function<void(Status)> done);
 
+  // ---- followers (followers.cpp): the host service STATE. Chunks are fb::state::Chunk, see state.fbs.
+  [[nodiscard]] module::Service& state_service();
+  using FollowerId = std::uint64_t;  // never 0, never reused
+  // Returns the follower's id, 0 (and on_end has run) when not leading. The first piece comes at once, what changes once a turn
+  // of the loop.
+  FollowerId follow(Subscriber follower);
+  void unfollow(FollowerId id);            // on_end does not run
+  bool continue_snapshot(FollowerId id);   // one more piece; false: no such follower
+
   // ---- operators: AskAgents, AskFrameworks, AskTasks, KillTask. Listings are built a page a turn of the loop, so that
   // they never hold up scheduling; reply runs once or more (Answer.more). False: not a question for the master, reply
   // was not touched (a status is composed by the kernel, with fill() and metrics()).
@@ -102,6 +112,7 @@ class Master {
 
  private:
   friend class ClusterService;
+  friend class StateService;
   struct Recovery;
   struct Listing;
   void open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta);
@@ -118,6 +129,9 @@ class Master {
   void allocate(Buffer deltas);
   void arm(Instant at);
   void continue_listing(std::shared_ptr<Listing> listing);
+  void publish_later();
+  void publish();
+  void send_pieces(FollowerId id);
 
   base::Loop& loop_;
   MasterOptions options_;
@@ -125,6 +139,7 @@ class Master {
   store::Store& store_;
   LinkServer& links_;
   std::unique_ptr<ClusterService> service_;
+  std::unique_ptr<StateService> state_service_;
   std::unique_ptr<Core> core_;
   std::string run_id_;
   std::shared_ptr<std::uint64_t> term_;  // replaced when the term ends: late callbacks hold the old one, expired
@@ -141,9 +156,19 @@ class Master {
   std::unordered_map<LinkId, LinkState> link_states_;
   std::unordered_map<StreamId, Subscriber> subscribers_;
   std::unordered_map<RequestId, std::function<void(Status)>> answers_;
+  struct Follower {
+    Subscriber to;
+    Core::SnapshotCursor cursor;
+    unsigned pieces = 4;  // that may be sent without being asked for
+    bool begun = false, whole = false, posted = false;
+  };
+  std::unordered_map<FollowerId, Follower> followers_;
+  FollowerId next_follower_ = 0;
+  bool publish_posted_ = false;
   std::uint64_t next_stream_ = 0, next_request_ = 0;
   std::uint64_t allocator_failures_ = 0;
   base::Instant led_since_{0};
+  base::Wall elected_wall_ = 0;
 };
 
 }  // namespace gantry::master

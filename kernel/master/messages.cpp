@@ -145,6 +145,23 @@ Buffer update_event(const fb::TaskStatusT& status) {
   return finish_event(b, e);
 }
 
+Buffer operation_event(std::string_view id, std::string_view agent_id, fb::OperationState state, std::string_view message) {
+  FlatBufferBuilder b(256);
+  const auto i = put(b, id);
+  const auto a = agent_id.empty() ? Offset<flatbuffers::String>() : put(b, agent_id);
+  const auto m = message.empty() ? Offset<flatbuffers::String>() : put(b, message);
+  fb::OperationStatusBuilder s(b);
+  s.add_operation_id(i);
+  s.add_state(state);
+  if (!m.IsNull()) s.add_message(m);
+  if (!a.IsNull()) s.add_agent_id(a);
+  const auto update = fb::CreateUpdateOperationStatus(b, s.Finish());
+  fb::EventBuilder e(b);
+  e.add_type(fb::EventType::UPDATE_OPERATION_STATUS);
+  e.add_update_operation_status(update);
+  return finish_event(b, e);
+}
+
 Blob packed_info(const fb::AgentInfo& info, std::string_view id) {
   fb::AgentInfoT t;
   info.UnPackTo(&t);
@@ -164,6 +181,10 @@ Blob small_status(Bytes source, const fb::TaskStatus* status) {
 
 void keep_health(const fb::TaskStatus& from, fb::TaskStatusT& to) {
   to.healthy = from.healthy();
+  if (from.check_status()) {
+    to.check_status = std::make_unique<fb::CheckStatusInfoT>();
+    from.check_status()->UnPackTo(to.check_status.get());
+  }
   if (from.container_status()) {
     to.container_status = std::make_unique<fb::ContainerStatusT>();
     from.container_status()->UnPackTo(to.container_status.get());

@@ -35,6 +35,9 @@ namespace gantry::master {
 // `status` lies inside `source`.
 [[nodiscard]] Buffer update_event(Bytes source, const fb::TaskStatus* status);
 [[nodiscard]] Buffer update_event(const fb::TaskStatusT& status);
+// Without uuid: it is told once. Empty agent_id or message: absent.
+[[nodiscard]] Buffer operation_event(std::string_view id, std::string_view agent_id, fb::OperationState state,
+                                     std::string_view message);
 
 // ---- blobs
 // The info with its id set, encoded the same way each time, so that equal infos are equal bytes.

@@ -35,6 +35,7 @@ Handle Core::add_offer(Handle agent, Handle framework, RoleId role, Resources re
   chain_push(offers_, &Offer::of_framework, frameworks_[framework].first_offer, h);
   ++frameworks_[framework].offers;
   ++counters_.offers_made;
+  note_offer(h);
   if (options_.offer_timeout > Nanos(0)) offer_expiry_.push_back({now_ + options_.offer_timeout, o.number});
   return h;
 }
@@ -107,6 +108,7 @@ void Core::remove_offer(Handle h, bool rescind) {
   chain_remove(offers_, &Offer::of_agent, agents_[o.agent].first_offer, h);
   chain_remove(offers_, &Offer::of_framework, f.first_offer, h);
   --f.offers;
+  note_offer_gone(o.number);
   offer_by_number_.erase(mix(o.number), h);
   offers_.erase(h);
 }

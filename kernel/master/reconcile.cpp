@@ -16,13 +16,37 @@ void Core::on_reconcile(Handle fh, const fb::Reconcile* r) {
   for (const auto* t : *r->tasks()) reconcile_one(fh, text(t->task_id()), text(t->agent_id()));
 }
 
+// Operations are done or refused at once, so none is ever known afterwards; what can be said is where it would be.
+void Core::on_reconcile_operations(Handle fh, const fb::ReconcileOperations& r) {
+  using O = fb::OperationState;
+  if (!r.operations()) return;
+  for (const auto* o : *r.operations()) {
+    O state = O::OPERATION_UNKNOWN;
+    std::string_view why = "Reconciliation: Operation is unknown";
+    const Handle ah = find_agent(text(o->agent_id()));
+    if (ah && agents_[ah].state == AgentState::registered) {
+      state = O::OPERATION_DROPPED;
+      why = "Reconciliation: Operation is unknown to the agent";
+    } else if (ah && agents_[ah].state == AgentState::unreachable) {
+      state = O::OPERATION_UNREACHABLE;
+      why = "Reconciliation: Agent is unreachable";
+    } else if (ah && agents_[ah].state == AgentState::gone) {
+      state = O::OPERATION_GONE_BY_OPERATOR;
+      why = "Reconciliation: Agent has been marked gone";
+    } else if (ah) {
+      state = O::OPERATION_RECOVERING;
+      why = "Reconciliation: Agent is recovered but has not re-registered";
+    }
+    tell_operation(frameworks_[fh], text(o->operation_id()), ah, state, why);
+  }
+}
+
 void Core::tell_state(const Framework& f, const Task& t) {
   const std::string_view agent_id = t.agent ? agents_[t.agent].id() : text(t.about().agent_id());
   auto s = status_of(t.id(), agent_id, t.absent ? t.state : t.status_state, fb::Reason::REASON_RECONCILIATION,
                      "Reconciliation: Latest task state");
   if (!t.status.empty()) {
     const auto& latest = *t.status.as<fb::TaskStatus>();
-    if (!text(latest.executor_id()).empty()) s.executor_id = text(latest.executor_id());
     keep_health(latest, s);
   }
   send_update(f, s);
@@ -72,7 +96,7 @@ void Core::reconcile_one(Handle fh, std::string_view task_id, std::string_view a
       return say(S::TASK_GONE_BY_OPERATOR, "Task is gone: its agent was removed by the operator");
     case AgentState::registered:
       if (th) return say(tasks_[th].state, "Task is lost with its agent's connection");
-      return say(S::TASK_GONE, "Task is unknown to its agent");
+      return say(S::TASK_GONE, "Task is unknown to the agent");
     default:
       return say(S::TASK_UNKNOWN, "Task is unknown");
   }

@@ -93,6 +93,12 @@ void Core::on_stored(Cookie cookie) {
     case Pending::Kind::remove_framework:
       if (frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id) framework_removed(p.handle);
       return answer(p.request, ok);
+    case Pending::Kind::update_framework: {
+      const bool there = frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id && !frameworks_[p.handle].removing;
+      if (!there) return answer(p.request, fail(Code::not_found, "Framework cannot be found"));
+      framework_updated(p.handle, std::move(p.info), std::move(p.suppressed));
+      return answer(p.request, ok);
+    }
     case Pending::Kind::accept:
       return continue_accept(p, true);
     case Pending::Kind::forget:
@@ -155,6 +161,8 @@ void Core::on_store_failed(const StoreFailed& e) {
       }
       return;
     }
+    case Pending::Kind::update_framework:
+      return answer(p.request, Error(e.error).because("the framework's record could not be stored"));
     case Pending::Kind::accept:
       return continue_accept(p, false);
     case Pending::Kind::forget:
@@ -193,6 +201,7 @@ Status Core::recover(std::string_view key, Bytes value) {
     r->info()->UnPackTo(&info);
     const Handle h = add_framework(id, Blob(pack(info)));
     frameworks_[h].registered_wall = static_cast<std::int64_t>(r->since_wall_ns());
+    frameworks_[h].recovered = true;
   } else if (kind == "reservation") {
     const auto* r = view<rec::ReservationRecord>(value);
     if (!r || text(r->agent_id()).empty()) return damaged();

@@ -92,6 +92,7 @@ struct CompletedTask {
   Blob status;
   fb::TaskState state = fb::TaskState::TASK_FINISHED;
   std::int64_t launched_wall = 0;
+  std::uint64_t order = 0;  // of completion, among all
 };
 
 struct Offer {
@@ -115,7 +116,8 @@ struct Framework {
   std::deque<Handle> absent_order;  // oldest first, may name tasks that have returned
   Instant failover_at = Instant::max();
   Nanos failover_timeout{0};
-  std::int64_t registered_wall = 0;
+  std::int64_t registered_wall = 0, reregistered_wall = 0;
+  bool recovered = false;  // from the store or an agent; not heard of in this term
   bool partition_aware = false;
   bool checkpoint = false;
   bool removing = false;  // its removal is being stored
@@ -132,6 +134,8 @@ struct CompletedFramework {
   Blob info;
   std::int64_t registered_wall = 0;
   std::deque<CompletedTask> tasks;
+  std::int64_t reregistered_wall = 0, unregistered_wall = 0;
+  std::uint64_t order = 0;  // of completion, among all
 };
 
 [[nodiscard]] inline bool terminal(fb::TaskState s) {

@@ -60,12 +60,14 @@ void Core::finish_task(Handle h) {
   Task& t = tasks_[h];
   auto& history = frameworks_[t.framework].completed;
   if (options_.completed_tasks) {
-    history.push_back({std::move(t.info), std::move(t.status), t.state, t.launched_wall});
+    history.push_back({std::move(t.info), std::move(t.status), t.state, t.launched_wall, ++completions_});
+    note_completed(frameworks_[t.framework].id, history.back());
     if (history.size() > options_.completed_tasks) history.pop_front();
     t.info = Blob();
     // The id is needed to leave the index.
     task_by_id_.erase(hash_text(text(history.back().info.as<fb::TaskInfo>()->task_id()), t.framework), h);
   } else {
+    note_gone(frameworks_[t.framework].id, t.id());
     task_by_id_.erase(hash_text(t.id(), t.framework), h);
   }
   erase_task(h);
@@ -100,6 +102,7 @@ void Core::make_absent(Handle h, fb::TaskState state) {
   set_task_state(t, state);
   t.status_state = state;
   t.pending_ack = false;
+  note_task(h);
   Framework& f = frameworks_[t.framework];
   ++f.absent;
   f.absent_order.push_back(h);
@@ -137,19 +140,24 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
   }
   const Framework& f = frameworks_[fh];
   const Handle th = find_task(fh, text(status->task_id()));
-  bool finished = false;
+  bool finished = false, for_us = false;
   if (th && tasks_[th].agent == ah) {
     Task& t = tasks_[th];
     const bool ended = u.terminal() || terminal(u.latest_state());
+    // The agent repeats an update at once to say that the task has ended meanwhile. The framework has it already; if it
+    // was lost on the way there, the agent's ordinary repetition brings it.
+    for_us = ended && !terminal(t.state) && t.pending_ack && status->uuid() && status->uuid()->size() == kUuid &&
+             std::equal(t.uuid.begin(), t.uuid.end(), status->uuid()->begin());
     if (!terminal(t.state) || ended) set_task_state(t, u.latest_state());
     t.status_state = status->state();
     t.pending_ack = status->uuid() && status->uuid()->size() == kUuid;
     if (t.pending_ack) std::copy(status->uuid()->begin(), status->uuid()->end(), t.uuid.begin());
     t.status = small_status(frame, status);
+    note_update(t);
     if (ended) release(th);  // on the terminal update, not on its acknowledgement
     finished = ended && !t.pending_ack && terminal(status->state());
   }
-  if (f.stream) {
+  if (f.stream && !for_us) {
     ++counters_.updates_forwarded;
     if (text(status->agent_id()).empty()) {
       fb::TaskStatusT s;

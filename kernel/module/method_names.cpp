@@ -42,6 +42,7 @@ const std::array services_names = {
     GANTRY_NAMES("cluster", fb::host, ClusterMethod),
     GANTRY_NAMES("store", fb::store, Method),
     GANTRY_NAMES("http", fb::host, HttpMethod),
+    GANTRY_NAMES("state", fb::host, StateMethod),
 };
 #undef GANTRY_NAMES
 

@@ -552,7 +552,7 @@ class _Result(unittest.TestResult):
         self.began = 0.0
 
     def name(self, test):
-        return "%s.%s" % (type(test).__name__, test._testMethodName)
+        return "%s.%s" % (type(test).__name__, getattr(test, "_testMethodName", str(test)))  # str: of a whole class
 
     def startTest(self, test):
         super().startTest(test)

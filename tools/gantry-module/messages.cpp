@@ -44,6 +44,7 @@ const std::map<std::string_view, std::vector<Message>>& table_of_methods() {
         {17, "WATCH", {}, {}, "gantry.fb.election.Leader"}}},
       {"fetcher", {{16, "FETCH", "gantry.fb.fetcher.Fetch", {}, {}}}},
       {"framework", {}},
+      {"gateway", {}},
       {"isolator",
        {{4, "RECOVER", "gantry.fb.isolator.Recover", "gantry.fb.isolator.Recovered", {}},
         {16, "PREPARE", "gantry.fb.isolator.Prepare", "gantry.fb.isolator.Prepared", {}},

@@ -100,7 +100,7 @@ class TheSubject final : public HostedSubject {
                         " held the strand for more than " + std::to_string(stall.lasted / 1ms) + " ms");
     });
     for (const auto id : {fb::host::Service::CLUSTER, fb::host::Service::STORE, fb::host::Service::HTTP,
-                          fb::host::Service::QUERY, fb::host::Service::AUTH}) {
+                          fb::host::Service::QUERY, fb::host::Service::AUTH, fb::host::Service::STATE}) {
       bridges_.push_back(std::make_unique<Bridge>(id, [this](Asked a) {
         on_request(std::move(a));
         poke();

@@ -207,6 +207,90 @@ TEST(Master, ServiceClusterForModules) {
 }
 
 // A subscriber in the kernel's own process calls back from inside its event.
+TEST(Master, ServiceStateForModules) {
+  World w;
+  w.lead();
+  for (LinkId l = 1; l <= 300; ++l) {
+    w.agent(l, fb::link::HelloT{});
+    auto r = Cluster::registration("cpus:4;mem:4096");
+    r.info->hostname = std::string(8000, 'h');  // 2.4 MB: some ten pieces
+    w.agent(l, std::move(r));
+  }
+  struct Stream {
+    std::vector<fb::state::ChunkT> chunks;
+    gantry_code end = GANTRY_MORE;
+    std::size_t agents = 0;
+    [[nodiscard]] bool whole() const {
+      for (auto c = chunks.rbegin(); c != chunks.rend(); ++c)
+        if (c->snapshot) return !c->more;
+      return false;
+    }
+  } one, two;
+  auto& service = w.master->state_service();
+  const auto follow = [&](Stream& s, std::uint64_t request) {
+    service.request({nullptr, static_cast<std::uint32_t>(fb::host::StateMethod::FOLLOW), {}, request},
+                    [&s](gantry_code code, Bytes b) {
+                      if (code != GANTRY_MORE) return void(s.end = code);
+                      auto c = unpack<fb::state::Chunk>(b);
+                      ASSERT_TRUE(c);
+                      for (const auto& x : c->changes) s.agents += x->agent != nullptr;
+                      s.chunks.push_back(std::move(*c));
+                    });
+    w.loop.run();
+  };
+  follow(one, 1);
+  ASSERT_EQ(one.chunks.size(), 4u) << "then it waits to be asked";
+  ASSERT_TRUE(one.chunks[0].begin);
+  EXPECT_EQ(one.chunks[0].begin->master_id, "seed-0000");
+  EXPECT_FALSE(one.chunks[1].begin);
+
+  w.agent(1, fb::link::UnregisterT{});  // a change meanwhile does not wait
+  ASSERT_EQ(one.chunks.size(), 5u);
+  EXPECT_FALSE(one.chunks[4].snapshot);
+  EXPECT_EQ(one.chunks[4].from, one.chunks[3].version);
+
+  fb::state::ContinueT more;
+  more.id = one.chunks[0].begin->id;
+  const Buffer body = pack(more);
+  int asked = 0;
+  while (!one.whole() && asked < 100) {
+    gantry_code answer = GANTRY_UNKNOWN;
+    service.request({nullptr, static_cast<std::uint32_t>(fb::host::StateMethod::CONTINUE), body, 100u + static_cast<unsigned>(++asked)},
+                    [&](gantry_code code, Bytes) { answer = code; });
+    EXPECT_EQ(answer, GANTRY_OK);
+    w.loop.run();
+    EXPECT_EQ(one.chunks.size(), 5u + static_cast<unsigned>(asked)) << "one piece each";
+  }
+  EXPECT_TRUE(one.whole());
+  EXPECT_GT(asked, 3);
+  EXPECT_GE(one.agents, 299u);
+
+  follow(two, 2);
+  const std::size_t before = one.chunks.size(), begun = two.chunks.size();
+  w.agent(2, fb::link::UnregisterT{});
+  EXPECT_GT(one.chunks.size(), before) << "both hear of it";
+  EXPECT_GT(two.chunks.size(), begun);
+  service.cancelled(1);
+  EXPECT_EQ(one.end, GANTRY_CANCELLED);
+  EXPECT_TRUE(w.master->core()->followed());
+  w.master->step_down();
+  EXPECT_EQ(two.end, GANTRY_UNAVAILABLE);
+
+  Stream three;
+  follow(three, 3);
+  EXPECT_EQ(three.end, GANTRY_UNAVAILABLE) << "nobody leads here";
+  w.lead();
+  gantry_code stale = GANTRY_OK;
+  w.master->state_service().request({nullptr, static_cast<std::uint32_t>(fb::host::StateMethod::CONTINUE), body, 4},
+                                    [&](gantry_code code, Bytes) { stale = code; });
+  EXPECT_EQ(stale, GANTRY_NOT_FOUND);
+  w.master->state_service().request({nullptr, static_cast<std::uint32_t>(fb::host::StateMethod::FOLLOW), {}, 5},
+                                    [&](gantry_code, Bytes) {});
+  w.loop.run();
+  w.master->state_service().cancelled(5);
+  EXPECT_FALSE(w.master->core()->followed()) << "nothing is spent when nobody follows";
+}
+
 TEST(Master, CallsFromInsideAnEventAreTakenAfterIt) {
   World w;
   w.lead();

@@ -226,7 +226,7 @@ TEST(Launch, InvalidTasksAreErrorsAndCostNothing) {
   attempt(t, "not both");
   (t = fresh()).resources.clear();
   attempt(t, "no resources");
-  attempt(Cluster::task("t", agent, "cpus:4.001;mem:1"), "more resources");
+  attempt(Cluster::task("t", agent, "cpus:4.001;mem:1"), "is more than available");
   attempt(Cluster::task("t", "other"), "invalid agent");
   attempt(Cluster::task("", agent), "must not be empty");
   attempt(Cluster::task(std::string(256, 'x'), agent), "255");

@@ -130,3 +130,8 @@ kind! {
     framework, "framework", 1, Framework {
     }
 }
+kind! {
+    /// Serves a protocol of the outside world: it only uses host services and the common methods.
+    gateway, "gateway", 1, Gateway {
+    }
+}

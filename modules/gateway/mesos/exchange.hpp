@@ -1,0 +1,85 @@
+// One HTTP request and the way to answer it, over the host service HTTP.
+#pragma once
+
+#include <gantry/host.hpp>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace gantry::gateway_mesos {
+
+inline constexpr std::string_view kJson = "application/json";
+inline constexpr std::string_view kProtobuf = "application/x-protobuf";
+inline constexpr std::string_view kText = "text/plain; charset=utf-8";
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+// Held by whoever still has to answer. Lives on the strand. Only the first answer counts; later ones are dropped.
+class Exchange : public std::enable_shared_from_this<Exchange> {
+ public:
+  Exchange(Host& host, fb::host::RequestT request);
+
+  // ---- the request
+  [[nodiscard]] const std::string& method() const { return request_.method; }
+  [[nodiscard]] const std::string& target() const { return request_.target; }  // as sent
+  // Decoded, without "/master" before it, without slashes at its end; "/" for the root.
+  [[nodiscard]] const std::string& path() const { return path_; }
+  // The part of path() behind the route's own, e.g. "S0" of "/slaves/S0"; set by the router.
+  [[nodiscard]] const std::string& rest() const { return rest_; }
+  void rest(std::string r) { rest_ = std::move(r); }
+  // "?a=b", undecoded, or empty.
+  [[nodiscard]] std::string_view query_text() const;
+  // A query parameter, decoded; nullptr when absent.
+  [[nodiscard]] const std::string* query(std::string_view key) const;
+  // A header by its lower-case name; nullptr when absent.
+  [[nodiscard]] const std::string* header(std::string_view name) const;
+  [[nodiscard]] Bytes body() const { return {request_.body.data(), request_.body.size()}; }
+  [[nodiscard]] const std::string& principal() const { return request_.principal; }  // empty: not authenticated
+  [[nodiscard]] const std::string& peer() const { return request_.peer; }
+
+  // ---- the answer
+  void answer(unsigned status, std::string_view body = {}, std::string_view type = {}, Headers headers = {});
+  // A sentence for people; no Content-Type if it is empty, as clients compare it.
+  void text(unsigned status, std::string_view sentence, Headers headers = {}) {
+    answer(status, sentence, sentence.empty() ? std::string_view() : kText, std::move(headers));
+  }
+  // A stream. Each piece leaves as one HTTP chunk. on_gone runs once, when the client has gone or was cut off because
+  // it read too slowly, unless the stream has ended before.
+  void begin(unsigned status, std::string_view type, Headers headers, std::string_view first, Function<void()> on_gone);
+  void write(std::string_view piece);
+  void end();
+  [[nodiscard]] bool answered() const { return state_ != State::open; }
+  [[nodiscard]] bool streaming() const { return state_ == State::streaming; }
+
+ private:
+  enum class State { open, streaming, done };
+  void send(unsigned status, std::string_view body, std::string_view type, const Headers& headers, bool more);
+  void gone();
+
+  Host& host_;
+  fb::host::RequestT request_;
+  std::string path_, rest_;
+  std::vector<std::pair<std::string, std::string>> query_;
+  State state_ = State::open;
+  std::uint64_t watch_ = 0;
+  Function<void()> on_gone_;
+};
+using ExchangePtr = std::shared_ptr<Exchange>;
+
+// Answers with the status that fits an error of the kernel, and its sentence.
+void exchange_error(const ExchangePtr& exchange, const Error& error);
+
+// "%2F" -> "/", "+" -> " " (in queries). What is no escape stays as it is.
+[[nodiscard]] std::string percent_decode(std::string_view text, bool plus_is_space);
+
+// The first of `offered` that the value of an Accept header allows, empty if none. Ranges (*/*, application/*), q=0 and
+// parameters are honoured; an absent or empty header allows everything.
+[[nodiscard]] std::string_view negotiate(const std::string* accept, std::initializer_list<std::string_view> offered);
+
+// A media type without its parameters, in lower case: "application/json" of "Application/JSON; charset=utf-8".
+[[nodiscard]] std::string media_type(std::string_view header);
+
+}  // namespace gantry::gateway_mesos

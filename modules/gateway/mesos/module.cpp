@@ -1,0 +1,3 @@
+#include "mesos.hpp"
+
+GANTRY_MODULE(gantry::gateway_mesos::Mesos, "mesos")

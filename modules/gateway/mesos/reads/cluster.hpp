@@ -1,0 +1,148 @@
+// The cluster as this gateway knows it: rows put together from the chunks of the host service STATE (sdk/schema/state.fbs).
+//
+// Rows are immutable and shared, so that a View, the picture of one moment, costs a pointer a row, and answers are
+// written from it on another thread while the model goes on. The model itself lives on the strand.
+#pragma once
+
+#include <gantry/message.hpp>
+#include <gantry/state_generated.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace gantry::gateway_mesos {
+
+// Bytes of a flatbuffer with root T, verified where they came in.
+template <class T>
+class Own {
+ public:
+  Own() = default;
+  explicit Own(Bytes b) : bytes_(std::make_shared<const std::vector<std::uint8_t>>(b.begin(), b.end())) {}
+  explicit operator bool() const { return bytes_ && !bytes_->empty(); }
+  const T& operator*() const { return *flatbuffers::GetRoot<T>(bytes_->data()); }
+  const T* operator->() const { return flatbuffers::GetRoot<T>(bytes_->data()); }
+  [[nodiscard]] Bytes bytes() const { return bytes_ ? Bytes(*bytes_) : Bytes(); }
+
+ private:
+  std::shared_ptr<const std::vector<std::uint8_t>> bytes_;
+};
+
+struct AgentRow {
+  std::string id;
+  Own<fb::AgentInfo> info;
+  Own<fb::state::Agent> row;  // without info
+  [[nodiscard]] bool registered() const { return row->standing() == fb::state::Standing::REGISTERED; }
+};
+using AgentPtr = std::shared_ptr<const AgentRow>;
+
+struct FrameworkRow {
+  std::string id;
+  Own<fb::FrameworkInfo> info;
+  Own<fb::state::Framework> row;  // without info
+};
+using FrameworkPtr = std::shared_ptr<const FrameworkRow>;
+
+struct TaskRow {
+  std::shared_ptr<const std::string> framework_id;
+  Own<fb::TaskInfo> info;
+  std::vector<Own<fb::TaskStatus>> statuses;  // one of each state, in order; the last of each
+  fb::TaskState state = fb::TaskState::TASK_STAGING;
+  std::uint64_t launched_ns = 0;
+  bool absent = false;
+  std::uint64_t completed = 0;
+  [[nodiscard]] std::string_view id() const { return text(info->task_id()); }
+  [[nodiscard]] std::string_view agent_id() const { return text(info->agent_id()); }
+  // Holds resources of its agent.
+  [[nodiscard]] bool holds() const;
+};
+using TaskPtr = std::shared_ptr<const TaskRow>;
+
+struct OfferRow {
+  std::string id, framework_id, agent_id, role;
+  Own<fb::state::Offer> row;
+};
+using OfferPtr = std::shared_ptr<const OfferRow>;
+
+// One moment. Agents, frameworks and offers are in order of their ids.
+struct View {
+  struct Framework {
+    FrameworkPtr row;
+    std::vector<TaskPtr> tasks;      // live, not absent
+    std::vector<TaskPtr> absent;     // of unreachable agents
+    std::vector<TaskPtr> completed;  // oldest first
+  };
+  std::string master_id;
+  std::uint64_t elected_ns = 0;
+  std::uint64_t version = 0;
+  bool converged = false;
+  std::uint32_t completed_frameworks = 0, completed_tasks = 0;  // how many are kept
+  std::vector<AgentPtr> agents;
+  std::vector<Framework> frameworks, completed;
+  std::vector<OfferPtr> offers;
+};
+
+class Cluster {
+ public:
+  // What a change means to those who are told of changes; on the strand, from within apply(), and only once whole().
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void task_added(const TaskPtr&) {}
+    // `status` may be null when the master has decided by itself, e.g. that its agent is unreachable.
+    virtual void task_updated(const TaskPtr&, const Own<fb::TaskStatus>& /*status*/) {}
+    virtual void agent_added(const AgentPtr&) {}
+    virtual void agent_removed(const std::string& /*id*/) {}
+    virtual void framework_added(const FrameworkPtr&) {}
+    virtual void framework_updated(const FrameworkPtr&) {}
+    virtual void framework_removed(const FrameworkPtr&) {}
+  };
+
+  void listen(Listener* listener) { listener_ = listener; }  // null: nobody
+
+  // An error: the chunk does not follow the last one, or is malformed; clear() and follow anew.
+  Status apply(Bytes chunk);
+  void clear();
+  // The snapshot is complete.
+  [[nodiscard]] bool whole() const { return whole_; }
+  [[nodiscard]] bool converged() const { return converged_; }
+  [[nodiscard]] std::uint64_t version() const { return version_; }
+  [[nodiscard]] const std::string& master_id() const { return master_id_; }
+  [[nodiscard]] std::size_t tasks() const { return live_; }
+
+  [[nodiscard]] AgentPtr agent(std::string_view id) const;  // null: not known
+  [[nodiscard]] std::shared_ptr<const View> view() const;
+
+ private:
+  struct Framework {
+    FrameworkPtr row;  // null: its tasks came first
+    std::shared_ptr<const std::string> id;
+    std::unordered_map<std::string, TaskPtr> tasks;
+    std::map<std::uint64_t, TaskPtr> completed;
+  };
+  Framework& framework(std::string_view id);
+  void on_agent(const fb::state::Agent& a);
+  void on_framework(const fb::state::Framework& f);
+  void on_task(const fb::state::Task& t, bool snapshot);
+  void on_update(const fb::state::Update& u);
+  void on_offer(const fb::state::Offer& o);
+  void on_gone(const fb::state::Gone& g);
+
+  Listener* listener_ = nullptr;
+  std::map<std::string, AgentPtr, std::less<>> agents_;
+  std::map<std::string, Framework, std::less<>> frameworks_;
+  std::map<std::uint64_t, std::string> over_;  // completed frameworks, by the order of their end
+  std::map<std::string, OfferPtr, std::less<>> offers_;
+  std::string master_id_;
+  std::uint64_t elected_ns_ = 0, version_ = 0;
+  std::uint32_t keep_frameworks_ = 0, keep_tasks_ = 0;
+  std::size_t live_ = 0;
+  bool begun_ = false, whole_ = false, converged_ = false;
+  mutable std::shared_ptr<const View> view_;  // of this version, if it was asked for
+};
+
+[[nodiscard]] bool terminal(fb::TaskState s);
+
+}  // namespace gantry::gateway_mesos

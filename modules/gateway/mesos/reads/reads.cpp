@@ -1,0 +1,584 @@
+#include "reads.hpp"
+
+#include "operator_views.hpp"
+#include "sums.hpp"
+#include "wire/codec.hpp"
+
+#include <gantry/control_generated.h>
+
+#include <sys/sysinfo.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+namespace gantry::gateway_mesos {
+
+namespace om = fb::master;
+
+namespace {
+
+constexpr std::size_t kWorthPacking = 1024;
+
+// gzip, or nothing where that fails.
+std::string packed(const std::string& body) {
+  z_stream z{};
+  if (deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) return {};
+  std::string out(deflateBound(&z, body.size()), '\0');
+  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(body.data()));
+  z.avail_in = static_cast<uInt>(body.size());
+  z.next_out = reinterpret_cast<Bytef*>(out.data());
+  z.avail_out = static_cast<uInt>(out.size());
+  const int end = deflate(&z, Z_FINISH);
+  out.resize(z.total_out);
+  deflateEnd(&z);
+  return end == Z_STREAM_END ? out : std::string();
+}
+
+bool wants_gzip(const Exchange& e) {
+  const std::string* accept = e.header("accept-encoding");
+  return accept && accept->find("gzip") != std::string::npos && accept->find("gzip;q=0") == std::string::npos;
+}
+
+std::string record(std::string_view bytes) {
+  std::string out = std::to_string(bytes.size());
+  out += '\n';
+  return out += bytes;
+}
+
+std::string object(const std::vector<std::pair<std::string, double>>& values) {
+  std::string out = "{";
+  for (const auto& [name, value] : values) {
+    if (out.size() > 1) out += ',';
+    wire::append_string(out, name);
+    out += ':';
+    write_number(out, value);
+  }
+  return out + "}";
+}
+
+std::vector<std::pair<std::string, double>> system_gauges() {
+  struct sysinfo info {};
+  double load[3] = {};
+  if (::getloadavg(load, 3) < 0) load[0] = load[1] = load[2] = 0;
+  ::sysinfo(&info);
+  const auto cpus = static_cast<double>(::get_nprocs());
+  return {{"system/cpus_total", cpus},
+          {"system/load_15min", load[2]},
+          {"system/load_1min", load[0]},
+          {"system/load_5min", load[1]},
+          {"system/mem_free_bytes", static_cast<double>(info.freeram) * info.mem_unit},
+          {"system/mem_total_bytes", static_cast<double>(info.totalram) * info.mem_unit}};
+}
+
+std::string stats() {
+  const auto g = system_gauges();
+  std::string out = "{\"avg_load_15min\":";
+  write_number(out, g[1].second);
+  out += ",\"avg_load_1min\":";
+  write_number(out, g[2].second);
+  out += ",\"avg_load_5min\":";
+  write_number(out, g[3].second);
+  out += ",\"cpus_total\":" + std::to_string(static_cast<long>(g[0].second));
+  out += ",\"mem_free_bytes\":" + std::to_string(static_cast<long long>(g[4].second));
+  out += ",\"mem_total_bytes\":" + std::to_string(static_cast<long long>(g[5].second));
+  return out + "}";
+}
+
+// A name of JavaScript: nothing else may be put before an answer.
+bool callback_name(std::string_view s) {
+  return !s.empty() && s.size() <= 128 && std::all_of(s.begin(), s.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '.' || c == '$';
+  });
+}
+
+std::optional<std::string> parameter(const Exchange& e, std::string_view name) {
+  const std::string* value = e.query(name);
+  return value && !value->empty() ? std::optional(*value) : std::nullopt;
+}
+
+bool number(const Exchange& e, std::string_view name, long& out) {
+  const std::string* value = e.query(name);
+  if (!value) return true;
+  char* end = nullptr;
+  out = std::strtol(value->c_str(), &end, 10);
+  return !value->empty() && *end == '\0';
+}
+
+}  // namespace
+
+Reads::Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect)
+    : host_(host), masters_(masters), options_(std::move(options)), redirect_(std::move(redirect)), follower_(host) {
+  follower_.cluster().listen(this);
+  follower_.on_change([this] { changed(); });
+}
+
+Reads::~Reads() { *alive_ = false; }
+
+void Reads::start() { follower_.start(); }
+
+void Reads::stop() {
+  stopped_ = true;
+  follower_.stop();
+  while (!subscribers_.empty()) {
+    const SubscriberPtr s = subscribers_.front();
+    s->exchange->end();
+    forget(s);
+  }
+}
+
+legacy::About Reads::about() const {
+  const Self& self = masters_.self();
+  legacy::About a;
+  a.ip = self.ip;
+  a.hostname = self.hostname;
+  a.port = self.port;
+  a.cluster = self.cluster;
+  a.start_ns = self.start_wall_ns;
+  a.elected_ns = masters_.view().elected_wall_ns;
+  a.flags = options_.flags;
+  const auto flag = [&](std::string name, std::string value) { a.flags.emplace_back(std::move(name), std::move(value)); };
+  flag("ip", self.ip);
+  flag("port", std::to_string(self.port));
+  flag("version", "false");
+  if (!self.cluster.empty()) flag("cluster", self.cluster);
+  std::sort(a.flags.begin(), a.flags.end());
+  return a;
+}
+
+void Reads::routes(Router& router) {
+  const auto read = [this, &router](std::string path, auto make) {
+    Route r;
+    r.path = std::move(path);
+    r.methods = {"GET", "POST"};  // some clients post their reads (clients.md section 0, rule 13)
+    r.handler = [this, make](const ExchangePtr& e) {
+      Build build = make(*e);
+      if (build) serve(e, std::move(build));
+      else e->text(400, "A query parameter is not valid: 'limit' and 'offset' are numbers, 'order' is 'asc' or 'desc'");
+    };
+    router.add(std::move(r));
+  };
+  read("/state", [](const Exchange&) -> Build { return [](const View& v, const legacy::About& a) { return legacy::state(v, a); }; });
+  read("/state-summary",
+       [](const Exchange&) -> Build { return [](const View& v, const legacy::About& a) { return legacy::state_summary(v, a); }; });
+  read("/slaves", [](const Exchange& e) -> Build {
+    auto id = parameter(e, "slave_id");
+    if (!id && !e.rest().empty()) id = e.rest();
+    return [id](const View& v, const legacy::About&) { return legacy::slaves(v, id); };
+  });
+  read("/frameworks", [](const Exchange& e) -> Build {
+    auto id = parameter(e, "framework_id");
+    return [id](const View& v, const legacy::About&) { return legacy::frameworks(v, id); };
+  });
+  read("/tasks", [](const Exchange& e) -> Build {
+    legacy::TaskQuery q;
+    q.framework_id = parameter(e, "framework_id");
+    q.task_id = parameter(e, "task_id");
+    const std::string* order = e.query("order");
+    if (!number(e, "limit", q.limit) || !number(e, "offset", q.offset) || (order && *order != "asc" && *order != "desc"))
+      return nullptr;
+    q.ascending = order && *order == "asc";
+    return [q](const View& v, const legacy::About&) { return legacy::tasks(v, q); };
+  });
+  read("/roles", [](const Exchange&) -> Build { return [](const View& v, const legacy::About&) { return legacy::roles(v); }; });
+  for (const auto& [path, body] : {std::pair{"/weights", "[]"}, {"/quota", "{}"}, {"/maintenance/schedule", "{}"}, {"/maintenance/status", "{}"}})
+    read(path, [body = std::string(body)](const Exchange&) -> Build { return [body](const View&, const legacy::About&) { return body; }; });
+
+  // What any master answers, leading or not.
+  const auto always = [&router](std::string path, Handler handler) {
+    Route r;
+    r.path = std::move(path);
+    r.methods = {"GET", "POST"};
+    r.leader_only = false;
+    r.handler = std::move(handler);
+    router.add(std::move(r));
+  };
+  always("/health", [](const ExchangePtr& e) { e->answer(200); });
+  always("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
+  always("/flags", [this](const ExchangePtr& e) { finish(e, legacy::flags(about()), kJson); });
+  always("/system/stats", [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
+  always("/redirect", [this](const ExchangePtr& e) { redirect_to_leader(e); });
+  always("/metrics/snapshot", [this](const ExchangePtr& e) {
+    metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+  });
+
+  Route v1;
+  v1.path = "/api/v1";
+  v1.methods = {"POST"};
+  v1.handler = [this](const ExchangePtr& e) { operator_call(e); };
+  router.add(std::move(v1));
+}
+
+void Reads::redirect_to_leader(const ExchangePtr& e) {
+  masters_.refresh([this, e] {
+    const auto& leader = masters_.view().leader;
+    if (leader.empty()) return e->text(503, "No leader elected");
+    e->answer(307, {}, {}, {{"Location", "//" + leader}});
+  });
+}
+
+void Reads::serve(const ExchangePtr& exchange, Build build) {
+  if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
+  const bool zip = wants_gzip(*exchange);
+  std::string callback;
+  if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
+  struct Body {
+    std::string text;
+    bool zipped = false;
+  };
+  auto work = host_.offload([view = cluster().view(), about = about(), build = std::move(build), callback, zip]() -> Result<Body> {
+    Body b;
+    b.text = build(*view, about);
+    if (!callback.empty()) b.text = callback + "(" + b.text + ");";
+    if (zip && b.text.size() >= kWorthPacking) {
+      if (std::string small = packed(b.text); !small.empty()) {
+        b.text = std::move(small);
+        b.zipped = true;
+      }
+    }
+    return b;
+  });
+  spawn(std::move(work), [exchange, callback](Result<Body> body) {
+    if (!body) return exchange_error(exchange, body.error());
+    Headers headers;
+    if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
+    exchange->answer(200, body->text, callback.empty() ? kJson : std::string_view("text/javascript"), std::move(headers));
+  });
+}
+
+void Reads::finish(const ExchangePtr& exchange, std::string body, std::string_view type) {
+  if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp) && type == kJson) {
+    body = *jsonp + "(" + body + ");";
+    type = "text/javascript";
+  }
+  Headers headers;
+  if (wants_gzip(*exchange) && body.size() >= kWorthPacking) {
+    if (std::string small = packed(body); !small.empty()) {
+      body = std::move(small);
+      headers.emplace_back("Content-Encoding", "gzip");
+    }
+  }
+  exchange->answer(200, body, type, std::move(headers));
+}
+
+// What the kernel counts, and what the view adds up to, under one set of names.
+void Reads::metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then) {
+  fb::control::QuestionT question;
+  question.ask.Set(fb::control::AskMetricsT());
+  const Buffer body = pack(question);
+  auto done = std::make_shared<Function<void(std::vector<std::pair<std::string, double>>)>>(std::move(then));
+  host_.stream(fb::host::Service::QUERY, 0, body, [this, alive = alive_, exchange, done](gantry_code code, Bytes reply) {
+    if (code == GANTRY_MORE || !*alive) return;
+    if (code < 0) return exchange_error(exchange, unpack_error(code, reply));
+    std::map<std::string, double> all;
+    const auto* answer = view<fb::control::Answer>(reply);
+    if (const auto* m = answer ? answer->say_as_Metrics() : nullptr; m && m->metrics())
+      for (const auto* x : *m->metrics()) all[std::string(text(x->name()))] = x->value();
+    for (const auto& [name, value] : system_gauges()) all[name] = value;
+    const auto count = [&](const char* name, const char* from) {
+      if (const auto it = all.find(from); it != all.end()) all.emplace(name, it->second);
+    };
+    count("master/messages_status_update", "master/valid_status_updates");
+    count("master/valid_status_update_acknowledgements", "master/messages_status_update_acknowledgement");
+    count("master/messages_register_slave", "master/slave_registrations");
+    count("master/messages_reregister_slave", "master/slave_reregistrations");
+    count("master/messages_launch_tasks", "master/tasks_launched");
+    count("master/messages_decline_offers", "master/offers_declined");
+    count("master/dropped_messages", "master/invalid_messages");
+    all["master/operator_event_stream_subscribers"] = static_cast<double>(subscribers_.size());
+    if (cluster().whole())
+      for (const auto& [name, value] : legacy::gauges(*cluster().view())) all[name] = value;
+    // Things that do not exist here: there are none of them, and monitors look for the names.
+    for (const char* name : {"master/tasks_dropped", "master/tasks_gone", "master/tasks_gone_by_operator", "master/tasks_unreachable",
+                             "master/event_queue_dispatches", "master/event_queue_http_requests", "master/event_queue_messages",
+                             "master/invalid_status_updates", "master/invalid_status_update_acknowledgements",
+                             "master/slave_removals/reason_registered", "master/slave_removals/reason_unhealthy",
+                             "master/slave_removals/reason_unregistered", "master/slave_shutdowns_canceled",
+                             "master/slave_shutdowns_completed", "master/slave_shutdowns_scheduled",
+                             "master/slave_unreachable_canceled", "master/slave_unreachable_completed",
+                             "master/slave_unreachable_scheduled", "registrar/queued_operations", "registrar/registry_size_bytes"})
+      all.emplace(name, 0.0);
+    (*done)({all.begin(), all.end()});
+  });
+}
+
+// ---- the v1 operator API
+
+void Reads::operator_call(const ExchangePtr& e) {
+  const std::string* type = e->header("content-type");
+  if (!type) return e->text(400, "Expecting 'Content-Type' to be present");
+  const std::string media = type->substr(0, type->find_first_of("; "));
+  const bool in_protobuf = media == kProtobuf;
+  if (!in_protobuf && media != kJson)
+    return e->text(415, "Expecting 'Content-Type' of application/json or application/x-protobuf");
+  const auto& codec = wire::Codec::get();
+  const Bytes bytes = e->body();
+  const auto body = in_protobuf ? codec.from_protobuf(bytes, "gantry.fb.master.Call")
+                                : codec.from_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, "gantry.fb.master.Call");
+  if (!body) return e->text(400, body.error().message);
+  const auto& call = *flatbuffers::GetRoot<om::Call>(body->data());
+  if (!flatbuffers::IsFieldPresent(&call, om::Call::VT_TYPE)) return e->text(400, "Failed to validate master::Call: Expecting 'type' to be present");
+  const std::string_view accepted = negotiate(e->header("accept"), {kJson, kProtobuf});
+  if (accepted.empty()) return e->text(406, "Expecting 'Accept' to allow 'application/json' or 'application/x-protobuf'");
+  const bool protobuf = accepted == kProtobuf;
+  const auto answer = [this, e, protobuf](const om::ResponseT& r) {
+    finish(e, ops::encode(r, protobuf), protobuf ? kProtobuf : kJson);
+  };
+  using C = om::CallType;
+  om::ResponseT r;
+  switch (call.type()) {
+    case C::SUBSCRIBE:
+      return subscribe(e, protobuf);
+    case C::GET_STATE:
+    case C::GET_TASKS:
+    case C::GET_AGENTS:
+    case C::GET_FRAMEWORKS:
+    case C::GET_EXECUTORS:
+    case C::GET_ROLES:
+    case C::GET_MASTER: {
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      auto work = host_.offload([view = cluster().view(), about = about(), what = call.type(), protobuf]() -> Result<std::string> {
+        return ops::Writer(*view, about, protobuf).response(what);
+      });
+      return spawn(std::move(work), [this, alive = alive_, e, protobuf](Result<std::string> out) {
+        if (!*alive) return;
+        if (!out) return exchange_error(e, out.error());
+        finish(e, std::move(*out), protobuf ? kProtobuf : kJson);
+      });
+    }
+    case C::GET_HEALTH:
+      r.type = om::ResponseType::GET_HEALTH;
+      r.get_health = std::make_unique<fb::ops::GetHealthT>();
+      r.get_health->healthy = true;
+      return answer(r);
+    case C::GET_VERSION: {
+      r.type = om::ResponseType::GET_VERSION;
+      r.get_version = std::make_unique<fb::ops::GetVersionT>();
+      auto& v = *(r.get_version->version_info = std::make_unique<fb::ops::VersionInfoT>());
+      v.version = kVersion;
+      v.build_date = kBuildDate;
+      v.build_time = kBuildTime;
+      v.build_user = "gantry";
+      return answer(r);
+    }
+    case C::GET_FLAGS:
+      r.type = om::ResponseType::GET_FLAGS;
+      r.get_flags = std::make_unique<fb::ops::GetFlagsT>();
+      for (const auto& [name, value] : about().flags) {
+        auto f = std::make_unique<fb::ops::FlagT>();
+        f->name = name;
+        f->value = value;
+        r.get_flags->flags.push_back(std::move(f));
+      }
+      return answer(r);
+    case C::GET_METRICS:
+      return metrics(e, [answer](std::vector<std::pair<std::string, double>> all) {
+        om::ResponseT m;
+        m.type = om::ResponseType::GET_METRICS;
+        m.get_metrics = std::make_unique<fb::ops::GetMetricsT>();
+        for (const auto& [name, value] : all) {
+          auto x = std::make_unique<fb::ops::MetricT>();
+          x->name = name;
+          x->value = value;
+          m.get_metrics->metrics.push_back(std::move(x));
+        }
+        answer(m);
+      });
+    case C::GET_LOGGING_LEVEL:
+      r.type = om::ResponseType::GET_LOGGING_LEVEL;
+      r.get_logging_level = std::make_unique<fb::ops::GetLoggingLevelT>();
+      return answer(r);
+    case C::GET_OPERATIONS:
+      r.type = om::ResponseType::GET_OPERATIONS;
+      r.get_operations = std::make_unique<fb::ops::GetOperationsT>();
+      return answer(r);
+    case C::GET_WEIGHTS:
+      r.type = om::ResponseType::GET_WEIGHTS;
+      return answer(r);
+    case C::GET_MAINTENANCE_STATUS:
+      r.type = om::ResponseType::GET_MAINTENANCE_STATUS;
+      r.get_maintenance_status = std::make_unique<om::GetMaintenanceStatusT>();
+      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>();
+      return answer(r);
+    case C::GET_MAINTENANCE_SCHEDULE:
+      r.type = om::ResponseType::GET_MAINTENANCE_SCHEDULE;
+      r.get_maintenance_schedule = std::make_unique<om::GetMaintenanceScheduleT>();
+      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>();
+      return answer(r);
+    case C::GET_QUOTA:
+      r.type = om::ResponseType::GET_QUOTA;
+      r.get_quota = std::make_unique<om::GetQuotaT>();
+      r.get_quota->status = std::make_unique<om::QuotaStatusT>();
+      return answer(r);
+    default:
+      return e->text(501, "501 Not Implemented.");
+  }
+}
+
+// ---- its event stream
+
+void Reads::subscribe(const ExchangePtr& e, bool protobuf) {
+  if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+  auto s = std::make_shared<Subscriber>();
+  s->exchange = e;
+  s->protobuf = protobuf;
+  if (subscribers_.size() >= options_.max_subscribers) {
+    const SubscriberPtr oldest = subscribers_.front();
+    if (oldest->begun) oldest->exchange->end();
+    else oldest->exchange->text(503, "Too many event streams are open");
+    forget(oldest);
+  }
+  subscribers_.push_back(s);
+  // Events from here on wait until the snapshot, which is of this moment, has been written.
+  const double seconds = std::chrono::duration<double>(options_.heartbeat_interval).count();
+  auto work = host_.offload([view = cluster().view(), about = about(), protobuf, seconds]() -> Result<std::string> {
+    return ops::Writer(*view, about, protobuf).subscribed(seconds);
+  });
+  spawn(std::move(work), [this, alive = alive_, weak = std::weak_ptr(s)](Result<std::string> snapshot) {
+    const auto s = weak.lock();
+    if (!*alive || !s) return;
+    if (!snapshot) {
+      exchange_error(s->exchange, snapshot.error());
+      return forget(s);
+    }
+    begin(s, std::move(*snapshot));
+  });
+}
+
+void Reads::begin(const SubscriberPtr& s, std::string snapshot) {
+  if (std::find(subscribers_.begin(), subscribers_.end(), s) == subscribers_.end()) return;
+  s->begun = true;
+  s->exchange->begin(200, s->protobuf ? kProtobuf : kJson, {}, record(snapshot), [this, alive = alive_, weak = std::weak_ptr(s)] {
+    if (const auto gone = weak.lock(); gone && *alive) forget(gone);
+  });
+  beat(s);
+  for (auto& piece : std::exchange(s->waiting, {})) s->exchange->write(piece);
+  s->bytes = 0;
+}
+
+void Reads::beat(const SubscriberPtr& s) {
+  om::EventT e;
+  e.type = om::EventType::HEARTBEAT;
+  s->exchange->write(record(ops::encode(e, s->protobuf)));
+  s->heartbeat = host_.timer(options_.heartbeat_interval, [this, weak = std::weak_ptr(s)] {
+    const auto s = weak.lock();
+    if (!s) return;
+    s->heartbeat = 0;
+    beat(s);
+  });
+}
+
+void Reads::forget(const SubscriberPtr& s) {
+  if (s->heartbeat) host_.cancel_timer(std::exchange(s->heartbeat, 0));
+  std::erase(subscribers_, s);
+}
+
+void Reads::publish(const om::EventT& event) {
+  if (subscribers_.empty()) return;
+  std::string pieces[2];
+  const auto all = subscribers_;  // writing may end a stream
+  for (const auto& s : all) {
+    std::string& piece = pieces[s->protobuf];
+    if (piece.empty()) piece = record(ops::encode(event, s->protobuf));
+    if (s->begun) {
+      s->exchange->write(piece);
+      continue;
+    }
+    s->bytes += piece.size();
+    if (s->bytes > options_.max_waiting) {
+      s->exchange->text(503, "Too much happened while the snapshot was written");
+      forget(s);
+    } else {
+      s->waiting.push_back(piece);
+    }
+  }
+}
+
+// Streams end when the cluster is lost from sight: what happens meanwhile could not be told.
+void Reads::changed() {
+  if (cluster().whole()) return;
+  while (!subscribers_.empty()) {
+    const SubscriberPtr s = subscribers_.front();
+    if (s->begun) s->exchange->end();
+    else redirect_(s->exchange);
+    forget(s);
+  }
+}
+
+void Reads::task_added(const TaskPtr& t) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::TASK_ADDED;
+  e.task_added = std::make_unique<om::TaskAddedT>();
+  e.task_added->task = std::make_unique<fb::ops::TaskT>(ops::task(*t, cluster().agent(t->agent_id()).get()));
+  publish(e);
+}
+
+void Reads::task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::TASK_UPDATED;
+  e.task_updated = std::make_unique<om::TaskUpdatedT>();
+  e.task_updated->framework_id = *t->framework_id;
+  e.task_updated->state = t->state;
+  if (status) {
+    e.task_updated->status = ops::status(*status, cluster().agent(t->agent_id()).get());
+  } else {  // the master's own conclusion
+    auto s = std::make_unique<fb::TaskStatusT>();
+    s->task_id = t->id();
+    s->state = t->state;
+    s->agent_id = t->agent_id();
+    s->source = fb::Source::SOURCE_MASTER;
+    s->timestamp = static_cast<double>(host_.wall_ns()) / 1e9;
+    e.task_updated->status = std::move(s);
+  }
+  publish(e);
+}
+
+void Reads::agent_added(const AgentPtr& a) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::AGENT_ADDED;
+  e.agent_added = std::make_unique<om::AgentAddedT>();
+  e.agent_added->agent = ops::agent(*a);
+  publish(e);
+}
+
+void Reads::agent_removed(const std::string& id) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::AGENT_REMOVED;
+  e.agent_removed = std::make_unique<om::AgentRemovedT>();
+  e.agent_removed->agent_id = id;
+  publish(e);
+}
+
+void Reads::framework_added(const FrameworkPtr& f) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::FRAMEWORK_ADDED;
+  e.framework_added = std::make_unique<om::FrameworkAddedT>();
+  e.framework_added->framework = ops::framework(*f);
+  publish(e);
+}
+
+void Reads::framework_updated(const FrameworkPtr& f) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::FRAMEWORK_UPDATED;
+  e.framework_updated = std::make_unique<om::FrameworkUpdatedT>();
+  e.framework_updated->framework = ops::framework(*f);
+  publish(e);
+}
+
+void Reads::framework_removed(const FrameworkPtr& f) {
+  if (subscribers_.empty()) return;
+  om::EventT e;
+  e.type = om::EventType::FRAMEWORK_REMOVED;
+  e.framework_removed = std::make_unique<om::FrameworkRemovedT>();
+  e.framework_removed->framework_info.reset(f->info->UnPack());
+  publish(e);
+}
+
+}  // namespace gantry::gateway_mesos

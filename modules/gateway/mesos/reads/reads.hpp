@@ -1,0 +1,81 @@
+// What dashboards, tools and operators read: the old endpoints and the v1 operator API, answered from a Cluster.
+//
+// Answers are written on the host's pool from a View, so a large one holds up neither scheduling nor other frameworks.
+#pragma once
+
+#include "../masters.hpp"
+#include "../router.hpp"
+#include "follower.hpp"
+#include "legacy.hpp"
+
+#include <gantry/operator_generated.h>
+
+#include <chrono>
+#include <deque>
+#include <memory>
+
+namespace gantry::gateway_mesos {
+
+struct ReadsOptions {
+  std::chrono::nanoseconds heartbeat_interval = std::chrono::seconds(15);
+  std::size_t max_subscribers = 1000;       // of the event stream; beyond, the oldest is closed
+  std::size_t max_waiting = 64u << 20;      // bytes of events kept for a subscriber whose snapshot is being written
+  std::vector<std::pair<std::string, std::string>> flags;  // shown by /flags, in order of names
+};
+
+class Reads final : private Cluster::Listener {
+ public:
+  Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
+  ~Reads() override;
+  void routes(Router& router);
+  void start();
+  void stop();
+
+  [[nodiscard]] const Cluster& cluster() const { return follower_.cluster(); }
+  [[nodiscard]] std::size_t subscribers() const { return subscribers_.size(); }
+
+ private:
+  struct Subscriber {
+    ExchangePtr exchange;
+    bool protobuf = false, begun = false;
+    std::deque<std::string> waiting;  // events since its snapshot was taken
+    std::size_t bytes = 0;
+    std::uint64_t heartbeat = 0;
+  };
+  using SubscriberPtr = std::shared_ptr<Subscriber>;
+  using Build = std::function<std::string(const View&, const legacy::About&)>;
+
+  [[nodiscard]] legacy::About about() const;
+  void serve(const ExchangePtr& exchange, Build build);  // JSON from a view
+  void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
+  void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
+  void redirect_to_leader(const ExchangePtr& exchange);
+
+  void operator_call(const ExchangePtr& exchange);
+  void subscribe(const ExchangePtr& exchange, bool protobuf);
+  void begin(const SubscriberPtr& s, std::string snapshot);
+  void beat(const SubscriberPtr& s);
+  void forget(const SubscriberPtr& s);
+  void publish(const fb::master::EventT& event);
+  void changed();
+
+  // Cluster::Listener
+  void task_added(const TaskPtr& t) override;
+  void task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) override;
+  void agent_added(const AgentPtr& a) override;
+  void agent_removed(const std::string& id) override;
+  void framework_added(const FrameworkPtr& f) override;
+  void framework_updated(const FrameworkPtr& f) override;
+  void framework_removed(const FrameworkPtr& f) override;
+
+  Host& host_;
+  Masters& masters_;
+  ReadsOptions options_;
+  Function<void(const ExchangePtr&)> redirect_;
+  Follower follower_;
+  std::deque<SubscriberPtr> subscribers_;  // oldest first
+  bool stopped_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace gantry::gateway_mesos

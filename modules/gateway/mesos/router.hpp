@@ -1,0 +1,33 @@
+// Paths to handlers, as the original routes them: `/X` and `/master/X` are one, the longest known prefix wins, so
+// `/api/v1/operator` reaches `/api/v1` and `/slaves/S0` reaches `/slaves` (reference clients.md section 0, rules 13,
+// 14).
+#pragma once
+
+#include "exchange.hpp"
+
+#include <map>
+
+namespace gantry::gateway_mesos {
+
+using Handler = Function<void(const ExchangePtr&)>;
+
+struct Route {
+  std::string path;                  // "/state": without /master, no slash at the end
+  std::vector<std::string> methods;  // empty: any. In the order in which a 405 names them
+  bool leader_only = true;           // followers answer 307, a master without a leader 503, before the handler runs
+  Handler handler;
+};
+
+class Router {
+ public:
+  void add(Route route);
+  // The route of a request, nullptr if there is none; sets exchange.rest(). "/state.json" is "/state".
+  [[nodiscard]] Route* find(Exchange& exchange);
+  // True if the method fits; else the 405 has been sent.
+  static bool allow(const Route& route, Exchange& exchange);
+
+ private:
+  std::map<std::string, Route, std::less<>> routes_;
+};
+
+}  // namespace gantry::gateway_mesos

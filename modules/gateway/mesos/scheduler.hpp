@@ -1,0 +1,73 @@
+// The scheduler API, POST /api/v1/scheduler: frameworks subscribe to a stream of events and send calls beside it.
+// Contract: reference mesos-kernel.md B1, B3; clients.md section 0 rules 1 to 8, 18 to 20.
+#pragma once
+
+#include "masters.hpp"
+#include "resources.hpp"
+#include "router.hpp"
+
+#include <gantry/framework_generated.h>
+
+#include <chrono>
+#include <random>
+#include <unordered_map>
+
+namespace gantry::gateway_mesos {
+
+struct SchedulerOptions {
+  std::chrono::nanoseconds heartbeat_interval = std::chrono::seconds(15);
+  std::size_t max_frameworks = 4000;
+};
+
+class SchedulerApi {
+ public:
+  // Answers a request for which this master turned out not to lead.
+  using Redirect = Function<void(const ExchangePtr&)>;
+
+  SchedulerApi(Host& host, Masters& masters, SchedulerOptions options, Redirect redirect);
+  void routes(Router& router);
+  void stop();
+
+  [[nodiscard]] std::size_t streams() const { return streams_.size(); }
+
+ private:
+  // One framework's event stream: its HTTP answer and its subscription at the master.
+  struct Stream {
+    ExchangePtr exchange;
+    std::string id;            // Mesos-Stream-Id
+    std::string framework_id;  // once subscribed
+    std::string principal;     // of FrameworkInfo
+    bool protobuf = false;
+    Format format;
+    std::uint64_t subscription = 0, heartbeat = 0;  // tokens
+  };
+  using StreamPtr = std::shared_ptr<Stream>;
+
+  void arrived(const ExchangePtr& exchange);
+  void subscribe(const ExchangePtr& exchange, Buffer body);
+  void open(const StreamPtr& s, const Buffer& body);
+  void on_event(const StreamPtr& s, Bytes event);
+  void on_end(const StreamPtr& s, const Error& why);
+  void send(const StreamPtr& s, Bytes event);
+  void heartbeat(const StreamPtr& s);
+  void forget(const StreamPtr& s);
+
+  void call(const ExchangePtr& exchange, Buffer body);
+  void forward(const ExchangePtr& exchange, Stream& s, Buffer body);
+  void update(const ExchangePtr& exchange, Stream& s, Buffer body);
+  void probe(std::string_view framework_id, Function<void(Code)> then);
+  void explain(const ExchangePtr& exchange, std::string_view framework_id);
+  [[nodiscard]] std::string new_stream_id();
+
+  Host& host_;
+  Masters& masters_;
+  SchedulerOptions options_;
+  Redirect redirect_;
+  std::mt19937_64 random_;
+  std::unordered_map<Stream*, StreamPtr> streams_;
+  std::unordered_map<std::string, StreamPtr> by_framework_;  // the stream that counts
+  Metric streams_metric_, calls_metric_, events_metric_, refused_metric_;
+  bool stopped_ = false;
+};
+
+}  // namespace gantry::gateway_mesos
