@@ -249,9 +249,9 @@ GANTRY_CONFORMANCE(framework, odd_events, "malformed, empty and unknown events d
 
 GANTRY_CONFORMANCE(framework, refused_calls, "a refused CALL is survived", "count what you asked for as not done, and go on") {
   Master master(subject, check);
-  bool refuse = true;
-  subject.serve(kCluster, [&](Asked a) {
-    if (refuse && a.method == static_cast<std::uint32_t>(fb::host::ClusterMethod::CALL))
+  const auto refuse = std::make_shared<bool>(true);  // STOP still asks when this function has returned
+  subject.serve(kCluster, [&subject, refuse](Asked a) {
+    if (*refuse && a.method == static_cast<std::uint32_t>(fb::host::ClusterMethod::CALL))
       return a.fail(fail(Code::invalid_argument, "refused by the conformance suite"));
     subject.cluster.serve(a);
   });
@@ -259,7 +259,7 @@ GANTRY_CONFORMANCE(framework, refused_calls, "a refused CALL is survived", "coun
   subject.cluster.event(Master::offer("conformance-offer"));
   subject.cluster.event(Master::update("conformance-task", 3));
   subject.pass(50ms);
-  refuse = false;
+  *refuse = false;
   master.works_still(15);
 }
 
