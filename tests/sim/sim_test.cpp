@@ -1,4 +1,5 @@
 #include "kernel/base/log.hpp"
+#include "tests/sanitizers.hpp"
 #include "tests/sim/world.hpp"
 
 #include <gtest/gtest.h>
@@ -11,11 +12,8 @@ namespace {
 // Sanitizer builds and quick rounds play fewer: GANTRY_SIM_SEEDS.
 std::uint64_t seeds() {
   const char* n = std::getenv("GANTRY_SIM_SEEDS");
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  return n ? std::strtoull(n, nullptr, 10) : 5;
-#else
-  return n ? std::strtoull(n, nullptr, 10) : 200;
-#endif
+  constexpr bool slow = gantry::testing::kAddressSanitizer || gantry::testing::kThreadSanitizer;
+  return n ? std::strtoull(n, nullptr, 10) : slow ? 5 : 200;
 }
 
 class Simulation : public ::testing::Test {

@@ -1,4 +1,6 @@
 // The launcher with real processes, a real loop and isolators whose behaviour each test chooses.
+#include "tests/sanitizers.hpp"
+
 #include "kernel/agent/container_launcher.hpp"
 #include "kernel/net/net.hpp"
 
@@ -157,9 +159,7 @@ class FakeIsolator final : public module::Instance {
 class LaunchTest : public ::testing::Test {
  protected:
   void SetUp() override {
-#if defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "ThreadSanitizer does not know a child that borrows our memory until it executes (CLONE_VM)";
-#endif
+    if (gantry::testing::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer does not know a child that borrows our memory until it executes (CLONE_VM)";
     char dir[] = "/tmp/gantry-launch-XXXXXX";
     work_dir_ = ::mkdtemp(dir);
     supervisor_ = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "gantry-supervisor";

@@ -1,4 +1,6 @@
 // Modules in processes of their own: real processes, a real loop, a module that does one bad thing per method.
+#include "tests/sanitizers.hpp"
+
 #include "kernel/module/process/frame.hpp"
 #include "kernel/net/net.hpp"
 #include "tests/kernel/module/support.hpp"
@@ -119,16 +121,8 @@ class Process : public ::testing::Test {
     EXPECT_EQ(instance().counters().restarts, restarts);
     EXPECT_EQ(answered(16, "again")->body, "again");
   }
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define GANTRY_SANITIZED
-#endif
-#endif
-#ifdef GANTRY_SANITIZED
-  static constexpr bool sanitized = true;  // its run time turns signals into an exit status of its own
-#else
-  static constexpr bool sanitized = false;
-#endif
+  // Their run time turns signals into an exit status of its own.
+  static constexpr bool sanitized = gantry::testing::kAddressSanitizer || gantry::testing::kThreadSanitizer;
   // One call that ends the process: the caller hears it at once, the list says why, and it comes back.
   void expect_crash(std::uint32_t method, const std::string& reason) {
     const auto o = answered(method);
