@@ -1,15 +1,13 @@
 // The note and the dynamic symbols of an ELF64 file, read by hand: these are bytes from outside.
+#include "kernel/base/file.hpp"
+#include "kernel/config/elf_image.hpp"
 #include "kernel/config/manifest.hpp"
 
 #include <gantry/abi.h>
 
 #include <elf.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 namespace gantry::config {
@@ -19,30 +17,11 @@ constexpr std::size_t max_library = 1u << 30;
 constexpr std::size_t max_manifest = 1u << 20;
 constexpr std::size_t max_symbols = 100'000;
 
-// Reads a struct at an offset, or nothing.
-class Image {
- public:
-  explicit Image(std::string_view bytes) : bytes_(bytes) {}
-  template <class T>
-  [[nodiscard]] bool read(std::uint64_t at, T& out) const {
-    if (at > bytes_.size() || bytes_.size() - at < sizeof(T)) return false;
-    std::memcpy(&out, bytes_.data() + at, sizeof(T));
-    return true;
-  }
-  [[nodiscard]] std::optional<std::string_view> part(std::uint64_t at, std::uint64_t size) const {
-    if (at > bytes_.size() || bytes_.size() - at < size) return std::nullopt;
-    return bytes_.substr(at, size);
-  }
-
- private:
-  std::string_view bytes_;
-};
-
 std::uint64_t align4(std::uint64_t n) { return (n + 3) & ~std::uint64_t{3}; }
 
 // Walks the notes of a section; sets `manifest` when ours is among them.
 Status read_notes(std::string_view section, std::string& manifest) {
-  const Image image(section);
+  const ElfImage image(section);
   std::uint64_t at = 0;
   Elf64_Nhdr note;
   while (image.read(at, note)) {
@@ -64,7 +43,7 @@ Status read_notes(std::string_view section, std::string& manifest) {
 }  // namespace
 
 Result<LibraryInfo> inspect_library(std::string_view bytes) {
-  const Image image(bytes);
+  const ElfImage image(bytes);
   Elf64_Ehdr head;
   if (!image.read(0, head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
     return fail(Code::data_loss, "it is not an ELF file");
@@ -92,7 +71,7 @@ Result<LibraryInfo> inspect_library(std::string_view bytes) {
         return fail(Code::data_loss, "its symbol table is broken");
       const auto names = image.part(sections[s.sh_link].sh_offset, sections[s.sh_link].sh_size);
       if (!names) return fail(Code::data_loss, "its symbol names are cut off");
-      const Image symbols(*table);
+      const ElfImage symbols(*table);
       const std::uint64_t count = std::min<std::uint64_t>(table->size() / sizeof(Elf64_Sym), max_symbols);
       for (std::uint64_t i = 0; i < count; ++i) {
         Elf64_Sym symbol;
@@ -109,31 +88,9 @@ Result<LibraryInfo> inspect_library(std::string_view bytes) {
 }
 
 Result<LibraryInfo> inspect_library_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0)
-    return fail(errno == ENOENT ? Code::not_found : Code::permission_denied,
-                std::string("cannot read it: ") + std::strerror(errno));
-  struct stat st {};
-  std::string bytes;
-  std::string problem;
-  if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-    problem = "it is not a regular file";
-  } else if (static_cast<std::uint64_t>(st.st_size) > max_library) {
-    problem = "it is larger than 1 GiB";
-  } else {
-    bytes.resize(static_cast<std::size_t>(st.st_size));
-    std::size_t have = 0;
-    while (have < bytes.size()) {
-      const ssize_t n = ::read(fd, bytes.data() + have, bytes.size() - have);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) break;
-      have += static_cast<std::size_t>(n);
-    }
-    bytes.resize(have);
-  }
-  ::close(fd);
-  if (!problem.empty()) return fail(Code::invalid_argument, problem);
-  return inspect_library(bytes);
+  const auto bytes = base::read_file(path, max_library);
+  if (!bytes) return bytes.error().because("cannot read it");
+  return inspect_library(*bytes);
 }
 
 Result<Manifest> read_manifest(const std::string& path) {

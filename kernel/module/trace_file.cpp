@@ -1,12 +1,11 @@
 #include "kernel/module/trace_file.hpp"
 
+#include "kernel/base/file.hpp"
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 namespace gantry::module {
 namespace {
@@ -104,10 +103,9 @@ Result<Recording> parse_recording(Bytes file) {
 }
 
 Result<Recording> read_recording(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(Code::not_found, "cannot read " + path + ": " + std::strerror(errno));
-  const std::vector<char> all((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  auto r = parse_recording({reinterpret_cast<const std::uint8_t*>(all.data()), all.size()});
+  const auto all = base::read_file(path, std::size_t{1} << 30);
+  if (!all) return all.error().because("cannot read " + path);
+  auto r = parse_recording({reinterpret_cast<const std::uint8_t*>(all->data()), all->size()});
   if (!r) return std::move(r).error().because(path);
   return r;
 }

@@ -142,8 +142,13 @@ def pids_of_task(task_id):
 
 
 def main_pid(task_id):
-    pids = pids_of_task(task_id)
-    return pids[0] if pids else None
+    """The task's first process. It is RUNNING a moment before its process has become what it executes."""
+    for _ in range(200):
+        pids = pids_of_task(task_id)
+        if pids:
+            return pids[0]
+        time.sleep(0.01)
+    return None
 
 
 class Daemon:

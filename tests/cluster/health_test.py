@@ -50,6 +50,7 @@ class Health(Case):
     def test_a_task_that_ignores_sigterm_ends_after_its_grace(self):
         c = self.up(agents=1)
         (task,) = c.deploy(self.sleeper("/stubborn", cmd="trap '' TERM; while :; do sleep 0.1; done", taskKillGracePeriodSeconds=2))
+        wait(lambda: len(cluster.pids_of_task(task["id"])) == 2, 10, "the loop, which begins after the trap")
         pid = main_pid(task["id"])
         status, body = c.http("DELETE", "/v2/apps/stubborn")
         self.assertEqual(200, status, body)

@@ -1,5 +1,6 @@
 #include "tools/gantry-module/author.hpp"
 
+#include "kernel/base/file.hpp"
 #include "kernel/config/convert.hpp"
 #include "kernel/config/suggest.hpp"
 #include "kernel/config/tree.hpp"
@@ -138,8 +139,9 @@ Result<Author> parse_author(std::string_view toml, const std::string& path, cons
 }
 
 Result<Author> read_author(const std::string& path, const config::Manifest& manifest) {
-  GANTRY_TRY(const std::string text, read_file(path));
-  return parse_author(text, path, manifest);
+  const auto text = base::read_file(path, std::size_t{16} << 20);
+  if (!text) return text.error().because("cannot read " + path);
+  return parse_author(*text, path, manifest);
 }
 
 }  // namespace gantry::kit

@@ -1,37 +1,27 @@
 #include "tools/gantry-module/elf.hpp"
 
+#include "kernel/config/elf_image.hpp"
+
 #include <gantry/abi.h>
 
 #include <elf.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstring>
 
 namespace gantry::kit {
 namespace {
 
-constexpr std::size_t max_file = std::size_t{1} << 30;
 constexpr std::uint64_t max_entries = 200'000;  // symbols, relocations: more is no module
 constexpr std::size_t max_text = 4096;
 
-// The file's bytes and the map from addresses to them.
-class Image {
+// And the map from addresses to the file's bytes.
+class Image : public config::ElfImage {
  public:
-  explicit Image(std::string_view bytes) : bytes_(bytes) {}
-  template <class T>
-  [[nodiscard]] bool read(std::uint64_t at, T& out) const {
-    if (at > bytes_.size() || bytes_.size() - at < sizeof(T)) return false;
-    std::memcpy(&out, bytes_.data() + at, sizeof(T));
-    return true;
-  }
+  using ElfImage::ElfImage;
   [[nodiscard]] std::string_view part(std::uint64_t at, std::uint64_t size) const {
-    if (at > bytes_.size() || bytes_.size() - at < size) return {};
-    return bytes_.substr(at, size);
+    return ElfImage::part(at, size).value_or(std::string_view());
   }
   // A zero-terminated text at a file offset.
   [[nodiscard]] std::string text(std::uint64_t at) const {
@@ -52,7 +42,6 @@ class Image {
   [[nodiscard]] std::size_t size() const { return bytes_.size(); }
 
  private:
-  std::string_view bytes_;
   std::vector<Elf64_Phdr> loads_;
 };
 
@@ -352,33 +341,6 @@ Result<ElfFacts> read_elf(std::string_view bytes) {
   std::sort(out.exports.begin(), out.exports.end());
   if (descriptor) out.descriptor = read_descriptor(image, descriptor, read_relocations(image, dynamic, head.e_machine));
   return out;
-}
-
-Result<std::string> read_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0)
-    return fail(errno == ENOENT ? Code::not_found : Code::permission_denied,
-                "cannot read " + path + ": " + std::strerror(errno));
-  struct stat st {};
-  std::string bytes, problem;
-  if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-    problem = path + " is not a regular file; name a module's .so";
-  else if (static_cast<std::uint64_t>(st.st_size) > max_file)
-    problem = path + " is larger than 1 GiB";
-  else {
-    bytes.resize(static_cast<std::size_t>(st.st_size));
-    std::size_t have = 0;
-    while (have < bytes.size()) {
-      const ssize_t n = ::read(fd, bytes.data() + have, bytes.size() - have);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) break;
-      have += static_cast<std::size_t>(n);
-    }
-    bytes.resize(have);
-  }
-  ::close(fd);
-  if (!problem.empty()) return fail(Code::invalid_argument, problem);
-  return bytes;
 }
 
 }  // namespace gantry::kit

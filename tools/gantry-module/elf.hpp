@@ -49,8 +49,6 @@ struct ElfFacts {
 };
 
 [[nodiscard]] Result<ElfFacts> read_elf(std::string_view image);
-// The whole file, at most 1 GiB. NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT with a sentence.
-[[nodiscard]] Result<std::string> read_file(const std::string& path);
 
 // "2.9" < "2.14": dotted numbers.
 [[nodiscard]] bool version_less(std::string_view a, std::string_view b);

@@ -1,6 +1,7 @@
 // From a file to a report: which tests there are, in which hosts they run, what their results mean together.
 #include "tools/gantry-module/kit.hpp"
 
+#include "kernel/base/file.hpp"
 #include "tools/gantry-module/runner.hpp"
 
 #include <algorithm>
@@ -111,7 +112,9 @@ Result<Target> open_target(const std::string& path) {
   Target t;
   std::error_code ec;
   t.path = std::filesystem::absolute(path, ec).lexically_normal().string();
-  GANTRY_TRY(t.image, read_file(path));
+  auto image = base::read_file(path, std::size_t{1} << 30);
+  if (!image) return std::move(image).error().because("cannot read " + path);
+  t.image = std::move(*image);
   auto elf = read_elf(t.image);
   if (elf) t.elf = std::move(*elf);
   else t.readable = elf.error();

@@ -1,5 +1,6 @@
 // The kit's own parts: what it reads, what it makes, what it says of tests that go wrong. Modules are for check_test.
 #include "tools/gantry-module/commands.hpp"
+#include "kernel/base/file.hpp"
 #include "tools/gantry-module/runner.hpp"
 
 #include <gantry/isolator_generated.h>
@@ -42,7 +43,7 @@ doc = "d"
 }
 
 TEST(Elf, ReadsThisProgram) {
-  const auto image = read_file("/proc/self/exe");
+  const auto image = base::read_file("/proc/self/exe", std::size_t{1} << 30);
   ASSERT_TRUE(image) << image.error().message;
   const auto elf = read_elf(*image);
   ASSERT_TRUE(elf) << elf.error().message;  // a position-independent program has the type of a library
@@ -54,7 +55,7 @@ TEST(Elf, ReadsThisProgram) {
 }
 
 TEST(Elf, SurvivesEveryCutAndManyScratches) {
-  const std::string image = read_file("/proc/self/exe")->substr(0, 300'000);
+  const std::string image = base::read_file("/proc/self/exe", std::size_t{1} << 30)->substr(0, 300'000);
   for (std::size_t n = 0; n < 5000; n += 7) (void)read_elf(std::string_view(image).substr(0, n));
   Random random(7);
   for (int i = 0; i < 2000; ++i) {

@@ -1,5 +1,6 @@
 #include "tools/gantry-module/new.hpp"
 
+#include "kernel/base/file.hpp"
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,7 +8,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <system_error>
 
 namespace gantry::kit {
@@ -34,9 +34,8 @@ std::string join(const std::vector<std::string>& all) {
 }
 
 Result<std::string> read(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in) return fail(Code::unavailable, "template " + file.string() + " cannot be read: " + std::strerror(errno));
+  auto text = base::read_file(file, std::size_t{16} << 20);
+  if (!text) return std::move(text).error().because("cannot read the template " + file.string());
   return text;
 }
 

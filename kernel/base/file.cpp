@@ -1,0 +1,36 @@
+#include "kernel/base/file.hpp"
+
+#include "kernel/base/fd.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace gantry::base {
+
+Result<std::string> read_file(const std::string& path, std::size_t most) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
+    const bool none = errno == ENOENT;
+    return fail(none ? Code::not_found : Code::permission_denied, std::strerror(errno));
+  }
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) return fail(Code::invalid_argument, "it is not a regular file");
+  if (static_cast<std::uint64_t>(st.st_size) > most)
+    return fail(Code::invalid_argument, "it is larger than " + std::to_string(most >> 20) + " MiB");
+  std::string bytes(static_cast<std::size_t>(st.st_size), '\0');
+  std::size_t have = 0;
+  while (have < bytes.size()) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + have, bytes.size() - have);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail(Code::permission_denied, std::strerror(errno));
+    if (n == 0) break;  // it has become shorter
+    have += static_cast<std::size_t>(n);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+}  // namespace gantry::base
