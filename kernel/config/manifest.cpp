@@ -70,7 +70,8 @@ class Reader {
       if (r != "master" && r != "agent")
         add(root.find("roles")->where, "roles: expected master or agent, got \"" + r + "\"" + did_you_mean(r, roles));
     }
-    static const std::vector<std::string> services{"cluster", "store", "http", "query", "auth", "state"};
+    static const std::vector<std::string> services{"cluster", "store",   "http",      "query",    "auth",
+                                                   "state",   "operate", "executors", "authorize"};
     for (const std::string& s : m.services) {
       if (std::find(services.begin(), services.end(), s) == services.end())
         add(root.find("services")->where,

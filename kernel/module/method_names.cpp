@@ -2,6 +2,7 @@
 
 #include <gantry/allocator_generated.h>
 #include <gantry/authenticator_generated.h>
+#include <gantry/authorizer_generated.h>
 #include <gantry/control_generated.h>
 #include <gantry/election_generated.h>
 #include <gantry/fetcher_generated.h>
@@ -35,6 +36,7 @@ struct Names {
   }
 const std::array kinds_names = {
     GANTRY_NAMES("allocator", fb::allocator, Method), GANTRY_NAMES("authenticator", fb::authenticator, Method),
+    GANTRY_NAMES("authorizer", fb::authorizer, Method),
     GANTRY_NAMES("election", fb::election, Method),   GANTRY_NAMES("fetcher", fb::fetcher, Method),
     GANTRY_NAMES("isolator", fb::isolator, Method),   GANTRY_NAMES("store", fb::store, Method),
 };
@@ -43,6 +45,9 @@ const std::array services_names = {
     GANTRY_NAMES("store", fb::store, Method),
     GANTRY_NAMES("http", fb::host, HttpMethod),
     GANTRY_NAMES("state", fb::host, StateMethod),
+    GANTRY_NAMES("operate", fb::host, OperateMethod),
+    GANTRY_NAMES("executors", fb::host, ExecutorMethod),
+    GANTRY_NAMES("authorize", fb::authorizer, Method),
 };
 #undef GANTRY_NAMES
 

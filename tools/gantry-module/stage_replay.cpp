@@ -81,8 +81,8 @@ void replay(Env& env, Check& check, const std::string& path) {
 
   auto answers = std::make_shared<Answers>(recording->entries);
   Subject& s = env.subject(check);
-  for (const auto id : {fb::host::Service::CLUSTER, fb::host::Service::STORE, fb::host::Service::HTTP, fb::host::Service::QUERY, fb::host::Service::AUTH, fb::host::Service::STATE})
-    s.serve(id, [answers](const Asked& a) { answers->serve(a); });
+  for (const auto id : fb::host::EnumValuesService())
+    if (id != fb::host::Service::NONE) s.serve(id, [answers](const Asked& a) { answers->serve(a); });
   (void)env.running(check);
 
   std::map<std::uint64_t, Pending> open;

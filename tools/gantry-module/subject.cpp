@@ -99,8 +99,8 @@ class TheSubject final : public HostedSubject {
                                                                  : std::string(module::to_string(stall.what))) +
                         " held the strand for more than " + std::to_string(stall.lasted / 1ms) + " ms");
     });
-    for (const auto id : {fb::host::Service::CLUSTER, fb::host::Service::STORE, fb::host::Service::HTTP,
-                          fb::host::Service::QUERY, fb::host::Service::AUTH, fb::host::Service::STATE}) {
+    for (const auto id : fb::host::EnumValuesService()) {
+      if (id == fb::host::Service::NONE) continue;
       bridges_.push_back(std::make_unique<Bridge>(id, [this](Asked a) {
         on_request(std::move(a));
         poke();
