@@ -94,7 +94,7 @@ void Core::on_frame(const AgentFrame& e) {
     case link::FromAgent::Unregister:
       return on_unregister(h);
     case link::FromAgent::Pong:
-      if (!a.active) {  // its removal failed to be stored, and now it answers
+      if (!a.active && offerable(a)) {  // its removal failed to be stored, and now it answers
         a.active = true;
         note_agent(h);
         touch_agent(h);
@@ -124,6 +124,15 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
     }
   }
   const Handle h = name.empty() ? 0 : find_agent(name);
+  if (machine_down(*reg.info()) && !(h && agents_[h].state == AgentState::gone)) {
+    // With nothing running it may wait until the machine is up again; what runs must end.
+    if (reg.tasks() && reg.tasks()->size() > 0) {
+      to_agent(id, shutdown("Machine is `DOWN`"));
+      out_->emplace_back(DropLink{id, "the agent's machine is down for maintenance"});
+      return;
+    }
+    return refuse_link(id, "Machine is `DOWN`", false);
+  }
   if (!h) return admit_new(id, frame, reg);
 
   Agent& a = agents_[h];
@@ -139,6 +148,10 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
     case AgentState::registered:
     case AgentState::unreachable:
       break;
+  }
+  if (a.going) {
+    out_->emplace_back(DropLink{id, "the agent's record is being stored; come again"});
+    return;
   }
   if (a.state == AgentState::registered) disconnect_agent(h);
   bind_link(h, id);
@@ -190,6 +203,9 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   Resources total = with_reservations(a.id(), *resource::from_wire(reg.info()->resources()));
 
   if (a.link) to_agent(a.link, fb_registered(a.id(), options_.run_id));
+  if (a.link && a.upkeep && a.upkeep->drain != Upkeep::Drain::none)
+    to_agent(a.link, drain(a.upkeep->grace_ns, a.upkeep->mark_gone));
+  plan_agent(h);
   Resources used;
   adopt_tasks(h, frame, reg, was_away && !is_new, used);
   a.overdrawn = !total.contains(used);
@@ -199,10 +215,13 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   }
   replace_available(h, total.without(used));
   a.total = std::move(total);
-  a.active = a.link != 0;
+  a.active = offerable(a);
   touch_total(h);
   start_pinging(h);
+  look_after(h);
+  ask_back(h);
   ++(is_new ? counters_.agents_registered : counters_.agents_reregistered);
+  if (machine_down(a.about())) take_down(h);  // it went down while this was stored
 }
 
 // The agent's word on what runs there is final; the master only knows what should not.
@@ -408,6 +427,7 @@ void Core::lose_unprotected_tasks(Handle h) {
 
 void Core::on_unregister(Handle h) {
   Agent& a = agents_[h];
+  if (a.going) return;
   withdraw_all_of_agent(h, true);
   a.active = false;
   touch_agent(h);
@@ -442,6 +462,7 @@ void Core::forget_agent(Handle h) {
     th = next;
   }
   broadcast_failure(agent_id);
+  forget_inverse(h, 0);
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent has left"});
   unbind_link(h);
@@ -453,6 +474,7 @@ void Core::forget_agent(Handle h) {
 
 void Core::mark_unreachable(Handle h) {
   Agent& a = agents_[h];
+  if (a.going) return;
   Pending p;
   p.kind = Pending::Kind::unreachable;
   p.id = a.id();
@@ -492,6 +514,7 @@ void Core::became_unreachable(Handle h) {
     th = next;
   }
   broadcast_failure(agent_id);
+  forget_inverse(h, 0);
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent did not answer pings"});
   unbind_link(h);

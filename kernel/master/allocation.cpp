@@ -185,7 +185,14 @@ Buffer Core::build_deltas() {
       continue;
     }
     if (a.state != AgentState::registered && !a.told) continue;
-    const bool whole = a.send_total || !a.told || reset_;
+    if (a.renew && a.told && !reset_) {  // as if another had come in its place: what was refused of it counts no more
+      al::AgentDeltaBuilder d(b);
+      d.add_id(h);
+      d.add_gone(true);
+      agents.push_back(d.Finish());
+    }
+    const bool whole = a.send_total || a.renew || !a.told || reset_;
+    a.renew = false;
     const auto total = whole ? quantities(a.total) : 0;
     const auto available = quantities(a.available);
     al::AgentDeltaBuilder d(b);
@@ -340,6 +347,12 @@ void Core::on_round(const RoundDone& e) {
     const bool fresh = !stale_.contains(h);
     const bool current = sound && fresh && a.state == AgentState::registered && a.active &&
                          frameworks_[fh].connected() && !frameworks_[fh].removing;
+    if (current && !wanted(fh, role, h, bundle)) {
+      if (whole) a.available = std::move(bundle);
+      stale_.insert(h);
+      ++counters_.unwanted_grants;
+      continue;
+    }
     if (current) {
       if (!whole) a.available -= bundle;
       note_held(fh, role, bundle, +1);
@@ -365,6 +378,23 @@ void Core::on_round(const RoundDone& e) {
     wake_ = Instant(static_cast<std::int64_t>(std::min<std::uint64_t>(round->wake_ns(), INT64_MAX)));
   end_round();
   if (!made.empty()) send_offers(made);
+}
+
+// Its agent is sent again in full, as after any grant that was not booked, together with a filter.
+bool Core::wanted(Handle fh, RoleId role, Handle ah, const Resources& bundle) {
+  const Constraints* wishes = frameworks_[fh].wishes.get();
+  if (!wishes) return true;
+  constexpr auto kLong = std::chrono::hours(24 * 365);
+  const Agent& a = agents_[ah];
+  if (!wishes->admits(role, a.about())) {
+    auto everything = a.total.quantities();
+    for (auto& q : everything) q.milli = INT64_MAX / 4;
+    filters_.push_back({fh, ah, role, now_ + kLong, std::move(everything)});
+    return false;
+  }
+  if (wishes->worth(role, bundle)) return true;
+  filters_.push_back({fh, ah, role, now_ + kLong, bundle.quantities()});  // of anything larger it is asked again
+  return false;
 }
 
 void Core::end_round() {

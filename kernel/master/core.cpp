@@ -1,4 +1,5 @@
 #include "kernel/master/core.hpp"
+#include "kernel/master/maintenance.hpp"
 
 #include <algorithm>
 
@@ -38,6 +39,8 @@ void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
                  [this](const OperatorKill& e) { on_operator_kill(e); },
              },
              event);
+  settle_upkeep();
+  send_inverse_offers();
   if (log_) settle_notes();
   flush_allocator();
   schedule();
@@ -49,6 +52,7 @@ void Core::tick() {
   ping_due();
   offers_due();
   failover_due();
+  inverse_due();
   collect_away();
   if (now_ >= reregister_deadline_) {
     reregister_deadline_ = Instant::max();
@@ -60,6 +64,7 @@ void Core::tick() {
     retries_.pop_front();
     if (!agents_.contains(h)) continue;
     const Agent& a = agents_[h];
+    if (a.upkeep && a.upkeep->drain != Upkeep::Drain::none) look_after(h);
     if ((a.state == AgentState::recovered && !a.link) ||
         (a.state == AgentState::registered && a.missed >= options_.ping_misses))
       mark_unreachable(h);
@@ -78,6 +83,7 @@ void Core::schedule() {
   if (!offer_expiry_.empty()) next = std::min(next, offer_expiry_.front().at);
   if (!failovers_.empty()) next = std::min(next, failovers_.begin()->first);
   if (!retries_.empty()) next = std::min(next, retries_.front().at);
+  if (!plan_->due.empty()) next = std::min(next, plan_->due.begin()->first);
   if (allocator_retry_ > now_) next = std::min(next, allocator_retry_);
   if (next == Instant::max() || next == timer_) return;
   timer_ = next;

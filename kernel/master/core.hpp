@@ -2,7 +2,7 @@
 // here, so the daemon, the tests and the simulator run the very same thing.
 //
 // Not thread safe; apply() never calls out. Each flow is one file: agents.cpp, frameworks.cpp, offers.cpp, launch.cpp,
-// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views, follow.cpp what followers hear. Semantics:
+// updates.cpp, reconcile.cpp, allocation.cpp, upkeep.cpp, maintenance.cpp, records.cpp; inspect.cpp has the read views, follow.cpp what followers hear. Semantics:
 // reference mesos-kernel.md A1, A3, A5, A10; differences are listed in README.md.
 #pragma once
 
@@ -11,6 +11,7 @@
 
 #include <gantry/allocator_generated.h>
 #include <gantry/control_generated.h>
+#include <gantry/operator_generated.h>
 #include <gantry/record_generated.h>
 #include <gantry/state_generated.h>
 
@@ -32,7 +33,8 @@ struct CoreCounters {
                 tasks_error = 0;
   std::uint64_t updates_received = 0, updates_forwarded = 0, acknowledgements = 0;
   std::uint64_t invalid_messages = 0, refused_operations = 0;
-  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0;
+  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0, unwanted_grants = 0;
+  std::uint64_t agents_gone = 0, inverse_offers_made = 0;
   std::uint64_t store_failures = 0;
   std::uint64_t events = 0;  // calls of apply()
 };
@@ -109,7 +111,10 @@ class Core {
       remove_framework,
       accept,
       forget,
-      update_framework
+      update_framework,
+      upkeep,
+      gone,
+      maintenance
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -125,6 +130,9 @@ class Core {
     std::size_t next_operation = 0;
     std::uint32_t epoch = 0;
     AgentState was = AgentState::recovered;
+    std::shared_ptr<const Constraints> wishes;
+    std::shared_ptr<const Upkeep> upkeep_was;  // upkeep: to be restored if it cannot be stored; null: there was none
+    std::uint64_t change = 0;
   };
 
   // agents.cpp
@@ -151,6 +159,40 @@ class Core {
   void unbind_link(Handle agent);
   void set_state(Agent& agent, AgentState state);
 
+  // upkeep.cpp: what the operator does with single agents; each answers once it is stored
+  void on_deactivate(std::string_view agent_id, RequestId request);
+  void on_reactivate(std::string_view agent_id, RequestId request);
+  void on_drain(const fb::master::DrainAgent& d, RequestId request);
+  void on_mark_gone(std::string_view agent_id, RequestId request);
+  void change_upkeep(Handle agent, Upkeep next, RequestId request);
+  void upkeep_stored(Pending& p, const Error* error);
+  void look_after(Handle agent);  // at the end of the step: is it drained?
+  void settle_upkeep();
+  [[nodiscard]] bool drained(Handle agent) const;
+  void mark_gone(Handle agent, RequestId request);
+  void became_gone(Handle agent);
+  void not_gone(Handle agent);
+  [[nodiscard]] bool offerable(const Agent& a) const;
+
+  // maintenance.cpp: machines that go away for a while, and asking frameworks to leave them
+  struct Plan;
+  void on_maintenance(const fb::master::Call& call, Bytes bytes, RequestId request);
+  void maintenance_stored(Pending& p, const Error* error);
+  Status load_plan(Bytes record);
+  void apply_plan();
+  bool plan_agent(Handle agent);  // looks its machine up; true: what is planned for it has changed
+  [[nodiscard]] bool machine_down(const fb::AgentInfo& info) const;
+  void take_down(Handle agent);
+  void ask_back(Handle agent);  // at the end of the step: who is to be asked to leave it?
+  void send_inverse_offers();
+  void inverse_due();
+  void drop_inverse(Handle agent, Handle framework, bool rescind);  // 0: of any
+  void forget_inverse(Handle agent, Handle framework);              // and what was answered; 0: of any
+  void on_answer_inverse(Handle framework, const fb::AnswerInverseOffers& a, bool accept);
+  void revive_inverse(Handle framework);
+  [[nodiscard]] fb::InverseOfferT inverse_offer(std::uint64_t number, Handle agent, Handle framework) const;
+  void write_plan(fb::state::MaintenanceT& out) const;
+
   // collect.cpp
   struct Away {
     std::int64_t since;  // wall clock, ns
@@ -164,13 +206,15 @@ class Core {
 
   // frameworks.cpp
   void on_subscribe(const Subscribe& e);
-  void subscribed(Handle framework, StreamId stream, Blob info, std::vector<RoleId> suppressed);
+  void subscribed(Handle framework, StreamId stream, Blob info, std::vector<RoleId> suppressed,
+                  std::shared_ptr<const Constraints> wishes);
   void apply_info(Framework& f, Blob info);
   void on_stream_closed(StreamId stream);
   void disconnect_framework(Handle framework);
   void on_call(const FrameworkCall& e);
   void on_update_framework(Handle framework, const fb::UpdateFramework& u, RequestId request);
-  void framework_updated(Handle framework, Blob info, std::vector<RoleId> suppressed);
+  void framework_updated(Handle framework, Blob info, std::vector<RoleId> suppressed,
+                         std::shared_ptr<const Constraints> wishes);
   void teardown(Handle framework, RequestId request);
   void framework_removed(Handle framework);
   void remember_removed(std::string id);
@@ -196,6 +240,7 @@ class Core {
   void offers_due();
   [[nodiscard]] Nanos refusal(const fb::Filters* filters) const;
   void add_filter(Handle framework, RoleId role, Handle agent, const Resources& refused, Nanos d);
+  void forget_declined(Framework& f, RoleId role);  // none: of all roles
 
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
@@ -257,6 +302,8 @@ class Core {
   [[nodiscard]] Buffer build_deltas();
   void on_round(const RoundDone& e);
   void end_round();
+  // Whether the framework wants this bundle at all; if not, the allocator is told, so that it is not granted again.
+  [[nodiscard]] bool wanted(Handle framework, RoleId role, Handle agent, const Resources& bundle);
 
   // records.cpp
   void persist(std::vector<store::Op> ops, Pending pending);
@@ -280,6 +327,9 @@ class Core {
   void note_completed(const CompletedFramework& framework);
   void note_gone(std::string_view framework_id, std::string_view task_id);
   void note_offer_gone(std::uint64_t number);
+  void note_plan();
+  void note_inverse(std::uint64_t number, Handle agent, Handle framework);
+  void note_inverse_gone(std::uint64_t number);
   void settle_notes();
 
   // shared
@@ -358,6 +408,10 @@ class Core {
   bool poke_ = false;                              // time has passed that the allocator waited for
   std::unordered_map<Handle, Resources> returns_;  // came back while a round was under way
   std::unordered_set<Handle> stale_;               // agents the allocator sees otherwise than the books do
+
+  std::unique_ptr<Plan> plan_;  // never null
+  std::vector<Handle> to_look_after_;
+  std::uint64_t next_change_ = 0;
 
   CoreCounters counters_;
   std::unique_ptr<ChangeLog> log_;  // null: nobody follows

@@ -80,6 +80,7 @@ Handle Core::add_task(Handle framework, Handle agent, RoleId role, Blob info, Re
   ++agents_[agent].tasks;
   ++by_state_[static_cast<std::size_t>(t.state)];
   note_task(h);
+  ask_back(agent);
   return h;
 }
 
@@ -217,6 +218,7 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
                      "This release does not know operations of type " + std::string(fb::EnumNameOperationType(op.type())));
     }
   }
+  look_after(agent);
   if (pool.empty()) return;
   add_filter(fh, role, agent, pool, refusal(a.filters()));
   give_back(agent, fh, role, pool);
