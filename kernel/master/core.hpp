@@ -11,9 +11,11 @@
 
 #include <gantry/allocator_generated.h>
 #include <gantry/control_generated.h>
+#include <gantry/operator_generated.h>
 #include <gantry/record_generated.h>
 #include <gantry/state_generated.h>
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -109,7 +111,8 @@ class Core {
       remove_framework,
       accept,
       forget,
-      update_framework
+      update_framework,
+      then
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -125,6 +128,8 @@ class Core {
     std::size_t next_operation = 0;
     std::uint32_t epoch = 0;
     AgentState was = AgentState::recovered;
+    // Kind `then`: what follows, and whether it is stored. It names things by their ids: handles may be reused meanwhile.
+    std::function<void(Status)> then;
   };
 
   // agents.cpp
@@ -180,6 +185,10 @@ class Core {
   [[nodiscard]] Handle find_framework(std::string_view id) const;
   Handle add_framework(std::string id, Blob info);
   void send_update(const Framework& f, const fb::TaskStatusT& status);
+
+  // operate.cpp: what operators change
+  void on_operate(const OperatorCall& e);
+  void operator_teardown(const fb::master::Teardown& t, RequestId request);
 
   // offers.cpp
   Handle add_offer(Handle agent, Handle framework, RoleId role, Resources resources);
@@ -260,6 +269,7 @@ class Core {
 
   // records.cpp
   void persist(std::vector<store::Op> ops, Pending pending);
+  void persist(std::vector<store::Op> ops, std::function<void(Status)> then);
   void on_stored(Cookie cookie);
   void on_store_failed(const StoreFailed& e);
   [[nodiscard]] store::Op agent_record(std::string_view id, Bytes info, fb::record::AgentFate fate,

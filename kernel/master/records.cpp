@@ -55,6 +55,13 @@ void Core::persist(std::vector<store::Op> ops, Pending pending) {
   out_->emplace_back(Persist{cookie, std::move(ops)});
 }
 
+void Core::persist(std::vector<store::Op> ops, std::function<void(Status)> then) {
+  Pending p;
+  p.kind = Pending::Kind::then;
+  p.then = std::move(then);
+  persist(std::move(ops), std::move(p));
+}
+
 void Core::on_stored(Cookie cookie) {
   auto node = pending_.extract(cookie);
   if (!node) return;
@@ -103,6 +110,8 @@ void Core::on_stored(Cookie cookie) {
       return continue_accept(p, true);
     case Pending::Kind::forget:
       return forgotten(p.handle);
+    case Pending::Kind::then:
+      return p.then(ok);
   }
 }
 
@@ -167,6 +176,8 @@ void Core::on_store_failed(const StoreFailed& e) {
       return continue_accept(p, false);
     case Pending::Kind::forget:
       return not_forgotten(p.handle, p.was);
+    case Pending::Kind::then:
+      return p.then(e.error);
   }
 }
 
