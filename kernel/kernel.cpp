@@ -144,7 +144,7 @@ Task<Status> Kernel::start_modules() {
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
                     {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_},
-                    {fb::host::Service::STATE, &state_late_}};
+                    {fb::host::Service::STATE, &state_late_}, {fb::host::Service::OPERATE, &operate_late_}};
   setup.processes.loop = &loop_;
   setup.processes.program = module::process::find_program(GANTRY_LIBEXEC_DIR);
   setup.processes.group = module::process::group_name(work_dir_);
@@ -184,6 +184,7 @@ Task<Status> Kernel::start_modules() {
     master_ = std::make_unique<master::Master>(loop_, std::move(o), *modules_->find("allocator"), *store_, *this);
     cluster_late_.provide(&master_->cluster_service());
     state_late_.provide(&master_->state_service());
+    operate_late_.provide(&master_->operate_service());
   }
   co_return ok;
 }

@@ -90,7 +90,7 @@ class Kernel final : public master::LinkServer {
   std::unique_ptr<module::Strands> strands_;
   Control control_;
   module::HttpService http_;
-  LateService store_late_, cluster_late_, state_late_;
+  LateService store_late_, cluster_late_, state_late_, operate_late_;
   std::unique_ptr<module::ModuleHost> modules_;
   std::unique_ptr<module::Traces> traces_;  // of modules_, so it goes before them
   std::unique_ptr<store::ModuleStore> store_;

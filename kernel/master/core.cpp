@@ -37,6 +37,7 @@ void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
                  [this](const StoreFailed& e) { on_store_failed(e); },
                  [this](const Tick&) { tick(); },
                  [this](const OperatorKill& e) { on_operator_kill(e); },
+                 [this](const OperatorCall& e) { on_operate(e); },
              },
              event);
   settle_upkeep();

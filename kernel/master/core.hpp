@@ -15,7 +15,9 @@
 #include <gantry/record_generated.h>
 #include <gantry/state_generated.h>
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -112,9 +114,7 @@ class Core {
       accept,
       forget,
       update_framework,
-      upkeep,
-      gone,
-      maintenance
+      then
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -131,8 +131,8 @@ class Core {
     std::uint32_t epoch = 0;
     AgentState was = AgentState::recovered;
     std::shared_ptr<const Constraints> wishes;
-    std::shared_ptr<const Upkeep> upkeep_was;  // upkeep: to be restored if it cannot be stored; null: there was none
-    std::uint64_t change = 0;
+    // Kind `then`: what follows, and whether it is stored. It names things by their ids: handles may be reused meanwhile.
+    std::function<void(Status)> then;
   };
 
   // agents.cpp
@@ -164,8 +164,10 @@ class Core {
   void on_reactivate(std::string_view agent_id, RequestId request);
   void on_drain(const fb::master::DrainAgent& d, RequestId request);
   void on_mark_gone(std::string_view agent_id, RequestId request);
+  [[nodiscard]] Status changeable(Handle agent) const;
   void change_upkeep(Handle agent, Upkeep next, RequestId request);
-  void upkeep_stored(Pending& p, const Error* error);
+  void upkeep_stored(const std::string& id, std::optional<Upkeep> before, std::uint64_t change, RequestId request,
+                     const Status& stored);
   void look_after(Handle agent);  // at the end of the step: is it drained?
   void settle_upkeep();
   [[nodiscard]] bool drained(Handle agent) const;
@@ -177,7 +179,7 @@ class Core {
   // maintenance.cpp: machines that go away for a while, and asking frameworks to leave them
   struct Plan;
   void on_maintenance(const fb::master::Call& call, Bytes bytes, RequestId request);
-  void maintenance_stored(Pending& p, const Error* error);
+  void maintenance_stored(const Buffer& record, RequestId request, const Status& stored);
   Status load_plan(Bytes record);
   void apply_plan();
   bool plan_agent(Handle agent);  // looks its machine up; true: what is planned for it has changed
@@ -224,6 +226,10 @@ class Core {
   [[nodiscard]] Handle find_framework(std::string_view id) const;
   Handle add_framework(std::string id, Blob info);
   void send_update(const Framework& f, const fb::TaskStatusT& status);
+
+  // operate.cpp: what operators change
+  void on_operate(const OperatorCall& e);
+  void operator_teardown(const fb::master::Teardown& t, RequestId request);
 
   // offers.cpp
   Handle add_offer(Handle agent, Handle framework, RoleId role, Resources resources);
@@ -307,6 +313,7 @@ class Core {
 
   // records.cpp
   void persist(std::vector<store::Op> ops, Pending pending);
+  void persist(std::vector<store::Op> ops, std::function<void(Status)> then);
   void on_stored(Cookie cookie);
   void on_store_failed(const StoreFailed& e);
   [[nodiscard]] store::Op agent_record(std::string_view id, Bytes info, fb::record::AgentFate fate,

@@ -136,30 +136,28 @@ void Core::on_maintenance(const om::Call& call, Bytes bytes, RequestId request) 
   const auto vector = [](const Buffer& b) { return std::vector<std::uint8_t>(b.data(), b.data() + b.size()); };
   record.schedule = vector(pack(schedule));
   record.down = vector(pack(down));
-  Pending p;
-  p.kind = Pending::Kind::maintenance;
-  p.id = "maintenance";
-  p.request = request;
-  p.bytes = pack(record);
+  const Buffer packed = pack(record);
   std::vector<store::Op> ops;
-  ops.push_back({"maintenance/schedule", Buffer(Bytes(p.bytes))});
+  ops.push_back({"maintenance/schedule", Buffer(Bytes(packed))});
   plan_->storing = true;
-  persist(std::move(ops), std::move(p));
+  persist(std::move(ops), [this, copy = std::make_shared<const Buffer>(Bytes(packed)), request](const Status& stored) {
+    maintenance_stored(*copy, request, stored);
+  });
 }
 
-void Core::maintenance_stored(Pending& p, const Error* error) {
+void Core::maintenance_stored(const Buffer& record, RequestId request, const Status& stored) {
   plan_->storing = false;
-  if (error) {
-    answer(p.request, Error(*error).because("the maintenance schedule could not be stored"));
-  } else {
-    (void)load_plan(p.bytes);
+  if (stored) {
+    (void)load_plan(record);
     apply_plan();
-    answer(p.request, ok);
+    answer(request, ok);
+  } else {
+    answer(request, Error(stored.error()).because("the maintenance schedule could not be stored"));
   }
   while (!plan_->storing && !plan_->waiting.empty()) {
-    const auto [request, bytes] = std::move(plan_->waiting.front());
+    const auto [next, bytes] = std::move(plan_->waiting.front());
     plan_->waiting.pop_front();
-    on_maintenance(*flatbuffers::GetRoot<om::Call>(bytes.data()), bytes, request);
+    on_maintenance(*flatbuffers::GetRoot<om::Call>(bytes.data()), bytes, next);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "kernel/master/master.hpp"
 
 #include "kernel/master/cluster_service.hpp"
+#include "kernel/master/operate_service.hpp"
 #include "kernel/master/state_service.hpp"
 
 #include <gantry/allocator_generated.h>
@@ -37,7 +38,8 @@ Master::Master(base::Loop& loop, MasterOptions options, module::Instance& alloca
       store_(store),
       links_(links),
       service_(std::make_unique<ClusterService>(*this)),
-      state_service_(std::make_unique<StateService>(*this)) {
+      state_service_(std::make_unique<StateService>(*this)),
+      operate_service_(std::make_unique<OperateService>(*this)) {
   if (options_.page == 0) options_.page = 1;
 }
 
@@ -383,6 +385,25 @@ void Master::call(Bytes call, std::function<void(Status)> done) {
 }
 
 // ---- operators
+
+module::Service& Master::operate_service() { return *operate_service_; }
+
+void Master::operate(Bytes call, std::string_view principal, std::function<void(Status)> done) {
+  if (!core_) {
+    Error e = fail(Code::unavailable, "this master does not lead");
+    e.retry_after_ns = 1'000'000'000;
+    return done(e);
+  }
+  const RequestId id = ++next_request_;
+  answers_.emplace(id, std::move(done));
+  if (stepping_) {
+    later_.push_back([this, id, who = std::string(principal), copy = Buffer(call)] {
+      if (core_) step(OperatorCall{id, who, copy});
+    });
+  } else {
+    deliver(OperatorCall{id, principal, call});
+  }
+}
 
 bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control::AnswerT)> reply) {
   namespace fc = fb::control;

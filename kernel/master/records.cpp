@@ -67,6 +67,13 @@ void Core::persist(std::vector<store::Op> ops, Pending pending) {
   out_->emplace_back(Persist{cookie, std::move(ops)});
 }
 
+void Core::persist(std::vector<store::Op> ops, std::function<void(Status)> then) {
+  Pending p;
+  p.kind = Pending::Kind::then;
+  p.then = std::move(then);
+  persist(std::move(ops), std::move(p));
+}
+
 void Core::on_stored(Cookie cookie) {
   auto node = pending_.extract(cookie);
   if (!node) return;
@@ -116,13 +123,8 @@ void Core::on_stored(Cookie cookie) {
       return continue_accept(p, true);
     case Pending::Kind::forget:
       return forgotten(p.handle);
-    case Pending::Kind::upkeep:
-      return upkeep_stored(p, nullptr);
-    case Pending::Kind::gone:
-      if (agent_there && agents_[p.handle].going) became_gone(p.handle);
-      return answer(p.request, ok);
-    case Pending::Kind::maintenance:
-      return maintenance_stored(p, nullptr);
+    case Pending::Kind::then:
+      return p.then(ok);
   }
 }
 
@@ -187,13 +189,8 @@ void Core::on_store_failed(const StoreFailed& e) {
       return continue_accept(p, false);
     case Pending::Kind::forget:
       return not_forgotten(p.handle, p.was);
-    case Pending::Kind::upkeep:
-      return upkeep_stored(p, &e.error);
-    case Pending::Kind::gone:
-      if (agent_there && agents_[p.handle].going) not_gone(p.handle);
-      return answer(p.request, Error(e.error).because("that the agent is gone could not be stored"));
-    case Pending::Kind::maintenance:
-      return maintenance_stored(p, &e.error);
+    case Pending::Kind::then:
+      return p.then(e.error);
   }
 }
 

@@ -53,6 +53,7 @@ struct Upkeep {
   std::int64_t grace_ns = -1;    // most a task gets; -1: its own
   std::int64_t drain_since = 0;  // wall clock
   std::uint64_t change = 0;      // which one this is: a failed store takes back its own only
+  bool storing = false;
 
   // Of its machine, from the maintenance schedule; kept there.
   bool planned = false;

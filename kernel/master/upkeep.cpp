@@ -29,11 +29,21 @@ bool Core::offerable(const Agent& a) const {
   return a.state == AgentState::registered && a.link != 0 && !a.going && !a.deactivated();
 }
 
+// Its record is not being written by somebody else, who would not know of this.
+Status Core::changeable(Handle h) const {
+  if (!h || agents_[h].state == AgentState::gone || agents_[h].state == AgentState::departed)
+    return fail(Code::invalid_argument, "Unknown agent");
+  const Agent& a = agents_[h];
+  if (a.going) return fail(Code::failed_precondition, "Agent is currently being marked gone");
+  if (a.returning || a.state == AgentState::registering || a.state == AgentState::marking)
+    return fail(Code::failed_precondition, "Agent is currently changing its state; try again");
+  return ok;
+}
+
 void Core::on_deactivate(std::string_view id, RequestId request) {
   const Handle h = find_agent(id);
-  if (!h || agents_[h].state == AgentState::gone || agents_[h].state == AgentState::departed)
-    return answer(request, fail(Code::invalid_argument, "Unknown agent"));
-  if (agents_[h].deactivated()) return answer(request, ok);
+  if (auto s = changeable(h); !s) return answer(request, std::move(s));
+  if (agents_[h].deactivated() && !agents_[h].upkeep->storing) return answer(request, ok);
   Upkeep next = upkeep_of(agents_[h]);
   next.deactivated = true;
   change_upkeep(h, next, request);
@@ -41,13 +51,10 @@ void Core::on_deactivate(std::string_view id, RequestId request) {
 
 void Core::on_reactivate(std::string_view id, RequestId request) {
   const Handle h = find_agent(id);
-  if (!h || agents_[h].state == AgentState::gone || agents_[h].state == AgentState::departed)
-    return answer(request, fail(Code::invalid_argument, "Unknown agent"));
-  if (!agents_[h].upkeep) return answer(request, ok);
-  Upkeep next = *agents_[h].upkeep;
-  if (next.drain == Drain::draining || agents_[h].going)
-    return answer(request, fail(Code::invalid_argument, "Agent is still in the DRAINING state"));
-  if (!next.deactivated && next.drain == Drain::none) return answer(request, ok);
+  if (auto s = changeable(h); !s) return answer(request, std::move(s));
+  Upkeep next = upkeep_of(agents_[h]);
+  if (next.drain == Drain::draining) return answer(request, fail(Code::invalid_argument, "Agent is still in the DRAINING state"));
+  if (!next.deactivated && !next.storing) return answer(request, ok);
   next.deactivated = false;
   next.drain = Drain::none;
   next.mark_gone = false;
@@ -58,13 +65,11 @@ void Core::on_reactivate(std::string_view id, RequestId request) {
 
 void Core::on_drain(const fb::master::DrainAgent& d, RequestId request) {
   const Handle h = find_agent(text(d.agent_id()));
-  if (!h || agents_[h].state == AgentState::gone || agents_[h].state == AgentState::departed)
-    return answer(request, fail(Code::invalid_argument, "Unknown agent"));
-  if (agents_[h].going) return answer(request, fail(Code::failed_precondition, "Agent is currently being marked gone"));
+  if (auto s = changeable(h); !s) return answer(request, std::move(s));
   Upkeep next = upkeep_of(agents_[h]);
   next.grace_ns = d.max_grace_period() ? nanoseconds(*d.max_grace_period()) : -1;
   if (d.max_grace_period() && next.grace_ns < 0)
-    return answer(request, fail(Code::invalid_argument, "Drain config max_grace_period must be non-negative"));
+    return answer(request, fail(Code::invalid_argument, "'max_grace_period' must be non-negative"));
   next.mark_gone = d.mark_gone().value_or(false);
   next.deactivated = true;
   next.drain = Drain::draining;
@@ -74,14 +79,12 @@ void Core::on_drain(const fb::master::DrainAgent& d, RequestId request) {
 
 void Core::change_upkeep(Handle h, Upkeep next, RequestId request) {
   Agent& a = agents_[h];
-  Pending p;
-  p.kind = Pending::Kind::upkeep;
-  p.id = a.id();
-  p.handle = h;
-  p.request = request;
-  if (a.upkeep) p.upkeep_was = std::make_shared<const Upkeep>(*a.upkeep);
-  p.change = next.change = ++next_change_;
-  a.upkeep = std::make_unique<Upkeep>(std::move(next));
+  std::optional<Upkeep> before;
+  if (a.upkeep) before = *a.upkeep;
+  next.change = ++next_change_;
+  next.storing = true;
+  const std::uint64_t change = next.change;
+  a.upkeep = std::make_unique<Upkeep>(next);
   if (a.active && !offerable(a)) {
     a.active = false;
     touch_agent(h);
@@ -92,63 +95,59 @@ void Core::change_upkeep(Handle h, Upkeep next, RequestId request) {
   std::vector<store::Op> ops;
   ops.push_back(agent_record(a.id(), a.info, away ? fb::record::AgentFate::UNREACHABLE : fb::record::AgentFate::KNOWN,
                              away ? a.since_wall : wall_));
-  if (a.state == AgentState::marking) {
-    // Its record is being rewritten as that of an unreachable agent, or removed; what comes last would win wrongly.
-    ops.back() = agent_record(a.id(), a.info, fb::record::AgentFate::UNREACHABLE, a.since_wall);
-  }
-  persist(std::move(ops), std::move(p));
+  persist(std::move(ops), [this, id = std::string(a.id()), before, change, request](const Status& stored) {
+    upkeep_stored(id, before, change, request, stored);
+  });
 }
 
-void Core::upkeep_stored(Pending& p, const Error* error) {
-  const bool there = agents_.contains(p.handle) && agents_[p.handle].id() == p.id &&
-                     agents_[p.handle].state != AgentState::departed;
-  if (!there)
-    return answer(p.request, error ? Status(Error(*error).because("the agent's record could not be stored")) : Status(ok));
-  Agent& a = agents_[p.handle];
-  const bool ours = a.upkeep && a.upkeep->change == p.change;
-  if (error) {
-    if (ours) {
-      Upkeep before = p.upkeep_was ? *p.upkeep_was : Upkeep();
-      before.planned = a.upkeep->planned;
-      before.start_ns = a.upkeep->start_ns;
-      before.duration_ns = a.upkeep->duration_ns;
-      const bool retry = a.upkeep->drain == Drain::drained;
-      a.upkeep = before.idle() ? nullptr : std::make_unique<Upkeep>(before);
-      a.active = offerable(a);
-      touch_agent(p.handle);
-      note_agent(p.handle);
-      ask_back(p.handle);
-      if (retry) retries_.push_back({now_ + options_.retry, p.handle});
+void Core::upkeep_stored(const std::string& id, std::optional<Upkeep> before, std::uint64_t change, RequestId request,
+                         const Status& stored) {
+  const auto failed = [&] { return Status(Error(stored.error()).because("the agent's record could not be stored")); };
+  const Handle h = find_agent(id);
+  // A later change has taken this one's place, or the agent has gone.
+  if (!h || !agents_[h].upkeep || agents_[h].upkeep->change != change) return answer(request, stored ? Status(ok) : failed());
+  Agent& a = agents_[h];
+  a.upkeep->storing = false;
+  note_agent(h);
+  const Drain was = before ? before->drain : Drain::none;
+  if (!stored) {
+    const Upkeep decided = *a.upkeep;
+    Upkeep back = before ? *before : Upkeep();
+    back.planned = decided.planned;
+    back.start_ns = decided.start_ns;
+    back.duration_ns = decided.duration_ns;
+    a.upkeep = back.idle() ? nullptr : std::make_unique<Upkeep>(back);
+    a.active = offerable(a);
+    touch_agent(h);
+    ask_back(h);
+    // That it was drained is found again; that it is being drained has been stored, and so may be answered.
+    if (decided.drain == Drain::drained && was == Drain::draining) {
+      retries_.push_back({now_ + options_.retry, h});
+      return answer(request, ok);
     }
-    // A drain that could not be noted as over is still one that was asked for and stored.
-    if (p.upkeep_was && p.upkeep_was->drain == Drain::draining) return answer(p.request, ok);
-    return answer(p.request, Error(*error).because("the agent's record could not be stored"));
+    return answer(request, failed());
   }
-  if (!ours) return answer(p.request, ok);
-  note_agent(p.handle);
-  const Drain before = p.upkeep_was ? p.upkeep_was->drain : Drain::none;
   const Upkeep u = *a.upkeep;
   const bool reachable = a.link && a.state == AgentState::registered && !a.returning;
   if (u.drain == Drain::draining) {
-    log(Level::info, "draining an agent", {{"agent", p.id}, {"tasks", std::to_string(a.tasks)}});
+    log(Level::info, "draining an agent", {{"agent", id}, {"tasks", std::to_string(a.tasks)}});
     if (reachable) to_agent(a.link, drain(u.grace_ns, u.mark_gone));
-    // One on which nothing runs is drained before this is answered.
-    if (drained(p.handle)) {
+    if (drained(h)) {  // one on which nothing runs is drained before this is answered
       Upkeep next = u;
       next.drain = Drain::drained;
-      return change_upkeep(p.handle, next, p.request);
+      return change_upkeep(h, next, request);
     }
-  } else if (u.drain == Drain::drained && before == Drain::draining) {
-    log(Level::info, "agent is drained", {{"agent", p.id}});
-    if (u.mark_gone) return mark_gone(p.handle, p.request);
+  } else if (u.drain == Drain::drained && was == Drain::draining) {
+    log(Level::info, "agent is drained", {{"agent", id}});
+    if (u.mark_gone) return mark_gone(h, request);
   } else if (!u.deactivated) {
-    if (reachable && before != Drain::none) to_agent(a.link, end_drain());
+    if (reachable && was != Drain::none) to_agent(a.link, end_drain());
     a.active = offerable(a);
-    touch_agent(p.handle);
+    touch_agent(h);
     if (u.idle()) a.upkeep.reset();
   }
-  ask_back(p.handle);
-  answer(p.request, ok);
+  ask_back(h);
+  answer(request, ok);
 }
 
 void Core::look_after(Handle h) {
@@ -166,16 +165,13 @@ bool Core::drained(Handle h) const {
 void Core::settle_upkeep() {
   if (to_look_after_.empty()) return;
   for (const Handle h : std::exchange(to_look_after_, {})) {
-    if (!agents_.contains(h) || !agents_[h].upkeep || !drained(h)) continue;
+    if (!agents_.contains(h) || !agents_[h].upkeep || agents_[h].upkeep->storing || agents_[h].going || !drained(h)) continue;
     const Upkeep& u = *agents_[h].upkeep;
     if (u.drain == Drain::draining) {
-      bool storing = false;  // that it is being drained has yet to be stored
-      for (const auto& [cookie, p] : pending_) storing |= p.kind == Pending::Kind::upkeep && p.handle == h;
-      if (storing) continue;
       Upkeep next = u;
       next.drain = Drain::drained;
       change_upkeep(h, next, 0);
-    } else if (u.drain == Drain::drained && u.mark_gone && !agents_[h].going) {
+    } else if (u.drain == Drain::drained && u.mark_gone) {
       mark_gone(h, 0);
     }
   }
@@ -188,29 +184,32 @@ void Core::on_mark_gone(std::string_view id, RequestId request) {
   if (!h || agents_[h].state == AgentState::departed)
     return answer(request, fail(Code::not_found, "Agent '" + std::string(id) + "' not found"));
   if (agents_[h].state == AgentState::gone) return answer(request, ok);
-  const AgentState state = agents_[h].state;
-  if (agents_[h].going || agents_[h].returning || state == AgentState::registering || state == AgentState::marking)
-    return answer(request, fail(Code::failed_precondition, "Agent is currently changing its state; try again"));
+  if (auto s = changeable(h); !s) return answer(request, std::move(s));
   mark_gone(h, request);
 }
 
 void Core::mark_gone(Handle h, RequestId request) {
   Agent& a = agents_[h];
-  if (a.going || a.returning || a.state == AgentState::gone || a.state == AgentState::marking) return answer(request, ok);
+  if (!changeable(h)) {  // it is leaving in another way; should it come back, it is looked after again
+    return answer(request, ok);
+  }
   a.going = true;
   if (a.active) {
     a.active = false;
     touch_agent(h);
   }
   withdraw_all_of_agent(h, true);
-  Pending p;
-  p.kind = Pending::Kind::gone;
-  p.id = a.id();
-  p.handle = h;
-  p.request = request;
   std::vector<store::Op> ops;
   ops.push_back(agent_record(a.id(), a.info, fb::record::AgentFate::GONE, wall_));
-  persist(std::move(ops), std::move(p));
+  persist(std::move(ops), [this, id = std::string(a.id()), request](const Status& stored) {
+    const Handle at = find_agent(id);
+    if (!stored) {
+      if (at && agents_[at].going) not_gone(at);
+      return answer(request, Error(stored.error()).because("that the agent is gone could not be stored"));
+    }
+    if (at && agents_[at].going) became_gone(at);
+    answer(request, ok);
+  });
 }
 
 void Core::not_gone(Handle h) {
