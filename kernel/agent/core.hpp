@@ -111,7 +111,8 @@ struct Task {
   bool recorded = true;                  // false: nothing about it is in the journal, nor will be
 
   // Being killed, and why.
-  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown } cause = Cause::none;
+  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown, drained, drained_gone } cause = Cause::none;
+  static constexpr Cause kLastCause = Cause::drained_gone;  // of the journal's
   Instant kill_due{0};
 
   // Status updates not acknowledged, oldest first; the first one may be in flight.
@@ -188,6 +189,8 @@ class Core {
   void on_refused(Step&, const fb::link::Refused&);
   void on_ping(Step&, const fb::link::Ping&);
   void on_shutdown(Step&, const fb::link::Shutdown&);
+  void on_drain(Step&, const fb::link::Drain&);
+  void on_end_drain(Step&);
   void on_link_due(Step&);
   void dial(Step&);
   void dial_later(Step&);
@@ -262,6 +265,9 @@ class Core {
   LinkState link_ = LinkState::waiting;
   bool started_ = false;                   // recovery is over
   bool stopping_ = false;                  // a Shutdown came
+  // By the operator's wish, known to the master, which says so again at each registration.
+  struct Draining { std::optional<Nanos> max_grace; bool mark_gone = false; };
+  std::optional<Draining> draining_;
   bool stopped_ = false;
   std::string stop_message_;
   bool stop_failed_ = false;

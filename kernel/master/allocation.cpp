@@ -347,7 +347,7 @@ void Core::on_round(const RoundDone& e) {
     const bool fresh = !stale_.contains(h);
     const bool current = sound && fresh && a.state == AgentState::registered && a.active &&
                          frameworks_[fh].connected() && !frameworks_[fh].removing;
-    if (current && !wanted(fh, role, h, bundle)) {
+    if (current && !worth_offering(fh, role, h, bundle)) {
       if (whole) a.available = std::move(bundle);
       stale_.insert(h);
       ++counters_.unwanted_grants;
@@ -381,7 +381,7 @@ void Core::on_round(const RoundDone& e) {
 }
 
 // Its agent is sent again in full, as after any grant that was not booked, together with a filter.
-bool Core::wanted(Handle fh, RoleId role, Handle ah, const Resources& bundle) {
+bool Core::worth_offering(Handle fh, RoleId role, Handle ah, const Resources& bundle) {
   const Constraints* wishes = frameworks_[fh].wishes.get();
   if (!wishes) return true;
   constexpr auto kLong = std::chrono::hours(24 * 365);

@@ -196,7 +196,8 @@ bool Constraints::worth(RoleId role, const resource::Resources& bundle) const {
 
 bool Constraints::same(const Constraints* a, const Constraints* b) {
   if (!a || !b) return a == b;
-  const Bytes x = a->message_, y = b->message_;
+  const Bytes x = a->message();
+  const Bytes y = b->message();
   return a->minima_ == b->minima_ && x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size()) == 0;
 }
 

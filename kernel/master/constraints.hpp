@@ -5,6 +5,8 @@
 #include "kernel/resource/resources.hpp"
 
 #include <gantry/framework_generated.h>
+#include <gantry/message.hpp>
+#include <gantry/result.hpp>
 
 #include <memory>
 #include <optional>

@@ -80,6 +80,9 @@ class Core {
   bool list_frameworks(Cursor& cursor, std::size_t limit, fb::control::FrameworksT& out) const;
   bool list_tasks(const fb::control::AskTasksT& ask, Cursor& cursor, std::size_t limit, fb::control::TasksT& out) const;
 
+  // Why a framework is offered what it is, or nothing (why.cpp); walks all agents. NOT_FOUND: no such framework.
+  [[nodiscard]] Result<fb::control::WhyT> why(std::string_view framework_id, Instant now) const;
+
   // ---- followers (follow.cpp): fb::state::Chunk. Nothing is noted, and nothing spent, while nobody follows.
   void follow(bool on);
   [[nodiscard]] bool followed() const { return log_ != nullptr; }
@@ -309,7 +312,7 @@ class Core {
   void on_round(const RoundDone& e);
   void end_round();
   // Whether the framework wants this bundle at all; if not, the allocator is told, so that it is not granted again.
-  [[nodiscard]] bool wanted(Handle framework, RoleId role, Handle agent, const Resources& bundle);
+  [[nodiscard]] bool worth_offering(Handle framework, RoleId role, Handle agent, const Resources& bundle);
 
   // records.cpp
   void persist(std::vector<store::Op> ops, Pending pending);

@@ -407,10 +407,19 @@ Buffer Core::snapshot(SnapshotCursor& c, std::size_t bytes, const st::BeginT* be
         }
         return true;
       }
-      default:
-        return walk(offers_, [&](const Offer& o) {
+      default: {
+        const bool over = walk(offers_, [&](const Offer& o) {
           rows.offer(offer_id(o.number), frameworks_[o.framework].id, agents_[o.agent].id(), o);
         });
+        if (!over) return false;
+        for (const auto& [number, of] : plan_->by_number) rows.inverse_offer(inverse_offer(number, of.first, of.second));
+        if (!plan_->machines.empty()) {
+          st::MaintenanceT m;
+          write_plan(m);
+          rows.maintenance(m);
+        }
+        return true;
+      }
     }
   };
   while (c.stage < kSnapshotStages && stage()) c = {c.stage + 1, 1, 0};

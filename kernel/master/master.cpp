@@ -409,7 +409,7 @@ bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control
   namespace fc = fb::control;
   const auto type = q.ask.type;
   if (type != fc::Ask::AskAgents && type != fc::Ask::AskFrameworks && type != fc::Ask::AskTasks &&
-      type != fc::Ask::KillTask)
+      type != fc::Ask::KillTask && type != fc::Ask::AskWhy)
     return false;
   const auto problem = [](std::uint64_t id, const Error& e) {
     fc::AnswerT a;
@@ -422,6 +422,18 @@ bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control
   };
   if (!core_) {
     reply(problem(q.id, fail(Code::unavailable, "this master does not lead")));
+    return true;
+  }
+  if (const auto* ask_why = q.ask.AsAskWhy()) {
+    auto why = core_->why(ask_why->framework_id, loop_.now());
+    if (!why) {
+      reply(problem(q.id, why.error()));
+      return true;
+    }
+    fc::AnswerT a;
+    a.id = q.id;
+    a.say.Set(std::move(*why));
+    reply(std::move(a));
     return true;
   }
   if (type == fc::Ask::KillTask) {
@@ -534,6 +546,9 @@ std::vector<MetricValue> Master::metrics() const {
   count("allocator_rounds", c.rounds, "rounds of the allocator");
   count("allocator_bad_grants", c.bad_grants, "grants dropped because they contradict the books");
   count("allocator_stale_grants", c.stale_grants, "grants dropped because the cluster had changed meanwhile");
+  count("allocator_unwanted_grants", c.unwanted_grants, "grants dropped because the framework's constraints exclude them");
+  count("inverse_offers_made", c.inverse_offers_made, "inverse offers sent");
+  count("slaves_marked_gone", c.agents_gone, "agents the operator marked as gone");
   count("allocator_failures", allocator_failures_, "failed calls of the allocator");
   count("store_failures", c.store_failures, "records that could not be stored");
   return out;

@@ -43,6 +43,9 @@ Task<Status> Mesos::configure(Settings s) {
   max_body_ = static_cast<std::uint64_t>(s.number("max_body"));
   scheduler_options_.heartbeat_interval = s.duration("heartbeat_interval");
   scheduler_options_.max_frameworks = static_cast<std::size_t>(s.number("max_frameworks"));
+  auto limits = RateLimits::parse(s.list("rate_limits"), s.text("default_rate_limit"));
+  if (!limits) co_return fail(Code::invalid_argument, limits.error().message, "rate_limits");
+  scheduler_options_.limits = std::move(*limits);
   if (!advertise_.empty()) {
     const auto [name, port] = host_and_port(advertise_);
     if (name.empty() || port < 1 || port > 65535)

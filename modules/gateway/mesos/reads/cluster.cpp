@@ -30,6 +30,8 @@ void Cluster::clear() {
   frameworks_.clear();
   over_.clear();
   offers_.clear();
+  inverse_offers_.clear();
+  maintenance_.reset();
   master_id_.clear();
   version_ = live_ = 0;
   begun_ = whole_ = converged_ = false;
@@ -58,6 +60,8 @@ Status Cluster::apply(Bytes chunk) {
       if (x->task()) on_task(*x->task(), c->snapshot());
       if (x->update()) on_update(*x->update());
       if (x->offer()) on_offer(*x->offer());
+      if (x->inverse_offer() && x->inverse_offer()->inverse_offer()) on_inverse_offer(*x->inverse_offer()->inverse_offer());
+      if (x->maintenance()) maintenance_.reset(x->maintenance()->UnPack());
       if (x->gone()) on_gone(*x->gone());
     }
   }
@@ -189,7 +193,14 @@ void Cluster::on_offer(const st::Offer& o) {
   offers_[row->id] = std::move(row);
 }
 
+void Cluster::on_inverse_offer(const fb::InverseOffer& o) {
+  inverse_offers_[std::string(text(o.id()))].reset(o.UnPack());
+}
+
 void Cluster::on_gone(const st::Gone& g) {
+  if (g.inverse_offer_id()) {
+    if (const auto it = inverse_offers_.find(text(g.inverse_offer_id())); it != inverse_offers_.end()) inverse_offers_.erase(it);
+  }
   if (g.offer_id()) {
     if (const auto it = offers_.find(text(g.offer_id())); it != offers_.end()) offers_.erase(it);
   }
@@ -239,6 +250,8 @@ std::shared_ptr<const View> Cluster::view() const {
     (f.row->row->completed() ? v->completed : v->frameworks).push_back(std::move(x));
   }
   for (const auto& [id, o] : offers_) v->offers.push_back(o);
+  for (const auto& [id, o] : inverse_offers_) v->inverse_offers.push_back(o);
+  v->maintenance = maintenance_;
   view_ = std::move(v);
   return view_;
 }

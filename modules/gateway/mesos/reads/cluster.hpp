@@ -66,6 +66,9 @@ struct OfferRow {
 };
 using OfferPtr = std::shared_ptr<const OfferRow>;
 
+using InverseOfferPtr = std::shared_ptr<const fb::InverseOfferT>;
+using MaintenancePtr = std::shared_ptr<const fb::state::MaintenanceT>;
+
 // One moment. Agents, frameworks and offers are in order of their ids.
 struct View {
   struct Framework {
@@ -82,6 +85,8 @@ struct View {
   std::vector<AgentPtr> agents;
   std::vector<Framework> frameworks, completed;
   std::vector<OfferPtr> offers;
+  std::vector<InverseOfferPtr> inverse_offers;
+  MaintenancePtr maintenance;  // null: nothing was ever planned
 };
 
 class Cluster {
@@ -128,6 +133,7 @@ class Cluster {
   void on_task(const fb::state::Task& t, bool snapshot);
   void on_update(const fb::state::Update& u);
   void on_offer(const fb::state::Offer& o);
+  void on_inverse_offer(const fb::InverseOffer& o);
   void on_gone(const fb::state::Gone& g);
 
   Listener* listener_ = nullptr;
@@ -135,6 +141,8 @@ class Cluster {
   std::map<std::string, Framework, std::less<>> frameworks_;
   std::map<std::uint64_t, std::string> over_;  // completed frameworks, by the order of their end
   std::map<std::string, OfferPtr, std::less<>> offers_;
+  std::map<std::string, InverseOfferPtr, std::less<>> inverse_offers_;
+  MaintenancePtr maintenance_;
   std::string master_id_;
   std::uint64_t elected_ns_ = 0, version_ = 0;
   std::uint32_t keep_frameworks_ = 0, keep_tasks_ = 0;

@@ -345,11 +345,15 @@ void agent(Json& j, const AgentRow& a, const Tally& tally, bool full, std::strin
   j.close('}');
   j.key("unreserved_resources"), j.resources(total, is_unreserved);
   j.field_flag("active", a.row->active());
-  j.field_flag("deactivated", false);
+  j.field_flag("deactivated", a.row->deactivated());
+  if (a.row->drain()) {
+    j.key("drain_info"), j.message(*a.row->drain(), "gantry.fb.ops.DrainInfo");
+    j.field_number("estimated_drain_start_time_seconds", static_cast<double>(a.row->drain_since_ns() / 1'000'000'000));
+  }
   j.field("version", kVersion);
   j.key("capabilities");
   j.open('[');
-  for (const char* c : {"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "TASK_RESOURCE_LIMITS"}) j.item(), j.text(c);
+  for (const char* c : {"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_DRAINING", "TASK_RESOURCE_LIMITS"}) j.item(), j.text(c);
   j.close(']');
   if (full) {
     j.key("reserved_resources_full");
@@ -483,8 +487,12 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   j.close(']');
   if (info.labels() && info.labels()->size()) j.key("labels"), labels(j, *info.labels());
   j.key("offer_constraints");
-  j.open('{');
-  j.close('}');
+  if (row.offer_constraints()) {
+    j.message(*row.offer_constraints(), "gantry.fb.OfferConstraints");
+  } else {
+    j.open('{');
+    j.close('}');
+  }
   j.close('}');
 }
 
@@ -551,7 +559,7 @@ std::string state(const View& v, const About& about) {
   j.field("hostname", about.hostname);
   j.key("capabilities");
   j.open('[');
-  for (const char* c : {"AGENT_UPDATE"}) j.item(), j.text(c);
+  for (const char* c : {"AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"}) j.item(), j.text(c);
   j.close(']');
   double active = 0, inactive = 0, unreachable = 0;
   for (const auto& a : v.agents) {

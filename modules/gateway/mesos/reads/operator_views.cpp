@@ -76,6 +76,7 @@ std::unique_ptr<fb::OfferT> offer(const OfferRow& o, const AgentRow* a) {
   out->url->path = "/slave(1)";
   if (a->info->attributes())
     for (const auto* x : *a->info->attributes()) out->attributes.emplace_back(x->UnPack());
+  if (a->row->unavailability()) out->unavailability.reset(a->row->unavailability()->UnPack());
   return out;
 }
 
@@ -83,9 +84,11 @@ std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View
   auto out = framework(f);
   for (const auto& o : v.offers)
     if (o->framework_id == f.id) out->offers.push_back(offer(*o, index.agent(o->agent_id)));
+  for (const auto& o : v.inverse_offers)
+    if (o->framework_id == f.id) out->inverse_offers.push_back(std::make_unique<fb::InverseOfferT>(*o));
   out->allocated_resources = Index::of(index.used, f.id);
   out->offered_resources = Index::of(index.offered, f.id);
-  out->offer_constraints = std::make_unique<fb::OfferConstraintsT>();
+  if (!out->offer_constraints) out->offer_constraints = std::make_unique<fb::OfferConstraintsT>();
   return out;
 }
 
@@ -263,7 +266,7 @@ std::unique_ptr<om::GetMasterT> master(const View& v, const legacy::About& about
   m.address->hostname = about.hostname;
   m.address->ip = about.ip;
   m.address->port = about.port;
-  m.capabilities = {fb::MasterCapability::AGENT_UPDATE};
+  m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING, fb::MasterCapability::QUOTA_V2};
   out->start_time = static_cast<double>(about.start_ns) / 1e9;
   out->elected_time = static_cast<double>(v.elected_ns) / 1e9;
   return out;
@@ -323,6 +326,7 @@ std::unique_ptr<om::FrameworkT> framework(const FrameworkRow& f) {
   out->registered_time_ns = static_cast<std::int64_t>(f.row->registered_ns());
   out->reregistered_time_ns = static_cast<std::int64_t>(f.row->reregistered_ns() ? f.row->reregistered_ns() : f.row->registered_ns());
   out->unregistered_time_ns = static_cast<std::int64_t>(f.row->unregistered_ns());
+  if (f.row->offer_constraints()) out->offer_constraints.reset(f.row->offer_constraints()->UnPack());
   return out;
 }
 
@@ -332,7 +336,12 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   out->agent_info->port = agent_port(a);
   out->agent_info->checkpoint = true;  // every agent does
   out->active = a.row->active();
-  out->deactivated = false;
+  out->deactivated = a.row->deactivated();
+  if (a.row->drain()) {
+    out->drain_info.reset(a.row->drain()->UnPack());
+    // In whole seconds, as it always was.
+    out->estimated_drain_start_time_ns = static_cast<std::int64_t>(a.row->drain_since_ns() / 1'000'000'000 * 1'000'000'000);
+  }
   out->version = kVersion;
   out->pid = agent_pid(a);
   out->registered_time_ns = static_cast<std::int64_t>(a.row->since_ns());
@@ -340,7 +349,7 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   total.add(a.row->total(), false);
   out->total_resources = to_messages(total);
   using C = fb::ops::AgentCapability;
-  out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::TASK_RESOURCE_LIMITS};
+  out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::AGENT_DRAINING, C::TASK_RESOURCE_LIMITS};
   return out;
 }
 

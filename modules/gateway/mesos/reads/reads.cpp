@@ -98,6 +98,13 @@ std::optional<std::string> parameter(const Exchange& e, std::string_view name) {
   return value && !value->empty() ? std::optional(*value) : std::nullopt;
 }
 
+om::MaintenanceStatusT maintenance_status(const View& v) {
+  return v.maintenance && v.maintenance->status ? *v.maintenance->status : om::MaintenanceStatusT();
+}
+om::MaintenanceScheduleT maintenance_schedule(const View& v) {
+  return v.maintenance && v.maintenance->schedule ? *v.maintenance->schedule : om::MaintenanceScheduleT();
+}
+
 bool number(const Exchange& e, std::string_view name, long& out) {
   const std::string* value = e.query(name);
   if (!value) return true;
@@ -182,8 +189,15 @@ void Reads::routes(Router& router) {
     return [q](const View& v, const legacy::About&) { return legacy::tasks(v, q); };
   });
   read("/roles", [](const Exchange&) -> Build { return [](const View& v, const legacy::About&) { return legacy::roles(v); }; });
-  for (const auto& [path, body] : {std::pair{"/weights", "[]"}, {"/quota", "{}"}, {"/maintenance/schedule", "{}"}, {"/maintenance/status", "{}"}})
+  for (const auto& [path, body] : {std::pair{"/weights", "[]"}, {"/quota", "{}"}})
     read(path, [body = std::string(body)](const Exchange&) -> Build { return [body](const View&, const legacy::About&) { return body; }; });
+
+  read("/maintenance/status", [](const Exchange&) -> Build {
+    return [](const View& v, const legacy::About&) {
+      const Buffer b = pack(maintenance_status(v));
+      return wire::Codec::get().to_json(b, "gantry.fb.master.MaintenanceStatus");
+    };
+  });
 
   // What any master answers, leading or not.
   const auto always = [&router](std::string path, Handler handler) {
@@ -399,12 +413,14 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_MAINTENANCE_STATUS:
       r.type = om::ResponseType::GET_MAINTENANCE_STATUS;
       r.get_maintenance_status = std::make_unique<om::GetMaintenanceStatusT>();
-      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>();
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>(maintenance_status(*cluster().view()));
       return answer(r);
     case C::GET_MAINTENANCE_SCHEDULE:
       r.type = om::ResponseType::GET_MAINTENANCE_SCHEDULE;
       r.get_maintenance_schedule = std::make_unique<om::GetMaintenanceScheduleT>();
-      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>();
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>(maintenance_schedule(*cluster().view()));
       return answer(r);
     case C::GET_QUOTA:
       r.type = om::ResponseType::GET_QUOTA;
