@@ -112,7 +112,7 @@ void Master::open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta
 }
 
 void Master::read_records(std::shared_ptr<Recovery> r, std::size_t kind) {
-  static constexpr const char* kinds[] = {"reservation/", "framework/", "agent/"};
+  static constexpr const char* kinds[] = {"weight/", "quota/", "reservation/", "operation/", "framework/", "agent/"};
   if (kind == std::size(kinds)) return end_recovery(r, std::exchange(r->problem, ok));
   store_.list(
       kinds[kind],

@@ -36,6 +36,8 @@ namespace gantry::master {
 [[nodiscard]] Buffer update_event(Bytes source, const fb::TaskStatus* status);
 [[nodiscard]] Buffer update_event(const fb::TaskStatusT& status);
 // Without uuid: it is told once. Empty agent_id or message: absent.
+[[nodiscard]] Buffer operation_event(const fb::OperationStatus& status);
+[[nodiscard]] Buffer set_resources(const resource::Resources& made);
 [[nodiscard]] Buffer operation_event(std::string_view id, std::string_view agent_id, fb::OperationState state,
                                      std::string_view message);
 
