@@ -4,6 +4,7 @@
 
 #include "kernel/base/loop.hpp"
 #include "kernel/master/graft.hpp"
+#include "kernel/resource/resources.hpp"
 
 #include <gantry/framework_generated.h>
 #include <gantry/link_generated.h>
