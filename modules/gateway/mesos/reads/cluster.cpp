@@ -30,6 +30,8 @@ void Cluster::clear() {
   frameworks_.clear();
   over_.clear();
   offers_.clear();
+  roles_.clear();
+  operations_.clear();
   master_id_.clear();
   version_ = live_ = 0;
   begun_ = whole_ = converged_ = false;
@@ -58,6 +60,8 @@ Status Cluster::apply(Bytes chunk) {
       if (x->task()) on_task(*x->task(), c->snapshot());
       if (x->update()) on_update(*x->update());
       if (x->offer()) on_offer(*x->offer());
+      if (x->role()) on_role(*x->role());
+      if (x->operation()) on_operation(*x->operation());
       if (x->gone()) on_gone(*x->gone());
     }
   }
@@ -189,7 +193,29 @@ void Cluster::on_offer(const st::Offer& o) {
   offers_[row->id] = std::move(row);
 }
 
+void Cluster::on_role(const st::Role& r) {
+  auto row = std::make_shared<RoleRow>();
+  row->weight = r.weight();
+  if (r.quota()) {
+    fb::master::QuotaConfigT q;
+    r.quota()->UnPackTo(&q);
+    row->quota = Own<fb::master::QuotaConfig>(pack(q));
+  }
+  roles_[std::string(text(r.name()))] = std::move(row);
+}
+
+void Cluster::on_operation(const st::Operation& o) {
+  if (!o.operation() || !o.operation()->uuid()) return;
+  fb::ops::OperationT t;
+  o.operation()->UnPackTo(&t);
+  operations_[std::string(t.uuid.begin(), t.uuid.end())] = Own<fb::ops::Operation>(pack(t));
+}
+
 void Cluster::on_gone(const st::Gone& g) {
+  if (g.role()) {
+    if (const auto it = roles_.find(text(g.role())); it != roles_.end()) roles_.erase(it);
+  }
+  if (g.operation_uuid()) operations_.erase(std::string(g.operation_uuid()->begin(), g.operation_uuid()->end()));
   if (g.offer_id()) {
     if (const auto it = offers_.find(text(g.offer_id())); it != offers_.end()) offers_.erase(it);
   }
@@ -239,6 +265,8 @@ std::shared_ptr<const View> Cluster::view() const {
     (f.row->row->completed() ? v->completed : v->frameworks).push_back(std::move(x));
   }
   for (const auto& [id, o] : offers_) v->offers.push_back(o);
+  v->roles = roles_;
+  for (const auto& [uuid, o] : operations_) v->operations.push_back(o);
   view_ = std::move(v);
   return view_;
 }

@@ -66,6 +66,12 @@ struct OfferRow {
 };
 using OfferPtr = std::shared_ptr<const OfferRow>;
 
+// What the operator has set for a role.
+struct RoleRow {
+  double weight = 1;
+  Own<fb::master::QuotaConfig> quota;  // none: no quota
+};
+
 // One moment. Agents, frameworks and offers are in order of their ids.
 struct View {
   struct Framework {
@@ -82,6 +88,8 @@ struct View {
   std::vector<AgentPtr> agents;
   std::vector<Framework> frameworks, completed;
   std::vector<OfferPtr> offers;
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles;  // that have a weight or quota
+  std::vector<Own<fb::ops::Operation>> operations;
 };
 
 class Cluster {
@@ -128,6 +136,8 @@ class Cluster {
   void on_task(const fb::state::Task& t, bool snapshot);
   void on_update(const fb::state::Update& u);
   void on_offer(const fb::state::Offer& o);
+  void on_role(const fb::state::Role& r);
+  void on_operation(const fb::state::Operation& o);
   void on_gone(const fb::state::Gone& g);
 
   Listener* listener_ = nullptr;
@@ -135,6 +145,8 @@ class Cluster {
   std::map<std::string, Framework, std::less<>> frameworks_;
   std::map<std::uint64_t, std::string> over_;  // completed frameworks, by the order of their end
   std::map<std::string, OfferPtr, std::less<>> offers_;
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles_;
+  std::map<std::string, Own<fb::ops::Operation>> operations_;  // by uuid
   std::string master_id_;
   std::uint64_t elected_ns_ = 0, version_ = 0;
   std::uint32_t keep_frameworks_ = 0, keep_tasks_ = 0;
