@@ -88,11 +88,13 @@ struct RunCheck {                                       // ends in CheckDone wit
   Nanos timeout;
 };
 struct Release { std::string sandbox; };
+struct Volumes { Buffer frame; std::string registry; };  // fb::link::ToAgent with SetResources: make and remove volumes
 struct Log { base::Level level; std::string message; std::string task_id; };
 struct Stop { std::string message; bool failed = false; };            // the agent's work is over
 }  // namespace effect
 using Effect = std::variant<effect::Append, effect::Send, effect::Connect, effect::Disconnect, effect::Recover,
-                            effect::Launch, effect::Kill, effect::RunCheck, effect::Release, effect::Log, effect::Stop>;
+                            effect::Launch, effect::Kill, effect::RunCheck, effect::Release, effect::Log, effect::Stop,
+                            effect::Volumes>;
 using Effects = std::vector<Effect>;
 
 // ---- state that questions look at

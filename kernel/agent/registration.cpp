@@ -108,6 +108,8 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::AckUpdate: return on_ack(step, *frame->body_as_AckUpdate());
     case FromMaster::RemoveFramework: return on_remove_framework(step, *frame->body_as_RemoveFramework());
     case FromMaster::ReconcileAgentTasks: return on_reconcile(step, *frame->body_as_ReconcileAgentTasks());
+    case FromMaster::SetResources:  // the registry's name is the master's id without its term
+      return step.effects.emplace_back(effect::Volumes{Buffer(e.bytes), master_id_.substr(0, master_id_.rfind('-'))}), void();
     case FromMaster::Ping: return on_ping(step, *frame->body_as_Ping());
     case FromMaster::Shutdown: return on_shutdown(step, *frame->body_as_Shutdown());
     case FromMaster::Drain: return on_drain(step, *frame->body_as_Drain());
@@ -117,7 +119,6 @@ void Core::on(Step& step, const event::Frame& e) {
       return log(step, base::Level::debug, "dropped a message to an executor that does not exist");
     case FromMaster::ShutdownExecutor:
     case FromMaster::UpdateFramework:
-    case FromMaster::SetResources:
     case FromMaster::NONE: break;
   }
   log(step, base::Level::debug, "ignored a frame of an unknown type from a newer master");

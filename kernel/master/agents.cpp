@@ -202,19 +202,20 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   a.returning = false;
   Resources total = with_reservations(a.id(), *resource::from_wire(reg.info()->resources()));
 
+  set_total(h, std::move(total));
   if (a.link) to_agent(a.link, fb_registered(a.id(), options_.run_id));
+  tell_reservations(h);
   if (a.link && a.upkeep && a.upkeep->drain != Upkeep::Drain::none)
     to_agent(a.link, drain(a.upkeep->grace_ns, a.upkeep->mark_gone));
   plan_agent(h);
   Resources used;
   adopt_tasks(h, frame, reg, was_away && !is_new, used);
-  a.overdrawn = !total.contains(used);
+  a.overdrawn = !a.total.contains(used);
   if (a.overdrawn) {
     log(Level::warning, "agent has less than its tasks use; what is missing is not offered until they end",
-        {{"agent", std::string(a.id())}, {"total", total.text()}, {"used", used.text()}});
+        {{"agent", std::string(a.id())}, {"total", a.total.text()}, {"used", used.text()}});
   }
-  replace_available(h, total.without(used));
-  a.total = std::move(total);
+  replace_available(h, a.total.without(used));
   a.active = offerable(a);
   touch_total(h);
   start_pinging(h);
@@ -288,6 +289,7 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
     if (k->info()->executor()) {
       if (const auto extra = resource::from_wire(k->info()->executor()->resources())) needs += extra->unallocated();
     }
+    needs = charge_of(a.total, needs);
     const bool ended = terminal(k->state());
     bool tell = false;
     if (!th) {
@@ -520,7 +522,6 @@ void Core::became_unreachable(Handle h) {
   unbind_link(h);
   set_state(a, AgentState::unreachable);
   note_away(h);
-  a.total.clear();
   agent_gone(h);
 }
 

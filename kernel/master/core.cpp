@@ -52,6 +52,8 @@ void Core::tick() {
   timer_ = Instant::max();
   ping_due();
   offers_due();
+  operations_due();
+  write_reservations_due();
   failover_due();
   inverse_due();
   collect_away();
@@ -81,6 +83,8 @@ void Core::tick() {
 void Core::schedule() {
   Instant next = std::min({wake_, reregister_deadline_, collect_at_});
   if (!pings_.empty()) next = std::min(next, pings_.front().at);
+  if (!operations_due_.empty()) next = std::min(next, operations_due_.begin()->first);
+  if (!unwritten_.empty()) next = std::min(next, unwritten_.front().first);
   if (!offer_expiry_.empty()) next = std::min(next, offer_expiry_.front().at);
   if (!failovers_.empty()) next = std::min(next, failovers_.begin()->first);
   if (!retries_.empty()) next = std::min(next, retries_.front().at);

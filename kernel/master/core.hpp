@@ -8,6 +8,7 @@
 
 #include "kernel/master/events.hpp"
 #include "kernel/master/state.hpp"
+#include "kernel/resource/volumes.hpp"
 
 #include <gantry/allocator_generated.h>
 #include <gantry/control_generated.h>
@@ -35,7 +36,7 @@ struct CoreCounters {
                 tasks_error = 0;
   std::uint64_t updates_received = 0, updates_forwarded = 0, acknowledgements = 0;
   std::uint64_t invalid_messages = 0, refused_operations = 0;
-  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0, unwanted_grants = 0;
+  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0, trimmed_grants = 0, unwanted_grants = 0;
   std::uint64_t agents_gone = 0, inverse_offers_made = 0;
   std::uint64_t store_failures = 0;
   std::uint64_t events = 0;  // calls of apply()
@@ -96,7 +97,7 @@ class Core {
     Handle at = 1;
     std::uint64_t order = 0;
   };
-  static constexpr int kSnapshotStages = 7;
+  static constexpr int kSnapshotStages = 9;
   [[nodiscard]] Buffer snapshot(SnapshotCursor& cursor, std::size_t bytes, const fb::state::BeginT* begin) const;
 
   // The laws of the books: free + offered + used = total on every agent, lists and counts agree. Walks everything.
@@ -117,6 +118,7 @@ class Core {
       accept,
       forget,
       update_framework,
+      book,
       then
     };
     Kind kind = Kind::nothing;
@@ -129,13 +131,17 @@ class Core {
     Blob info;
     std::vector<RoleId> suppressed;
     RoleId role{};
-    Resources before, after;  // accept: the pool without and with the reservation
+    Resources before, after;  // accept, book: what is taken out of the books until it is stored, and what it becomes
+    std::string booked;       // the agent's id
+    std::string uuid;         // of an operation whose outcome is to be told
+    Buffer operation;         // its record
     std::size_t next_operation = 0;
     std::uint32_t epoch = 0;
     AgentState was = AgentState::recovered;
     std::shared_ptr<const Constraints> wishes;
     // Kind `then`: what follows, and whether it is stored. It names things by their ids: handles may be reused meanwhile.
     std::function<void(Status)> then;
+    [[nodiscard]] bool limbo() const { return kind == Kind::accept || kind == Kind::book; }
   };
 
   // agents.cpp
@@ -234,6 +240,75 @@ class Core {
   void on_operate(const OperatorCall& e);
   void operator_teardown(const fb::master::Teardown& t, RequestId request);
 
+  // roles.cpp: weights and quota
+  struct RoleQuota {
+    RoleId role{};
+    RoleAmounts guarantees, limits;  // both empty: none
+  };
+  void update_weights(const fb::master::UpdateWeights& u, RequestId request);
+  void update_quota(const fb::master::UpdateQuota& u, RequestId request);
+  void set_old_quota(const fb::master::QuotaRequest& q, RequestId request);
+  void remove_quota(std::string_view role, RequestId request);
+  void set_quota(std::vector<RoleQuota> changes, bool force, RequestId request);
+  void apply_quota(const RoleQuota& q);
+  [[nodiscard]] Result<RoleQuota> read_quota(const fb::master::QuotaConfig& q) const;
+  [[nodiscard]] Status check_hierarchy(const std::vector<RoleQuota>& changes) const;
+  [[nodiscard]] Status check_capacity(const std::vector<RoleQuota>& changes) const;
+  [[nodiscard]] fb::state::RoleT role_row(RoleId role) const;
+  [[nodiscard]] Status recover_role(const fb::state::Role& r, bool quota);
+  void touch_role(RoleId role);
+  void count_allocated(RoleId role, const Resources& r, int sign);
+  void count_reserved(const Resources& total, int sign);
+  void count_roles();
+  [[nodiscard]] RoleAmounts sum_of_role(RoleId role, bool offered) const;
+  [[nodiscard]] Status check_roles() const;
+  template <class F>
+  void each_allocation(F fn) const;
+  [[nodiscard]] Resources within_limits(RoleId role, const Resources& bundle) const;
+  void rescind_beyond_limits(RoleId role);
+  void rescind_for_guarantees();
+  void set_total(Handle agent, Resources total);
+
+  // bookings.cpp: reservations and volumes
+  [[nodiscard]] static bool books(fb::OperationType type);
+  [[nodiscard]] std::string agent_words(const Agent& a) const;
+  [[nodiscard]] bool in_use(Handle agent, const Resources& volumes) const;
+  [[nodiscard]] Status check_new_volumes(Handle agent, const Resources& volumes) const;
+  [[nodiscard]] Result<resource::Conversion> conversion_of(const Framework& f, Handle agent, RoleId role, const Resources& pool,
+                                                           const fb::Operation& op) const;
+  void operator_reserve(const fb::master::ReserveResources& r, std::string_view principal, RequestId request);
+  void operator_unreserve(const fb::master::UnreserveResources& r, std::string_view principal, RequestId request);
+  void operator_create(const fb::master::CreateVolumes& v, std::string_view principal, RequestId request);
+  void operator_destroy(const fb::master::DestroyVolumes& v, std::string_view principal, RequestId request);
+  void operator_grow(const fb::master::GrowVolume& g, std::string_view principal, RequestId request);
+  void operator_shrink(const fb::master::ShrinkVolume& s, std::string_view principal, RequestId request);
+  void operate_books(std::string_view agent_id, fb::OperationType type, const char* name, std::string_view principal,
+                     RequestId request, const std::function<Result<resource::Conversion>(Handle)>& make);
+  void operator_booked(Pending& p, bool stored);
+  [[nodiscard]] Resources free_of(Handle agent) const;
+  [[nodiscard]] Status make_room(Handle agent, const Resources& needed);
+  void persist_booking(Handle agent, Resources before, Resources after, Pending p, std::vector<store::Op> ops);
+  bool settle_booking(Pending& p, bool stored);
+  void persist_reservations(const std::string& agent_id);
+  void write_reservations_due();
+  void tell_reservations(Handle agent);
+
+  // operations.cpp: feedback
+  [[nodiscard]] std::string new_uuid();
+  [[nodiscard]] bool may_track(const Framework& f) const;
+  [[nodiscard]] store::Op operation_record(const std::string& uuid, const Framework& f, const Agent& agent,
+                                           const fb::Operation& op) const;
+  [[nodiscard]] static store::Op operation_gone(const std::string& uuid);
+  void track_operation(const std::string& uuid, Bytes record);
+  void tell_tracked(const std::string& uuid, TrackedOperation& o);
+  void retell_operations(const std::string& framework_id);
+  void operations_due();
+  void forget_operation(const std::string& uuid);
+  void forget_operations_of(const std::string& framework_id);
+  void on_acknowledge_operation(Handle framework, const fb::AcknowledgeOperationStatus& a);
+  bool reconcile_tracked(const Framework& f, std::string_view id);
+  [[nodiscard]] Status recover_operation(Bytes value);
+
   // offers.cpp
   Handle add_offer(Handle agent, Handle framework, RoleId role, Resources resources);
   void send_offers(std::vector<std::pair<Handle, Handle>>& made);  // (framework, offer)
@@ -253,7 +328,7 @@ class Core {
 
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
-  void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
+  void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why, std::size_t from = 0);
   void reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why);
   // Tells the framework what became of an operation, if it gave it an id.
   void tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state, std::string_view why);
@@ -263,8 +338,8 @@ class Core {
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
   [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
                                      const Resources& pool, Resources& needs) const;
-  [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool,
-                                                    const fb::Operation& op) const;
+  // What a task is charged of an agent's resources: its volumes as the agent has them, and nothing that is shared.
+  [[nodiscard]] static Resources charge_of(const Resources& there, const Resources& needs);
   Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
   [[nodiscard]] Handle find_task(Handle framework, std::string_view id) const;
   void send_run_task(const Agent& agent, const Framework& f, const Task& t);
@@ -340,6 +415,9 @@ class Core {
   void note_plan();
   void note_inverse(std::uint64_t number, Handle agent, Handle framework);
   void note_inverse_gone(std::uint64_t number);
+  void note_role_row(RoleId role);
+  void note_operation(const TrackedOperation& o);
+  void note_operation_gone(std::string_view uuid);
   void settle_notes();
 
   // shared
@@ -376,7 +454,14 @@ class Core {
   std::array<std::size_t, 14> by_state_{};
 
   std::uint64_t next_agent_ = 0, next_framework_ = 0, next_offer_ = 0, next_cookie_ = 0, next_ping_ = 0;
+  std::uint64_t next_uuid_ = 0;
   std::uint32_t next_key_ = 0;
+
+  std::map<RoleId, RoleSettings> role_settings_;
+  std::size_t quotas_ = 0;  // roles with quota
+  std::map<std::string, TrackedOperation> operations_;
+  std::set<std::pair<Instant, std::string>> operations_due_;
+  std::deque<std::pair<Instant, std::string>> unwritten_;  // agents whose reservations are not what the store says
 
   // time
   struct Due {
@@ -395,7 +480,7 @@ class Core {
 
   // records under way
   std::unordered_map<Cookie, Pending> pending_;
-  std::unordered_map<std::string, Resources> reserved_;  // agent id -> dynamic reservations decided on
+  std::unordered_map<std::string, Resources> reserved_;  // agent id -> reservations and volumes decided on
 
   // allocator
   bool in_flight_ = false;

@@ -195,6 +195,26 @@ struct Core::Rows {
     c.add_offer(row);
     changes.push_back(c.Finish());
   }
+  void role(const st::RoleT& r) {
+    const auto row = st::Role::Pack(b, &r);
+    st::ChangeBuilder c(b);
+    c.add_role(row);
+    changes.push_back(c.Finish());
+  }
+  void operation(const TrackedOperation& o) {
+    std::unique_ptr<fb::ops::OperationT> t(o.row.as<fb::ops::Operation>()->UnPack());
+    const auto operation = fb::ops::Operation::Pack(b, t.get());
+    const auto row = st::CreateOperation(b, operation);
+    st::ChangeBuilder c(b);
+    c.add_operation(row);
+    changes.push_back(c.Finish());
+  }
+  void gone(const st::GoneT& g) {
+    const auto row = st::Gone::Pack(b, &g);
+    st::ChangeBuilder c(b);
+    c.add_gone(row);
+    changes.push_back(c.Finish());
+  }
   void gone(std::string_view agent_id, std::string_view framework_id, std::string_view task_id, std::string_view offer_id) {
     const auto a = put(b, agent_id), f = put(b, framework_id), t = put(b, task_id), o = put(b, offer_id);
     const auto row = st::CreateGone(b, a, f, t, o);
@@ -302,6 +322,30 @@ void Core::note_inverse_gone(std::uint64_t number) {
   log_->rows->inverse_gone(offer_id(number));
   ++version_;
 }
+void Core::note_role_row(RoleId role) {
+  if (!log_) return;
+  const auto it = role_settings_.find(role);
+  if (it != role_settings_.end() && (it->second.limited || it->second.weighted)) {
+    log_->rows->role(role_row(role));
+  } else {
+    st::GoneT g;
+    g.role = resource::text_of(role);
+    log_->rows->gone(g);
+  }
+  ++version_;
+}
+void Core::note_operation(const TrackedOperation& o) {
+  if (!log_) return;
+  log_->rows->operation(o);
+  ++version_;
+}
+void Core::note_operation_gone(std::string_view uuid) {
+  if (!log_) return;
+  st::GoneT g;
+  g.operation_uuid.assign(uuid.begin(), uuid.end());
+  log_->rows->gone(g);
+  ++version_;
+}
 
 // At the end of a step, before the allocator is told and handles become free.
 void Core::settle_notes() {
@@ -407,6 +451,15 @@ Buffer Core::snapshot(SnapshotCursor& c, std::size_t bytes, const st::BeginT* be
         }
         return true;
       }
+      case 6: {
+        // Few; all of them in one piece.
+        for (const auto& [role, settings] : role_settings_)
+          if (settings.limited || settings.weighted) rows.role(role_row(role));
+        return true;
+      }
+      case 7:
+        for (const auto& [uuid, o] : operations_) rows.operation(o);
+        return true;
       default: {
         const bool over = walk(offers_, [&](const Offer& o) {
           rows.offer(offer_id(o.number), frameworks_[o.framework].id, agents_[o.agent].id(), o);

@@ -238,6 +238,7 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
   ++counters_.frameworks_subscribed;
   out_->emplace_back(SendFramework{stream, subscribed_event(f.id)});
   revive_inverse(h);
+  retell_operations(f.id);
 }
 
 // All or nothing, and only once it is stored: what is answered is what holds.
@@ -385,8 +386,12 @@ void Core::on_call(const FrameworkCall& e) {
       if (!call->decline_inverse_offers()) return missing("decline_inverse_offers");
       on_answer_inverse(h, *call->decline_inverse_offers(), false);
       break;
-    case fb::CallType::ACKNOWLEDGE_OPERATION_STATUS:  // what is told of operations carries no uuid
+    case fb::CallType::ACKNOWLEDGE_OPERATION_STATUS: {
+      const auto* a = call->acknowledge_operation_status();
+      if (!a || !a->uuid() || a->uuid()->size() != kUuid) return missing("acknowledge_operation_status.uuid (16 bytes)");
+      on_acknowledge_operation(h, *a);
       break;
+    }
     case fb::CallType::SHUTDOWN:  // executors of frameworks arrive with a later release; there is none to shut down
     case fb::CallType::REQUEST:
       break;  // accepted, and of no effect, as ever (mesos-kernel.md A1)
@@ -440,6 +445,7 @@ void Core::framework_removed(Handle h) {
     finish_task(th);
   }
   for (const LinkId l : links) to_agent(l, remove_framework(f.id));
+  forget_operations_of(f.id);
   if (f.stream) {
     framework_by_stream_.erase(f.stream);
     out_->emplace_back(EndStream{f.stream, fail(Code::not_found, "Framework has been removed")});

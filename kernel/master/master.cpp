@@ -44,6 +44,7 @@ Master::Master(base::Loop& loop, MasterOptions options, module::Instance& alloca
 }
 
 Master::~Master() {
+  if (logging_timer_) loop_.cancel(logging_timer_);
   if (core_ || recovery_) step_down();
 }
 
@@ -112,7 +113,7 @@ void Master::open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta
 }
 
 void Master::read_records(std::shared_ptr<Recovery> r, std::size_t kind) {
-  static constexpr const char* kinds[] = {"reservation/", "maintenance/", "framework/", "agent/"};
+  static constexpr const char* kinds[] = {"weight/", "quota/", "reservation/", "operation/", "maintenance/", "framework/", "agent/"};
   if (kind == std::size(kinds)) return end_recovery(r, std::exchange(r->problem, ok));
   store_.list(
       kinds[kind],
@@ -394,6 +395,10 @@ void Master::operate(Bytes call, std::string_view principal, std::function<void(
     e.retry_after_ns = 1'000'000'000;
     return done(e);
   }
+  if (const auto* c = view<fb::master::Call>(call); c && c->set_logging_level()) {
+    raise_logging(*c->set_logging_level());
+    return done(ok);
+  }
   const RequestId id = ++next_request_;
   answers_.emplace(id, std::move(done));
   if (stepping_) {
@@ -403,6 +408,21 @@ void Master::operate(Bytes call, std::string_view principal, std::function<void(
   } else {
     deliver(OperatorCall{id, principal, call});
   }
+}
+
+// Everything is logged for a while; then as before.
+void Master::raise_logging(const fb::ops::LoggingChange& change) {
+  if (logging_timer_) {
+    loop_.cancel(std::exchange(logging_timer_, 0));
+    base::log_threshold() = logging_before_;
+  }
+  if (change.level() == 0 || change.duration_ns() <= 0) return;
+  logging_before_ = base::log_threshold();
+  base::log_threshold() = std::min(logging_before_, static_cast<std::uint32_t>(Level::debug));
+  logging_timer_ = loop_.after(Nanos(change.duration_ns()), [this] {
+    logging_timer_ = 0;
+    base::log_threshold() = logging_before_;
+  });
 }
 
 bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control::AnswerT)> reply) {

@@ -135,6 +135,7 @@ class Master {
   void allocate(Buffer deltas);
   void arm(Instant at);
   void continue_listing(std::shared_ptr<Listing> listing);
+  void raise_logging(const fb::ops::LoggingChange& change);
   void publish_later();
   void publish();
   void send_pieces(FollowerId id);
@@ -172,6 +173,8 @@ class Master {
   std::unordered_map<FollowerId, Follower> followers_;
   FollowerId next_follower_ = 0;
   bool publish_posted_ = false;
+  base::TimerId logging_timer_ = 0;
+  std::uint32_t logging_before_ = 0;  // while it is raised
   std::uint64_t next_stream_ = 0, next_request_ = 0;
   std::uint64_t allocator_failures_ = 0;
   base::Instant led_since_{0};

@@ -1,5 +1,7 @@
 #include "kernel/master/messages.hpp"
 
+#include "kernel/resource/wire.hpp"
+
 namespace gantry::master {
 
 namespace {
@@ -188,6 +190,19 @@ Buffer operation_event(std::string_view id, std::string_view agent_id, fb::Opera
   e.add_type(fb::EventType::UPDATE_OPERATION_STATUS);
   e.add_update_operation_status(update);
   return finish_event(b, e);
+}
+
+Buffer operation_event(const fb::OperationStatus& status) {
+  fb::EventT e;
+  e.type = fb::EventType::UPDATE_OPERATION_STATUS;
+  e.update_operation_status = std::make_unique<fb::UpdateOperationStatusT>();
+  e.update_operation_status->status.reset(status.UnPack());
+  return pack(e);
+}
+Buffer set_resources(const resource::Resources& made) {
+  FlatBufferBuilder b(256);
+  const auto total = resource::write(b, made);
+  return to_agent_frame(b, link::FromMaster::SetResources, link::CreateSetResources(b, total));
 }
 
 Blob packed_info(const fb::AgentInfo& info, std::string_view id) {

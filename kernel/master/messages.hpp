@@ -4,6 +4,7 @@
 
 #include "kernel/base/loop.hpp"
 #include "kernel/master/graft.hpp"
+#include "kernel/resource/resources.hpp"
 
 #include <gantry/framework_generated.h>
 #include <gantry/link_generated.h>
@@ -41,6 +42,8 @@ namespace gantry::master {
 [[nodiscard]] Buffer inverse_offers_event(std::vector<fb::InverseOfferT> offers);
 [[nodiscard]] Buffer rescind_inverse_event(std::string_view id);
 // Without uuid: it is told once. Empty agent_id or message: absent.
+[[nodiscard]] Buffer operation_event(const fb::OperationStatus& status);
+[[nodiscard]] Buffer set_resources(const resource::Resources& made);
 [[nodiscard]] Buffer operation_event(std::string_view id, std::string_view agent_id, fb::OperationState state,
                                      std::string_view message);
 

@@ -38,6 +38,36 @@ void Core::on_operate(const OperatorCall& e) {
     case C::START_MAINTENANCE:
     case C::STOP_MAINTENANCE:
       return on_maintenance(*call, e.call, e.request);
+    case C::UPDATE_WEIGHTS:
+      if (!call->update_weights()) return missing("update_weights");
+      return update_weights(*call->update_weights(), e.request);
+    case C::UPDATE_QUOTA:
+      if (!call->update_quota()) return missing("update_quota");
+      return update_quota(*call->update_quota(), e.request);
+    case C::SET_QUOTA:
+      if (!call->set_quota() || !call->set_quota()->quota_request()) return missing("set_quota");
+      return set_old_quota(*call->set_quota()->quota_request(), e.request);
+    case C::REMOVE_QUOTA:
+      if (!call->remove_quota()) return missing("remove_quota");
+      return remove_quota(text(call->remove_quota()->role()), e.request);
+    case C::RESERVE_RESOURCES:
+      if (!call->reserve_resources()) return missing("reserve_resources");
+      return operator_reserve(*call->reserve_resources(), e.principal, e.request);
+    case C::UNRESERVE_RESOURCES:
+      if (!call->unreserve_resources()) return missing("unreserve_resources");
+      return operator_unreserve(*call->unreserve_resources(), e.principal, e.request);
+    case C::CREATE_VOLUMES:
+      if (!call->create_volumes()) return missing("create_volumes");
+      return operator_create(*call->create_volumes(), e.principal, e.request);
+    case C::DESTROY_VOLUMES:
+      if (!call->destroy_volumes()) return missing("destroy_volumes");
+      return operator_destroy(*call->destroy_volumes(), e.principal, e.request);
+    case C::GROW_VOLUME:
+      if (!call->grow_volume()) return missing("grow_volume");
+      return operator_grow(*call->grow_volume(), e.principal, e.request);
+    case C::SHRINK_VOLUME:
+      if (!call->shrink_volume()) return missing("shrink_volume");
+      return operator_shrink(*call->shrink_volume(), e.principal, e.request);
     default:
       return answer(e.request, fail(Code::unimplemented, "the master has nothing to change for calls of type " +
                                                              std::string(fb::master::EnumNameCallType(call->type()))));

@@ -50,9 +50,7 @@ Resources Core::with_reservations(std::string_view agent_id, Resources total) {
   const auto it = reserved_.find(std::string(agent_id));
   if (it == reserved_.end()) return total;
   for (const auto& r : it->second) {
-    resource::Resource plain = r;
-    while (plain.reserved() && plain.reservations().back().dynamic) plain.pop_reservation();
-    if (total.subtract(Resources{plain}))
+    if (total.subtract(Resources{resource::bare(r)}))
       total += r;
     else
       log(Level::warning, "the agent no longer has what was reserved on it",
@@ -123,6 +121,8 @@ void Core::on_stored(Cookie cookie) {
       return continue_accept(p, true);
     case Pending::Kind::forget:
       return forgotten(p.handle);
+    case Pending::Kind::book:
+      return operator_booked(p, true);
     case Pending::Kind::then:
       return p.then(ok);
   }
@@ -189,6 +189,8 @@ void Core::on_store_failed(const StoreFailed& e) {
       return continue_accept(p, false);
     case Pending::Kind::forget:
       return not_forgotten(p.handle, p.was);
+    case Pending::Kind::book:
+      return operator_booked(p, false);
     case Pending::Kind::then:
       return p.then(e.error);
   }
@@ -243,6 +245,12 @@ Status Core::recover(std::string_view key, Bytes value) {
     auto resources = resource::from_wire(r->resources());
     if (!resources) return std::move(resources).error().because("the record '" + std::string(key) + "' of the store");
     reserved_[std::string(text(r->agent_id()))] = std::move(*resources);
+  } else if (kind == "weight" || kind == "quota") {
+    const auto* r = view<fb::state::Role>(value);
+    if (!r || text(r->name()).empty()) return damaged();
+    return recover_role(*r, kind == "quota");
+  } else if (kind == "operation") {
+    if (!recover_operation(value)) return damaged();
   }
   if (kind == "maintenance") return load_plan(value) ? Status(ok) : Status(damaged());
   return ok;  // other kinds are not the core's

@@ -13,12 +13,14 @@
 
 #include <gantry/framework_generated.h>
 #include <gantry/link_generated.h>
+#include <gantry/operator_generated.h>
 #include <gantry/types_generated.h>
 
 #include <array>
 #include <memory>
 #include <unordered_map>
 #include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -166,6 +168,27 @@ struct Framework {
 
   [[nodiscard]] const fb::FrameworkInfo& about() const { return *info.as<fb::FrameworkInfo>(); }
   [[nodiscard]] bool connected() const { return stream != 0; }
+};
+
+// Thousandths of each scalar.
+using RoleAmounts = std::map<resource::NameId, std::int64_t>;
+
+// What the operator has set for a role, and, if it is limited, what it has.
+struct RoleSettings {
+  double weight = 1;
+  bool weighted = false;
+  bool limited = false;  // it has quota
+  RoleAmounts guarantees, limits;
+  RoleAmounts allocated;  // to it and the roles below, of what is not reserved for them
+  RoleAmounts reserved;   // for it and the roles below
+};
+
+// An operation whose outcome its framework has not acknowledged. Keyed by its uuid.
+struct TrackedOperation {
+  std::string framework_id, id;
+  Blob row;  // fb::ops::Operation
+  Instant due = Instant::max();  // told again
+  Nanos interval{0};
 };
 
 struct CompletedFramework {

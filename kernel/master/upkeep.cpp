@@ -158,7 +158,7 @@ bool Core::drained(Handle h) const {
   const Agent& a = agents_[h];
   if (a.state != AgentState::registered || a.returning || a.tasks) return false;
   for (const auto& [cookie, p] : pending_)
-    if (p.kind == Pending::Kind::accept && p.agent == h && p.epoch == a.epoch) return false;
+    if (p.limbo() && p.agent == h && p.epoch == a.epoch) return false;
   return true;
 }
 
@@ -260,14 +260,13 @@ void Core::became_gone(Handle h) {
     out_->emplace_back(DropLink{a.link, "the agent was marked gone"});
   }
   unbind_link(h);
-  const bool was_known = a.told;
+  const bool had_books = a.state == AgentState::registered;
   set_state(a, AgentState::gone);
   a.since_wall = wall_;
   a.active = false;
   a.upkeep.reset();
-  a.total.clear();
   note_away(h);
-  if (was_known) agent_gone(h);
+  if (had_books) agent_gone(h);
 }
 
 }  // namespace gantry::master

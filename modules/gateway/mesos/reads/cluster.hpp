@@ -68,6 +68,11 @@ using OfferPtr = std::shared_ptr<const OfferRow>;
 
 using InverseOfferPtr = std::shared_ptr<const fb::InverseOfferT>;
 using MaintenancePtr = std::shared_ptr<const fb::state::MaintenanceT>;
+// What the operator has set for a role.
+struct RoleRow {
+  double weight = 1;
+  Own<fb::master::QuotaConfig> quota;  // none: no quota
+};
 
 // One moment. Agents, frameworks and offers are in order of their ids.
 struct View {
@@ -87,7 +92,13 @@ struct View {
   std::vector<OfferPtr> offers;
   std::vector<InverseOfferPtr> inverse_offers;
   MaintenancePtr maintenance;  // null: nothing was ever planned
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles;  // that have a weight or quota
+  std::vector<Own<fb::ops::Operation>> operations;
 };
+
+// What is planned and what becomes of it; empty where nothing is.
+[[nodiscard]] fb::master::MaintenanceScheduleT maintenance_schedule(const View& v);
+[[nodiscard]] fb::master::MaintenanceStatusT maintenance_status(const View& v);
 
 class Cluster {
  public:
@@ -134,6 +145,8 @@ class Cluster {
   void on_update(const fb::state::Update& u);
   void on_offer(const fb::state::Offer& o);
   void on_inverse_offer(const fb::InverseOffer& o);
+  void on_role(const fb::state::Role& r);
+  void on_operation(const fb::state::Operation& o);
   void on_gone(const fb::state::Gone& g);
 
   Listener* listener_ = nullptr;
@@ -143,6 +156,8 @@ class Cluster {
   std::map<std::string, OfferPtr, std::less<>> offers_;
   std::map<std::string, InverseOfferPtr, std::less<>> inverse_offers_;
   MaintenancePtr maintenance_;
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles_;
+  std::map<std::string, Own<fb::ops::Operation>> operations_;  // by uuid
   std::string master_id_;
   std::uint64_t elected_ns_ = 0, version_ = 0;
   std::uint32_t keep_frameworks_ = 0, keep_tasks_ = 0;

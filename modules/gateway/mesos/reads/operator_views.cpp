@@ -220,9 +220,14 @@ struct Parts {
   }
   [[nodiscard]] std::unique_ptr<om::GetRolesT> roles() const {
     auto out = std::make_unique<om::GetRolesT>();
-    std::map<std::string_view, std::vector<std::string_view>> names = {{"*", {}}};
+    std::map<std::string_view, std::vector<std::string_view>> names;
     for (const auto& f : v.frameworks)
       for (const auto r : roles_of(*f.row->info)) names[r].push_back(f.row->id);
+    for (const auto& a : v.agents)
+      if (a->row->total())
+        for (const auto* r : *a->row->total())
+          if (const auto reserved = reservation_role(*r); !reserved.empty()) names[reserved];
+    for (const auto& [name, row] : v.roles) names[name];
     Sums held;
     for (const auto& f : v.frameworks) {
       for (const auto* map : {&index.used, &index.offered})
@@ -231,7 +236,8 @@ struct Parts {
     for (const auto& [name, ids] : names) {
       auto role = std::make_unique<fb::ops::RoleT>();
       role->name = name;
-      role->weight = 1;
+      const auto set = v.roles.find(name);
+      role->weight = set == v.roles.end() ? 1 : set->second->weight;
       role->frameworks.assign(ids.begin(), ids.end());
       std::map<std::string_view, std::int64_t> totals;
       for (const auto& a : held.amounts())
@@ -349,7 +355,8 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   total.add(a.row->total(), false);
   out->total_resources = to_messages(total);
   using C = fb::ops::AgentCapability;
-  out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::AGENT_DRAINING, C::TASK_RESOURCE_LIMITS};
+  out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::RESIZE_VOLUME, C::AGENT_OPERATION_FEEDBACK,
+                       C::AGENT_DRAINING, C::TASK_RESOURCE_LIMITS};
   return out;
 }
 
@@ -397,6 +404,27 @@ std::string Writer::response(om::CallType type) const {
       if (!protobuf_) return open("GET_EXECUTORS", "get_executors"), parts.executors(out), out + "}";
       r.type = om::ResponseType::GET_EXECUTORS;
       r.get_executors = parts.executors();
+      break;
+    case C::GET_WEIGHTS:
+      r.type = om::ResponseType::GET_WEIGHTS;
+      for (const auto& [role, row] : view_.roles) {
+        if (row->quota && row->weight == 1) continue;  // it has a row for its quota
+        if (!r.get_weights) r.get_weights = std::make_unique<om::GetWeightsT>();
+        auto w = std::make_unique<fb::ops::WeightInfoT>();
+        w->role = role;
+        w->weight = row->weight;
+        r.get_weights->weight_infos.push_back(std::move(w));
+      }
+      break;
+    case C::GET_QUOTA:
+      r.type = om::ResponseType::GET_QUOTA;
+      r.get_quota = std::make_unique<om::GetQuotaT>();
+      r.get_quota->status = std::make_unique<om::QuotaStatusT>(quota_status(view_));
+      break;
+    case C::GET_OPERATIONS:
+      r.type = om::ResponseType::GET_OPERATIONS;
+      r.get_operations = std::make_unique<fb::ops::GetOperationsT>();
+      for (const auto& o : view_.operations) r.get_operations->operations.emplace_back(o->UnPack());
       break;
     case C::GET_ROLES:
       r.type = om::ResponseType::GET_ROLES;
