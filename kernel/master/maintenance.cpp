@@ -190,7 +190,8 @@ Status Core::load_plan(Bytes bytes) {
 void Core::apply_plan() {
   note_plan();
   for (Handle h = 1; h < agents_.end(); ++h) {
-    if (!agents_.contains(h) || agents_[h].state != AgentState::registered) continue;
+    // One that is returning looks by itself once its registration is stored.
+    if (!agents_.contains(h) || agents_[h].state != AgentState::registered || agents_[h].returning) continue;
     if (machine_down(agents_[h].about())) {
       take_down(h);
       continue;
@@ -278,7 +279,7 @@ void Core::send_inverse_offers() {
   for (const Handle h : std::exchange(plan_->asking, {})) {
     if (!agents_.contains(h)) continue;
     const Agent& a = agents_[h];
-    if (a.state != AgentState::registered || !a.link || a.going || !a.upkeep || !a.upkeep->planned) continue;
+    if (a.state != AgentState::registered || !a.link || a.going || a.returning || !a.upkeep || !a.upkeep->planned) continue;
     std::set<Handle> holders;
     for (Handle t = a.first_task; t; t = tasks_[t].of_agent.next)
       if (!tasks_[t].released) holders.insert(tasks_[t].framework);
@@ -292,7 +293,8 @@ void Core::send_inverse_offers() {
         plan_->due.insert({x.not_before, h});
         continue;
       }
-      x.number = ++next_offer_;
+      x.number = std::max<std::uint64_t>(next_offer_, 1);  // 0 is none
+      next_offer_ = x.number + 1;
       plan_->by_number.emplace(x.number, std::pair{h, fh});
       ++counters_.inverse_offers_made;
       note_inverse(x.number, h, fh);

@@ -50,7 +50,7 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
   if (f.roles.empty()) out.reasons.emplace_back("It has subscribed to no role; nothing is offered to it.");
 
   struct Count {
-    std::size_t agents = 0, excluded = 0, declined = 0, taken = 0, small = 0;
+    std::size_t agents = 0, excluded = 0, declined = 0, taken = 0, small = 0, beyond = 0;
     Nanos next = Nanos::max();
     Resources largest;
     Handle largest_agent = 0;
@@ -86,6 +86,14 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
       if (free.empty()) {
         ++c.taken;
         continue;
+      }
+      if (quotas_) {
+        Resources allowed = within_limits(role, free);
+        if (!allowed.cpus().milli() && !allowed.mem().milli() && (free.cpus().milli() || free.mem().milli())) {
+          ++c.beyond;
+          continue;
+        }
+        free = std::move(allowed);
       }
       if (f.wishes && !f.wishes->worth(role, free)) ++c.small;
       const auto less = [](const Resources& x, const Resources& y) {
@@ -132,8 +140,29 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
       why.push_back("It has declined what " + std::to_string(c.declined) + of + " have; the first of these filters ends in " +
                     seconds(c.next) + ".");
     if (c.taken) why.push_back(std::to_string(c.taken) + of + " have nothing free for this role: all is used, offered or reserved for others.");
+    // The quota that binds: of the role itself, or of one above it.
+    for (RoleId up = role; up != RoleId::none; up = resource::parent_of(up)) {
+      const auto it = role_settings_.find(up);
+      if (it == role_settings_.end() || it->second.limits.empty()) continue;
+      std::string has;
+      for (const auto& [name, limit] : it->second.limits) {
+        std::int64_t used = 0;
+        for (const auto* part : {&it->second.allocated, &it->second.reserved})
+          if (const auto at = part->find(name); at != part->end()) used += at->second;
+        has += (has.empty() ? "" : ", ") + resource::Scalar::milli(used).text() + " of " + resource::Scalar::milli(limit).text() + " " +
+               std::string(resource::text_of(name));
+        if (up != role) continue;
+        auto r = std::make_unique<fb::ResourceT>();
+        r->name = resource::text_of(name);
+        r->type = fb::ValueType::SCALAR;
+        r->scalar = resource::Scalar::milli(limit).value();
+        row->quota.push_back(std::move(r));
+      }
+      why.push_back("Role " + std::string(resource::text_of(up)) + " has a quota and uses " + has + ".");
+    }
+    if (c.beyond) why.push_back("What " + std::to_string(c.beyond) + of + " have free is beyond the quota.");
     if (c.small) why.push_back(std::to_string(c.small) + of + " have less free than its min_allocatable_resources ask for.");
-    const std::size_t open = c.agents - c.excluded - c.declined - c.taken - c.small;
+    const std::size_t open = c.agents - c.excluded - c.declined - c.taken - c.small - c.beyond;
     if (open && !row->offers && !row->suppressed && f.connected())
       why.push_back(count(open, "agent") + " could be offered to it; other frameworks with a smaller share are served first, or what is free is below the allocator's min_allocatable.");
     out.roles.push_back(std::move(row));

@@ -24,6 +24,7 @@ int print_json(Context& c, const control::WhyT& w) {
     j.field("next_filter_ends_seconds", static_cast<double>(r->next_ns / 1'000'000) / 1000).field("nothing_free", r->taken);
     j.field("largest_free_agent", r->largest_agent);
     write_resources(j, "largest_free", r->largest);
+    write_resources(j, "quota", r->quota);
     j.list("reasons", r->reasons).close();
   }
   j.close().close();
