@@ -267,6 +267,7 @@ class Core {
   [[nodiscard]] Resources within_limits(RoleId role, const Resources& bundle) const;
   void rescind_beyond_limits(RoleId role);
   void rescind_for_guarantees();
+  [[nodiscard]] bool awaits_agents();
   void set_total(Handle agent, Resources total);
 
   // bookings.cpp: reservations and volumes
@@ -459,6 +460,8 @@ class Core {
 
   std::map<RoleId, RoleSettings> role_settings_;
   std::size_t quotas_ = 0;  // roles with quota
+  std::size_t awaited_ = 0;  // nothing is allocated before so many agents are back, or it is late: quota needs to know what is in use
+  Instant awaited_until_ = Instant::max();
   std::map<std::string, TrackedOperation> operations_;
   std::set<std::pair<Instant, std::string>> operations_due_;
   std::deque<std::pair<Instant, std::string>> unwritten_;  // agents whose reservations are not what the store says

@@ -262,6 +262,10 @@ void Core::recovered(Instant now, Wall wall, Effects& out) {
   out_ = &out;
   std::sort(away_.begin(), away_.end(), [](const Away& a, const Away& b) { return a.since < b.since; });
   if (recovering_) reregister_deadline_ = now + options_.agent_reregister_timeout;
+  if (quotas_ && recovering_) {  // mesos-kernel.md A1: four of five, or ten minutes
+    awaited_ = (recovering_ * 4 + 4) / 5;
+    awaited_until_ = now + options_.agent_reregister_timeout;
+  }
   // A framework could not help that the master was away, so it has at least as long to return as an agent.
   for (const auto& [id, h] : framework_by_id_) {
     Framework& f = frameworks_[h];
