@@ -191,6 +191,7 @@ Task<Status> Kernel::start_modules() {
     master_ = std::make_unique<master::Master>(loop_, std::move(o), *modules_->find("allocator"), *store_, *this);
     cluster_late_.provide(&master_->cluster_service());
     state_late_.provide(&master_->state_service());
+    operate_late_.provide(&master_->operate_service());
   }
   co_return ok;
 }

@@ -1,5 +1,6 @@
 #include "kernel/agent/agent.hpp"
 
+#include "kernel/agent/volumes.hpp"
 #include "kernel/base/log.hpp"
 
 #include <sys/random.h>
@@ -198,6 +199,8 @@ void Agent::execute(Effects effects) {
       run_check(std::move(*check));
     } else if (auto* release = std::get_if<effect::Release>(&e)) {
       launcher_.release_sandbox(release->sandbox);
+    } else if (auto* said = std::get_if<effect::Volumes>(&e)) {
+      change_volumes(*said);
     } else if (auto* line = std::get_if<effect::Log>(&e)) {
       if (line->task_id.empty()) {
         base::log(line->level, source, line->message);
@@ -218,6 +221,17 @@ void Agent::execute(Effects effects) {
       }));
     }
   }
+}
+
+// Making and renaming is done before anything that follows may use it; deleting is not waited for.
+void Agent::change_volumes(const effect::Volumes& e) {
+  const auto* said = view<fb::link::ToAgent>(e.frame);
+  if (!said || !said->body_as_SetResources()) return;
+  VolumeChanges changes = agent::change_volumes(options_.work_dir, *said->body_as_SetResources(), e.registry);
+  for (const auto& p : changes.problems) base::log_warning(source, p);
+  for (const auto& path : changes.made) base::log_info(source, "made the volume " + path);
+  for (const auto& path : changes.removed) base::log_info(source, "removed the volume " + path);
+  if (!changes.trash.empty()) loop_.offload([trash = std::move(changes.trash)] { remove_trash(trash); }, [] {});
 }
 
 // ---- the journal

@@ -87,6 +87,7 @@ class Agent {
  private:
   void feed(Event event);
   void execute(Effects effects);
+  void change_volumes(const effect::Volumes& e);
   void retry_journal();
   void sync_later();
   void compact_if_wanted();

@@ -105,6 +105,7 @@ struct RunCheck {                                       // ends in CheckDone wit
   Nanos timeout;
 };
 struct Release { std::string sandbox; };
+struct Volumes { Buffer frame; std::string registry; };  // fb::link::ToAgent with SetResources: make and remove volumes
 struct Log { base::Level level; std::string message; std::string task_id; };
 struct Stop { std::string message; bool failed = false; };            // the agent's work is over
 struct ToExecutor { std::uint64_t stream = 0; Buffer event; };
@@ -114,7 +115,8 @@ struct Resize { std::string container_id; std::vector<std::unique_ptr<fb::Resour
 }  // namespace effect
 using Effect = std::variant<effect::Append, effect::Send, effect::Connect, effect::Disconnect, effect::Recover,
                             effect::Launch, effect::Kill, effect::RunCheck, effect::Release, effect::Log, effect::Stop,
-                            effect::ToExecutor, effect::EndExecutor, effect::AnswerExecutor, effect::Resize>;
+                            effect::ToExecutor, effect::EndExecutor, effect::AnswerExecutor, effect::Resize,
+                            effect::Volumes>;
 using Effects = std::vector<Effect>;
 
 // ---- state that questions look at
@@ -169,7 +171,8 @@ struct Task {
                                          // phase is then `launching` until it was delivered
 
   // Being killed, and why.
-  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown } cause = Cause::none;
+  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown, drained, drained_gone } cause = Cause::none;
+  static constexpr Cause kLastCause = Cause::drained_gone;  // of the journal's
   Instant kill_due{0};
 
   // Status updates not acknowledged, oldest first; the first one may be in flight.
@@ -249,6 +252,8 @@ class Core {
   void on_refused(Step&, const fb::link::Refused&);
   void on_ping(Step&, const fb::link::Ping&);
   void on_shutdown(Step&, const fb::link::Shutdown&);
+  void on_drain(Step&, const fb::link::Drain&);
+  void on_end_drain(Step&);
   void on_link_due(Step&);
   void dial(Step&);
   void dial_later(Step&);
@@ -365,6 +370,9 @@ class Core {
   LinkState link_ = LinkState::waiting;
   bool started_ = false;                   // recovery is over
   bool stopping_ = false;                  // a Shutdown came
+  // By the operator's wish, known to the master, which says so again at each registration.
+  struct Draining { std::optional<Nanos> max_grace; bool mark_gone = false; };
+  std::optional<Draining> draining_;
   bool stopped_ = false;
   std::string stop_message_;
   bool stop_failed_ = false;

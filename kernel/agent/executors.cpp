@@ -573,8 +573,8 @@ void Core::on(Step& step, const event::ExecutorSubscribe& s) {
       status.reason = Reason::REASON_AGENT_RESTARTED;
       status.message = "Task launched during agent restart";
       finish(step, *task, std::move(status));
-    } else if (task->cause == Task::Cause::asked) {
-      kill_at_executor(step, *task, Task::Cause::asked, {});
+    } else if (task->cause != Task::Cause::none) {
+      kill_at_executor(step, *task, task->cause, {});
     }
   }
   if (first && e.tasks.empty()) return shut_down_executor(step, e, Executor::Cause::idle);

@@ -1,5 +1,6 @@
 // One launch, top to bottom. Every step that succeeded leaves what takes it back on the container's undo list.
 #include "kernel/agent/container_launcher.hpp"
+#include "kernel/agent/volumes.hpp"
 #include "kernel/base/log.hpp"
 
 #include <gantry/fetcher_generated.h>
@@ -84,9 +85,11 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   // 1. The account and its sandbox.
   const std::string user = options_.switch_user ? c->spec.user : std::string();
   // (Named lambdas: gcc 12 destroys a temporary one in a co_await expression twice.)
-  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers"]() -> Result<Account> {
+  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers",
+               work_dir = options_.work_dir, task = c->spec.task]() -> Result<Account> {
     GANTRY_TRY(Account a, find_account(user));
     GANTRY_CHECK(make_sandbox(sandbox, a));
+    GANTRY_CHECK(link_volumes(work_dir, sandbox, task->resources, a));
     if (::mkdir(meta.c_str(), 0700) != 0 && errno == ENOENT) {
       ::mkdir(meta.substr(0, meta.rfind('/')).c_str(), 0755);
       ::mkdir(meta.c_str(), 0700);

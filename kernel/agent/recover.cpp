@@ -48,7 +48,7 @@ void Core::replay(const fb::record::Entry& e) {
       task->launched_wall = static_cast<base::Wall>(e.wall_ns());
       break;
     case EntryType::KILLING:
-      if (e.exit_status() > 0 && e.exit_status() <= static_cast<int>(Task::Cause::shutdown)) {
+      if (e.exit_status() > 0 && e.exit_status() <= static_cast<int>(Task::kLastCause)) {
         task->cause = static_cast<Task::Cause>(e.exit_status());
       }
       break;

@@ -55,6 +55,7 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
   if (stopping_) {
     return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is shutting down");
   }
+  if (draining_) return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is draining");
   if (!is_folder_name(framework_id) || !is_folder_name(info->task_id)) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
                   "Task id '" + info->task_id + "' of framework '" + framework_id +
@@ -211,6 +212,8 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
       healthy = false;
       break;
     case Task::Cause::asked:
+    case Task::Cause::drained:
+    case Task::Cause::drained_gone:
     case Task::Cause::framework_removed:
     case Task::Cause::shutdown:
       state = TaskState::TASK_KILLED;

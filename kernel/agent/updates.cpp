@@ -29,6 +29,14 @@ fb::TaskStatusT Core::make_status(const Step& step, const Task& task, fb::TaskSt
 }
 
 void Core::update(Step& step, Task& task, fb::TaskStatusT status) {
+  // Whatever kills it: on an agent that is being drained, that is why.
+  const bool gone = (draining_ && draining_->mark_gone) || task.cause == Task::Cause::drained_gone;
+  const bool killed = status.state == fb::TaskState::TASK_KILLED;
+  if ((killed || status.state == fb::TaskState::TASK_KILLING) && (draining_ || gone || task.cause == Task::Cause::drained)) {
+    status.reason = fb::Reason::REASON_AGENT_DRAINING;
+    if (killed && gone && has_capability(task.framework_id, fb::FrameworkCapability::PARTITION_AWARE))
+      status.state = fb::TaskState::TASK_GONE_BY_OPERATOR;
+  }
   if (status.uuid.empty()) status.uuid = new_uuid();  // executors bring their own
   task.status = status;
   if (task.recorded) {

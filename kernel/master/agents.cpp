@@ -94,7 +94,7 @@ void Core::on_frame(const AgentFrame& e) {
     case link::FromAgent::Unregister:
       return on_unregister(h);
     case link::FromAgent::Pong:
-      if (!a.active) {  // its removal failed to be stored, and now it answers
+      if (!a.active && offerable(a)) {  // its removal failed to be stored, and now it answers
         a.active = true;
         note_agent(h);
         touch_agent(h);
@@ -124,6 +124,15 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
     }
   }
   const Handle h = name.empty() ? 0 : find_agent(name);
+  if (machine_down(*reg.info()) && !(h && agents_[h].state == AgentState::gone)) {
+    // With nothing running it may wait until the machine is up again; what runs must end.
+    if (reg.tasks() && reg.tasks()->size() > 0) {
+      to_agent(id, shutdown("Machine is `DOWN`"));
+      out_->emplace_back(DropLink{id, "the agent's machine is down for maintenance"});
+      return;
+    }
+    return refuse_link(id, "Machine is `DOWN`", false);
+  }
   if (!h) return admit_new(id, frame, reg);
 
   Agent& a = agents_[h];
@@ -139,6 +148,10 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
     case AgentState::registered:
     case AgentState::unreachable:
       break;
+  }
+  if (a.going) {
+    out_->emplace_back(DropLink{id, "the agent's record is being stored; come again"});
+    return;
   }
   if (a.state == AgentState::registered) disconnect_agent(h);
   bind_link(h, id);
@@ -189,20 +202,27 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   a.returning = false;
   Resources total = with_reservations(a.id(), *resource::from_wire(reg.info()->resources()));
 
+  set_total(h, std::move(total));
   if (a.link) to_agent(a.link, fb_registered(a.id(), options_.run_id));
+  tell_reservations(h);
+  if (a.link && a.upkeep && a.upkeep->drain != Upkeep::Drain::none)
+    to_agent(a.link, drain(a.upkeep->grace_ns, a.upkeep->mark_gone));
+  plan_agent(h);
   Resources used;
   adopt_tasks(h, frame, reg, was_away && !is_new, used);
-  a.overdrawn = !total.contains(used);
+  a.overdrawn = !a.total.contains(used);
   if (a.overdrawn) {
     log(Level::warning, "agent has less than its tasks use; what is missing is not offered until they end",
-        {{"agent", std::string(a.id())}, {"total", total.text()}, {"used", used.text()}});
+        {{"agent", std::string(a.id())}, {"total", a.total.text()}, {"used", used.text()}});
   }
-  replace_available(h, total.without(used));
-  a.total = std::move(total);
-  a.active = a.link != 0;
+  replace_available(h, a.total.without(used));
+  a.active = offerable(a);
   touch_total(h);
   start_pinging(h);
+  look_after(h);
+  ask_back(h);
   ++(is_new ? counters_.agents_registered : counters_.agents_reregistered);
+  if (machine_down(a.about())) take_down(h);  // it went down while this was stored
 }
 
 // The agent's word on what runs there is final; the master only knows what should not.
@@ -269,6 +289,7 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
     if (k->info()->executor()) {
       if (const auto extra = resource::from_wire(k->info()->executor()->resources())) needs += extra->unallocated();
     }
+    needs = charge_of(a.total, needs);
     const bool ended = terminal(k->state());
     bool tell = false;
     if (!th) {
@@ -408,6 +429,7 @@ void Core::lose_unprotected_tasks(Handle h) {
 
 void Core::on_unregister(Handle h) {
   Agent& a = agents_[h];
+  if (a.going) return;
   withdraw_all_of_agent(h, true);
   a.active = false;
   touch_agent(h);
@@ -442,6 +464,7 @@ void Core::forget_agent(Handle h) {
     th = next;
   }
   broadcast_failure(agent_id);
+  forget_inverse(h, 0);
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent has left"});
   unbind_link(h);
@@ -453,6 +476,7 @@ void Core::forget_agent(Handle h) {
 
 void Core::mark_unreachable(Handle h) {
   Agent& a = agents_[h];
+  if (a.going) return;
   Pending p;
   p.kind = Pending::Kind::unreachable;
   p.id = a.id();
@@ -492,12 +516,12 @@ void Core::became_unreachable(Handle h) {
     th = next;
   }
   broadcast_failure(agent_id);
+  forget_inverse(h, 0);
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent did not answer pings"});
   unbind_link(h);
   set_state(a, AgentState::unreachable);
   note_away(h);
-  a.total.clear();
   agent_gone(h);
 }
 

@@ -150,7 +150,7 @@ Status Core::check() const {
   };
   std::unordered_map<Handle, Resources> limbo;
   for (const auto& [cookie, p] : pending_)
-    if (p.kind == Pending::Kind::accept && agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch)
+    if (p.limbo() && agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch)
       limbo[p.agent] += p.before;
   std::size_t on_agents = 0, offers = 0, registered = 0, recovering = 0;
   for (Handle h = 1; h < agents_.end(); ++h) {
@@ -214,7 +214,7 @@ Status Core::check() const {
   }
   if (of_frameworks != tasks_.size() || on_agents + absent != tasks_.size() || states != by_state_)
     return broken("the counts of tasks are off");
-  return ok;
+  return check_roles();
 }
 
 }  // namespace gantry::master

@@ -85,6 +85,7 @@ void Core::erase_task(Handle h) {
     Agent& a = agents_[t.agent];
     chain_remove(tasks_, &Task::of_agent, a.first_task, h);
     --a.tasks;
+    look_after(t.agent);
   }
   --by_state_[static_cast<std::size_t>(t.state)];
   tasks_.erase(h);
@@ -96,6 +97,7 @@ void Core::make_absent(Handle h, fb::TaskState state) {
   Agent& a = agents_[t.agent];
   chain_remove(tasks_, &Task::of_agent, a.first_task, h);
   --a.tasks;
+  look_after(t.agent);
   absent_of_[std::string(a.id())].push_back(h);
   t.agent = 0;
   t.absent = true;

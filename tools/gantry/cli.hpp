@@ -41,6 +41,7 @@ int report(const Context&, const Error&);
 int status(Context&);
 int agents(Context&);
 int frameworks(Context&);
+int why_framework(Context&, const std::string& id);  // why_command.cpp
 int version(Context&);
 
 // module_commands.cpp

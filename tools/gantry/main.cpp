@@ -122,6 +122,12 @@ int main(int argc, char** argv) {
   command(app, "status", "What the daemon is and how it fares", [&] { return status(c); });
   command(app, "agents", "The machines of the cluster: what they have and what is used", [&] { return agents(c); });
   command(app, "frameworks", "The frameworks that receive offers", [&] { return frameworks(c); });
+  std::string framework_id;
+  CLI::App* why = group("why", "Explain what the cluster does");
+  command(*why, "framework", "Why a framework gets the offers it gets, or none: filters, constraints, agents",
+          [&] { return why_framework(c, framework_id); })
+      ->add_option("FRAMEWORK", framework_id, "Its id, as gantry frameworks shows it")
+      ->required();
 
   DeployOptions deploy;
   bool no_wait = false;

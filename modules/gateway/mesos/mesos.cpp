@@ -43,6 +43,9 @@ Task<Status> Mesos::configure(Settings s) {
   max_body_ = static_cast<std::uint64_t>(s.number("max_body"));
   scheduler_options_.heartbeat_interval = s.duration("heartbeat_interval");
   scheduler_options_.max_frameworks = static_cast<std::size_t>(s.number("max_frameworks"));
+  auto limits = RateLimits::parse(s.list("rate_limits"), s.text("default_rate_limit"));
+  if (!limits) co_return fail(Code::invalid_argument, limits.error().message, "rate_limits");
+  scheduler_options_.limits = std::move(*limits);
   if (!advertise_.empty()) {
     const auto [name, port] = host_and_port(advertise_);
     if (name.empty() || port < 1 || port > 65535)
@@ -60,8 +63,17 @@ Task<Status> Mesos::configure(Settings s) {
   const char* authenticated = realm_.empty() ? "false" : "true";
   for (const char* flag : {"authenticate_http_frameworks", "authenticate_http_readonly", "authenticate_http_readwrite"})
     reads.flags.emplace_back(flag, authenticated);
+  writes_ = std::make_unique<Writes>(host(), *masters_, [this](const ExchangePtr& e) { redirect(e); });
+  reads.write = [this](const ExchangePtr& e, const fb::master::Call& call) { writes_->call(e, call); };
+  reads.logging_level = [this] { return writes_->logging_level(); };
   reads_ = std::make_unique<Reads>(host(), *masters_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
   reads_->routes(router_);
+  writes_->routes(
+      router_,
+      [this](const ExchangePtr& e) { reads_->serve(e, [](const View& v, const legacy::About&) { return legacy::quota(v); }); },
+      [this](const ExchangePtr& e) { reads_->serve(e, [](const View& v, const legacy::About&) { return legacy::weights(v); }); });
+  writes_->maintenance_routes(
+      router_, [this](const ExchangePtr& e) { reads_->serve(e, [](const View& v, const legacy::About&) { return legacy::schedule(v); }); });
   co_return ok;
 }
 

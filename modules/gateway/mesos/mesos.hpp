@@ -2,6 +2,7 @@
 #pragma once
 
 #include "masters.hpp"
+#include "operator/writes.hpp"
 #include "reads/reads.hpp"
 #include "router.hpp"
 #include "scheduler.hpp"
@@ -38,6 +39,7 @@ class Mesos final : public Gateway {
   Router router_;
   std::unique_ptr<SchedulerApi> scheduler_;
   std::unique_ptr<Reads> reads_;
+  std::unique_ptr<Writes> writes_;
 };
 
 }  // namespace gantry::gateway_mesos

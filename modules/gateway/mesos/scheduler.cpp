@@ -39,7 +39,7 @@ bool has(const fb::FrameworkInfo& info, fb::FrameworkCapability c) {
 }  // namespace
 
 SchedulerApi::SchedulerApi(Host& host, Masters& masters, SchedulerOptions options, Redirect redirect)
-    : host_(host), masters_(masters), options_(options), redirect_(std::move(redirect)) {
+    : host_(host), masters_(masters), options_(std::move(options)), redirect_(std::move(redirect)) {
   std::random_device device;
   random_.seed((static_cast<std::uint64_t>(device()) << 32) ^ device());
   streams_metric_ = host.metric("streams", fb::MetricKind::GAUGE, "1", "open event streams of frameworks");
@@ -123,6 +123,7 @@ void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body) {
     call->subscribe->framework_info->principal = s->principal;
     body = pack(*call);
   }
+  if (limited(exchange, s->principal)) return;
   const std::string id(text(flatbuffers::GetRoot<fb::Call>(body.data())->framework_id()));
   if (id.empty() || by_framework_.count(id)) return open(s, body);
   // A framework that is connected, but not through here, lives in a module: nobody takes it over from outside.
@@ -237,6 +238,16 @@ void SchedulerApi::forget(const StreamPtr& s) {
 
 // ---- calls
 
+bool SchedulerApi::limited(const ExchangePtr& exchange, const std::string& principal) {
+  const auto wait = options_.limits.take(principal, host_.now());
+  if (!wait) return false;
+  refused_metric_.add();
+  const auto seconds = (wait->count() + 999'999'999) / 1'000'000'000;
+  exchange->text(429, "Principal '" + principal + "' makes more calls than it may; try again later",
+                 {{"Retry-After", std::to_string(std::max<std::int64_t>(1, seconds))}});
+  return true;
+}
+
 void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
   calls_metric_.add();
   const auto& c = *flatbuffers::GetRoot<fb::Call>(body.data());
@@ -263,6 +274,7 @@ void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
                  "' included in this request didn't match the stream ID currently associated with framework ID " +
                  framework_id);
   }
+  if (limited(exchange, s.principal)) return;
   forward(exchange, s, std::move(body));
 }
 

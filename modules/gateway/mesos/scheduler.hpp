@@ -2,6 +2,7 @@
 // Contract: reference mesos-kernel.md B1, B3; clients.md section 0 rules 1 to 8, 18 to 20.
 #pragma once
 
+#include "limits.hpp"
 #include "masters.hpp"
 #include "resources.hpp"
 #include "router.hpp"
@@ -17,6 +18,7 @@ namespace gantry::gateway_mesos {
 struct SchedulerOptions {
   std::chrono::nanoseconds heartbeat_interval = std::chrono::seconds(15);
   std::size_t max_frameworks = 4000;
+  RateLimits limits;
 };
 
 class SchedulerApi {
@@ -52,6 +54,8 @@ class SchedulerApi {
   void heartbeat(const StreamPtr& s);
   void forget(const StreamPtr& s);
 
+  // Its principal has made too many calls; 429 has been answered.
+  bool limited(const ExchangePtr& exchange, const std::string& principal);
   void call(const ExchangePtr& exchange, Buffer body);
   void forward(const ExchangePtr& exchange, Stream& s, Buffer body);
   void update(const ExchangePtr& exchange, Stream& s, Buffer body);

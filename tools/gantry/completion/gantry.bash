@@ -30,7 +30,7 @@ _gantry() {
       *)
         if [[ -z $command ]]; then
           command=${words[i]}
-        elif [[ -z $sub && $command =~ ^(app|task|module|config)$ ]]; then
+        elif [[ -z $sub && $command =~ ^(app|task|module|config|why)$ ]]; then
           sub=${words[i]}
         else
           ((operands++))
@@ -41,7 +41,10 @@ _gantry() {
 
   local choices=""
   case "$command $sub" in
-    " ") choices="status agents frameworks app task module config version" ;;
+    " ") choices="status agents frameworks why app task module config version" ;;
+    "why ") choices="framework" ;;
+    "why framework")
+      ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never frameworks 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
     "app ") choices="deploy list show scale restart remove" ;;
     "task ") choices="list log kill" ;;
     "module ") choices="list show trace record" ;;

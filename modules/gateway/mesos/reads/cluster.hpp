@@ -66,6 +66,14 @@ struct OfferRow {
 };
 using OfferPtr = std::shared_ptr<const OfferRow>;
 
+using InverseOfferPtr = std::shared_ptr<const fb::InverseOfferT>;
+using MaintenancePtr = std::shared_ptr<const fb::state::MaintenanceT>;
+// What the operator has set for a role.
+struct RoleRow {
+  double weight = 1;
+  Own<fb::master::QuotaConfig> quota;  // none: no quota
+};
+
 // One moment. Agents, frameworks and offers are in order of their ids.
 struct View {
   struct Framework {
@@ -82,7 +90,15 @@ struct View {
   std::vector<AgentPtr> agents;
   std::vector<Framework> frameworks, completed;
   std::vector<OfferPtr> offers;
+  std::vector<InverseOfferPtr> inverse_offers;
+  MaintenancePtr maintenance;  // null: nothing was ever planned
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles;  // that have a weight or quota
+  std::vector<Own<fb::ops::Operation>> operations;
 };
+
+// What is planned and what becomes of it; empty where nothing is.
+[[nodiscard]] fb::master::MaintenanceScheduleT maintenance_schedule(const View& v);
+[[nodiscard]] fb::master::MaintenanceStatusT maintenance_status(const View& v);
 
 class Cluster {
  public:
@@ -128,6 +144,9 @@ class Cluster {
   void on_task(const fb::state::Task& t, bool snapshot);
   void on_update(const fb::state::Update& u);
   void on_offer(const fb::state::Offer& o);
+  void on_inverse_offer(const fb::InverseOffer& o);
+  void on_role(const fb::state::Role& r);
+  void on_operation(const fb::state::Operation& o);
   void on_gone(const fb::state::Gone& g);
 
   Listener* listener_ = nullptr;
@@ -135,6 +154,10 @@ class Cluster {
   std::map<std::string, Framework, std::less<>> frameworks_;
   std::map<std::uint64_t, std::string> over_;  // completed frameworks, by the order of their end
   std::map<std::string, OfferPtr, std::less<>> offers_;
+  std::map<std::string, InverseOfferPtr, std::less<>> inverse_offers_;
+  MaintenancePtr maintenance_;
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles_;
+  std::map<std::string, Own<fb::ops::Operation>> operations_;  // by uuid
   std::string master_id_;
   std::uint64_t elected_ns_ = 0, version_ = 0;
   std::uint32_t keep_frameworks_ = 0, keep_tasks_ = 0;

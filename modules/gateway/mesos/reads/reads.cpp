@@ -182,8 +182,9 @@ void Reads::routes(Router& router) {
     return [q](const View& v, const legacy::About&) { return legacy::tasks(v, q); };
   });
   read("/roles", [](const Exchange&) -> Build { return [](const View& v, const legacy::About&) { return legacy::roles(v); }; });
-  for (const auto& [path, body] : {std::pair{"/weights", "[]"}, {"/quota", "{}"}, {"/maintenance/schedule", "{}"}, {"/maintenance/status", "{}"}})
-    read(path, [body = std::string(body)](const Exchange&) -> Build { return [body](const View&, const legacy::About&) { return body; }; });
+  read("/maintenance/status", [](const Exchange&) -> Build {
+    return [](const View& v, const legacy::About&) { return legacy::maintenance_status(v); };
+  });
 
   // What any master answers, leading or not.
   const auto always = [&router](std::string path, Handler handler) {
@@ -336,6 +337,9 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_FRAMEWORKS:
     case C::GET_EXECUTORS:
     case C::GET_ROLES:
+    case C::GET_WEIGHTS:
+    case C::GET_QUOTA:
+    case C::GET_OPERATIONS:
     case C::GET_MASTER: {
       if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
       auto work = host_.offload([view = cluster().view(), about = about(), what = call.type(), protobuf]() -> Result<std::string> {
@@ -388,30 +392,22 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_LOGGING_LEVEL:
       r.type = om::ResponseType::GET_LOGGING_LEVEL;
       r.get_logging_level = std::make_unique<fb::ops::GetLoggingLevelT>();
-      return answer(r);
-    case C::GET_OPERATIONS:
-      r.type = om::ResponseType::GET_OPERATIONS;
-      r.get_operations = std::make_unique<fb::ops::GetOperationsT>();
-      return answer(r);
-    case C::GET_WEIGHTS:
-      r.type = om::ResponseType::GET_WEIGHTS;
+      if (options_.logging_level) r.get_logging_level->level = options_.logging_level();
       return answer(r);
     case C::GET_MAINTENANCE_STATUS:
       r.type = om::ResponseType::GET_MAINTENANCE_STATUS;
       r.get_maintenance_status = std::make_unique<om::GetMaintenanceStatusT>();
-      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>();
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>(maintenance_status(*cluster().view()));
       return answer(r);
     case C::GET_MAINTENANCE_SCHEDULE:
       r.type = om::ResponseType::GET_MAINTENANCE_SCHEDULE;
       r.get_maintenance_schedule = std::make_unique<om::GetMaintenanceScheduleT>();
-      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>();
-      return answer(r);
-    case C::GET_QUOTA:
-      r.type = om::ResponseType::GET_QUOTA;
-      r.get_quota = std::make_unique<om::GetQuotaT>();
-      r.get_quota->status = std::make_unique<om::QuotaStatusT>();
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>(maintenance_schedule(*cluster().view()));
       return answer(r);
     default:
+      if (options_.write) return options_.write(e, call);
       return e->text(501, "501 Not Implemented.");
   }
 }

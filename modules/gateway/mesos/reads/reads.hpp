@@ -21,6 +21,8 @@ struct ReadsOptions {
   std::size_t max_subscribers = 1000;       // of the event stream; beyond, the oldest is closed
   std::size_t max_waiting = 64u << 20;      // bytes of events kept for a subscriber whose snapshot is being written
   std::vector<std::pair<std::string, std::string>> flags;  // shown by /flags, in order of names
+  Function<void(const ExchangePtr&, const fb::master::Call&)> write;  // calls that change something; absent: 501
+  Function<std::uint32_t()> logging_level;
 };
 
 class Reads final : private Cluster::Listener {
@@ -30,6 +32,9 @@ class Reads final : private Cluster::Listener {
   void routes(Router& router);
   void start();
   void stop();
+  // Answers in JSON, from a view.
+  using Build = std::function<std::string(const View&, const legacy::About&)>;
+  void serve(const ExchangePtr& exchange, Build build);
 
   [[nodiscard]] const Cluster& cluster() const { return follower_.cluster(); }
   [[nodiscard]] std::size_t subscribers() const { return subscribers_.size(); }
@@ -43,10 +48,8 @@ class Reads final : private Cluster::Listener {
     std::uint64_t heartbeat = 0;
   };
   using SubscriberPtr = std::shared_ptr<Subscriber>;
-  using Build = std::function<std::string(const View&, const legacy::About&)>;
 
   [[nodiscard]] legacy::About about() const;
-  void serve(const ExchangePtr& exchange, Build build);  // JSON from a view
   void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
   void redirect_to_leader(const ExchangePtr& exchange);
