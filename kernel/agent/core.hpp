@@ -233,6 +233,11 @@ class Core {
   [[nodiscard]] const std::map<std::string, std::shared_ptr<Executor>>& executors() const { return executors_; }
   [[nodiscard]] const std::deque<CompletedExecutor>& completed_executors() const { return completed_executors_; }
   [[nodiscard]] const std::map<std::string, fb::FrameworkInfoT>& frameworks() const { return frameworks_; }
+  struct Counters {
+    std::map<fb::TaskState, std::uint64_t> ended;  // tasks, by how
+    std::uint64_t updates = 0, messages = 0, executors_ended = 0, launches_failed = 0;
+  };
+  [[nodiscard]] const Counters& counters() const { return counters_; }
 
  private:
   enum class LinkState { waiting, connecting, greeting, registering, registered };
@@ -391,6 +396,7 @@ class Core {
   std::set<std::tuple<Instant, std::uint64_t, Executor*>> executor_timers_;
   std::deque<CompletedExecutor> completed_executors_;
   std::vector<std::tuple<std::string, std::string, int>> exited_;  // while registering, when the master has our word that they live
+  Counters counters_;
   bool serving_ = false;
   event::Variables variables_;
 

@@ -495,6 +495,8 @@ void Core::executor_ended(Step& step, Executor& executor, const ExitInfo& exit, 
   step.effects.emplace_back(effect::Release{e->sandbox});
   executor_containers_.erase(e->container_id);
   executors_.erase(key(e->framework_id, e->id()));
+  ++counters_.executors_ended;
+  if (failed && e->cause == Cause::none) ++counters_.launches_failed;
   completed_executors_.push_back({e->framework_id, e->info, e->container_id, e->sandbox});
   while (completed_executors_.size() > completed_executors_kept) completed_executors_.pop_front();
   finish_shutdown(step);
@@ -679,6 +681,7 @@ void Core::acknowledge_again(Step& step) {
 void Core::on_message(Step& step, const fb::link::MasterMessage& m) {
   const auto e = find_executor(std::string(text(m.framework_id())), std::string(text(m.executor_id())));
   if (!e || !e->stream) return log(step, base::Level::debug, "dropped a message to an executor that is not here");
+  ++counters_.messages;
   ex::EventT event;
   event.type = ex::EventType::MESSAGE;
   event.message = std::make_unique<ex::MessageT>();

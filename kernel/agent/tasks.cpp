@@ -184,6 +184,7 @@ void Core::on(Step& step, const event::LaunchFailed& e) {
   auto status = make_status(step, *task, killed ? TaskState::TASK_KILLED : TaskState::TASK_FAILED);
   status.reason = killed ? Reason::REASON_TASK_KILLED_DURING_LAUNCH : e.reason;
   status.message = killed ? "Killed while it was being launched" : e.message;
+  if (!killed) ++counters_.launches_failed;
   if (!killed) log(step, base::Level::warning, "launch failed: " + e.message, task->info->task_id);
   finish(step, *task, std::move(status));
 }

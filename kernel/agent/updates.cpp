@@ -39,6 +39,8 @@ void Core::update(Step& step, Task& task, fb::TaskStatusT status) {
   }
   if (status.uuid.empty()) status.uuid = new_uuid();  // executors bring their own
   task.status = status;
+  ++counters_.updates;
+  if (is_terminal(status.state) && !task.unknown) ++counters_.ended[status.state];
   if (task.recorded) {
     auto e = entry(fb::record::EntryType::UPDATE, task, step.time.wall);
     e.status = std::make_unique<fb::TaskStatusT>(status);
