@@ -124,6 +124,16 @@ struct Task {
   [[nodiscard]] std::string_view id() const { return text(about().task_id()); }
 };
 
+// A custom executor on an agent.
+struct Executor {
+  Handle framework = 0;
+  Blob info;            // fb::ExecutorInfo, framework_id and the role of its resources set
+  Resources resources;  // charged as long as it lives
+  RoleId role{};
+
+  [[nodiscard]] std::string_view id() const { return text(info.as<fb::ExecutorInfo>()->executor_id()); }
+};
+
 struct CompletedTask {
   Blob info;
   Blob status;

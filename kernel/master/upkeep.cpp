@@ -252,6 +252,7 @@ void Core::became_gone(Handle h) {
     for (const Handle th : away)
       if (tasks_.contains(th) && tasks_[th].absent && text(tasks_[th].about().agent_id()) == agent_id) end(th);
   }
+  end_executors(h, true, {});
   broadcast_failure(agent_id);
   forget_inverse(h, 0);
   Agent& a = agents_[h];

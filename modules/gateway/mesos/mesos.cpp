@@ -1,5 +1,9 @@
 #include "mesos.hpp"
 
+#include <gantry/control_generated.h>
+
+#include <algorithm>
+
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <unistd.h>
@@ -52,6 +56,13 @@ Task<Status> Mesos::configure(Settings s) {
       co_return fail(Code::invalid_argument, "advertise \"" + advertise_ + "\" is not host:port, as in \"master1.example.com:5050\"",
                      "advertise");
   }
+  agent_options_.address = s.text("agent_address");
+  agent_options_.advertise = s.text("agent_advertise");
+  agent_options_.realm = realm_;
+  agent_options_.insecure = insecure_;
+  agent_options_.authenticate_executors = s.flag("authenticate_executors");
+  agent_options_.max_body = max_body_;
+  agent_options_.start_wall_ns = host().wall_ns();
   masters_ = std::make_unique<Masters>(host());
   masters_->self().cluster = s.text("cluster");
   masters_->self().start_wall_ns = host().wall_ns();
@@ -77,7 +88,43 @@ Task<Status> Mesos::configure(Settings s) {
   co_return ok;
 }
 
+// One daemon may be master and agent: each has a listener of its own.
 Task<Status> Mesos::start() {
+  auto asking = roles();
+  const auto roles = co_await std::move(asking);
+  if (!roles) co_return roles.error();
+  const auto is = [&](const char* role) { return std::find(roles->begin(), roles->end(), role) != roles->end(); };
+  if (is("master")) {
+    auto starting = start_master();
+    if (auto s = co_await std::move(starting); !s) co_return s;
+  }
+  if (is("agent")) {
+    agent_ = std::make_unique<AgentApi>(host(), agent_options_);
+    auto starting = agent_->start();
+    if (auto s = co_await std::move(starting); !s) co_return s;
+  }
+  co_return ok;
+}
+
+Task<Result<std::vector<std::string>>> Mesos::roles() {
+  fb::control::QuestionT question;
+  question.ask.Set(fb::control::AskStatusT());
+  const Buffer body = pack(question);
+  Promise<Result<std::vector<std::string>>> done;
+  host().stream(fb::host::Service::QUERY, 0, body, [done](gantry_code code, Bytes reply) {
+    if (code == GANTRY_MORE || done.is_set()) return;
+    if (code < 0) return done.set(unpack_error(code, reply).because("the daemon does not say what it is"));
+    std::vector<std::string> out;
+    const auto* answer = view<fb::control::Answer>(reply);
+    if (const auto* s = answer ? answer->say_as_Status() : nullptr; s && s->roles())
+      for (const auto* r : *s->roles()) out.emplace_back(text(r));
+    if (out.empty()) out.emplace_back("master");
+    done.set(std::move(out));
+  });
+  co_return co_await done.get();
+}
+
+Task<Status> Mesos::start_master() {
   auto listening = listen();
   if (auto s = co_await std::move(listening); !s)
     co_return std::move(s.error()).because("cannot serve the Mesos API on " + address_);
@@ -96,6 +143,7 @@ Task<Status> Mesos::start() {
 Task<Status> Mesos::stop() {
   stopping_ = true;
   // Absent when the settings were refused or nothing was started.
+  if (agent_) agent_->stop();
   if (reads_) reads_->stop();
   if (scheduler_) scheduler_->stop();
   if (masters_) masters_->stop();
@@ -105,9 +153,10 @@ Task<Status> Mesos::stop() {
 
 Task<Result<fb::HealthT>> Mesos::health() {
   fb::HealthT h;
-  if (!trouble_.empty()) {
+  const std::string& trouble = trouble_.empty() && agent_ ? agent_->trouble() : trouble_;
+  if (!trouble.empty()) {
     h.state = fb::HealthState::FAILED;
-    h.message = trouble_;
+    h.message = trouble;
   }
   co_return h;
 }

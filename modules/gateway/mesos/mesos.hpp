@@ -3,6 +3,7 @@
 
 #include "masters.hpp"
 #include "operator/writes.hpp"
+#include "agent/agent_api.hpp"
 #include "reads/reads.hpp"
 #include "router.hpp"
 #include "scheduler.hpp"
@@ -24,6 +25,8 @@ class Mesos final : public Gateway {
   Task<Result<fb::HealthT>> health() override;
 
  private:
+  Task<Status> start_master();
+  Task<Result<std::vector<std::string>>> roles();
   Task<Status> listen();
   void bound(std::string_view address);
   void arrived(Bytes request);
@@ -40,6 +43,8 @@ class Mesos final : public Gateway {
   std::unique_ptr<SchedulerApi> scheduler_;
   std::unique_ptr<Reads> reads_;
   std::unique_ptr<Writes> writes_;
+  AgentApiOptions agent_options_;
+  std::unique_ptr<AgentApi> agent_;  // where the daemon is an agent
 };
 
 }  // namespace gantry::gateway_mesos

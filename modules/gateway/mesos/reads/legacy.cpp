@@ -18,6 +18,7 @@ std::string agent_ip(const AgentRow& a) {
   return std::string(host);
 }
 int agent_port(const AgentRow& a) {
+  if (a.info->port()) return static_cast<int>(a.info->port());
   const std::string_view at = text(a.info->address());
   const auto colon = at.rfind(':');
   const int port = colon == std::string_view::npos ? 0 : std::atoi(std::string(at.substr(colon + 1)).c_str());
@@ -141,7 +142,6 @@ bool is_reserved_within(const Amount& a, std::string_view role) { return within(
 Sums sums_of(const TaskRow& t) {
   Sums s;
   s.add(t.info->resources());
-  if (t.info->executor()) s.add(t.info->executor()->resources());
   return s;
 }
 
@@ -165,6 +165,7 @@ struct Tally {
   std::unordered_map<std::string_view, Part> agents, frameworks;
   std::unordered_map<std::string_view, const AgentRow*> agent;
   std::unordered_map<std::string_view, std::vector<const OfferRow*>> offers;  // of frameworks
+  std::unordered_map<std::string_view, std::vector<const ExecutorRow*>> executors;  // likewise
 
   explicit Tally(const View& v, bool count = false) {
     for (const auto& a : v.agents) agent[a->id] = a.get();
@@ -190,6 +191,11 @@ struct Tally {
         if (!count) continue;
         for (const auto& t : f.completed) task(*t);
       }
+    }
+    for (const auto& e : v.executors) {
+      agents[e->agent_id].used.add(e->info->resources());
+      frameworks[e->framework_id].used.add(e->info->resources());
+      executors[e->framework_id].push_back(e.get());
     }
     for (const auto& o : v.offers) {
       agents[o->agent_id].offered.add(o->row->resources());
@@ -505,22 +511,23 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   j.close(']');
   j.key("executors");
   j.open('[');
-  std::set<std::pair<std::string_view, std::string_view>> seen;
-  for (const auto& t : f.tasks) {
-    const auto* x = t->info->executor();
-    if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
-    j.item();
-    j.open('{');
-    j.field("executor_id", text(x->executor_id()));
-    j.field("name", text(x->name()));
-    j.field("framework_id", f.row->id);
-    if (x->command()) j.key("command"), j.message(*x->command(), "gantry.fb.CommandInfo");
-    Sums s;
-    s.add(x->resources());
-    j.key("resources"), j.resources(s);
-    j.field("role", role_of(*t));
-    j.field("slave_id", t->agent_id());
-    j.close('}');
+  if (const auto x = tally.executors.find(f.row->id); x != tally.executors.end()) {
+    for (const auto* row : x->second) {
+      const auto& e = *row->info;
+      j.item();
+      j.open('{');
+      j.field("executor_id", text(e.executor_id()));
+      j.field("name", text(e.name()));
+      j.field("framework_id", f.row->id);
+      if (e.command()) j.key("command"), j.message(*e.command(), "gantry.fb.CommandInfo");
+      Sums s;
+      s.add(e.resources());
+      j.key("resources"), j.resources(s);
+      const auto role = e.resources() && e.resources()->size() ? text(e.resources()->Get(0)->allocation_role()) : std::string_view();
+      j.field("role", role.empty() ? std::string_view("*") : role);
+      j.field("slave_id", row->agent_id);
+      j.close('}');
+    }
   }
   j.close(']');
   if (info.labels() && info.labels()->size()) j.key("labels"), labels(j, *info.labels());
