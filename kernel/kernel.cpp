@@ -104,7 +104,9 @@ Kernel::Kernel(net::RealLoop& loop, config::Options options, config::ConfigPtr c
         c.realm = question.realm;
         auto shared = std::make_shared<Function<void(Result<std::string>)>>(std::move(done));
         authenticate(std::move(c), [shared](Result<std::string> who) { (*shared)(std::move(who)); });
-      }) {}
+      }),
+      auth_(loop, [this] { return all("authenticator"); }),
+      authorize_(loop, [this] { return all("authorizer"); }) {}
 
 Kernel::~Kernel() { *alive_ = false; }
 
@@ -144,7 +146,8 @@ Task<Status> Kernel::start_modules() {
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
                     {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_},
-                    {fb::host::Service::STATE, &state_late_}};
+                    {fb::host::Service::STATE, &state_late_}, {fb::host::Service::AUTH, &auth_},
+                    {fb::host::Service::AUTHORIZE, &authorize_}};
   setup.processes.loop = &loop_;
   setup.processes.program = module::process::find_program(GANTRY_LIBEXEC_DIR);
   setup.processes.group = module::process::group_name(work_dir_);
@@ -266,8 +269,12 @@ void Kernel::drop(master::LinkId link, std::string_view why) {
 
 // ---- who speaks
 
+std::vector<module::Instance*> Kernel::all(std::string_view kind) const {
+  return modules_ ? modules_->all(kind) : std::vector<module::Instance*>{};
+}
+
 void Kernel::authenticate(fb::authenticator::CredentialsT credentials, std::function<void(Result<std::string>)> done, std::size_t from) {
-  const auto all = modules_ ? modules_->all("authenticator") : std::vector<module::Instance*>{};
+  const auto all = this->all("authenticator");
   if (from >= all.size())
     return done(fail(Code::unauthenticated, all.empty() ? "no authenticator module is configured; nobody can be let in" : "no authenticator knows this scheme"));
   Buffer body = pack(credentials);

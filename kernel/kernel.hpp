@@ -8,6 +8,8 @@
 #include "kernel/config/config.hpp"
 #include "kernel/control.hpp"
 #include "kernel/master/master.hpp"
+#include "kernel/module/auth_service.hpp"
+#include "kernel/module/authorize_service.hpp"
 #include "kernel/module/host.hpp"
 #include "kernel/module/http_service.hpp"
 #include "kernel/net/net.hpp"
@@ -70,6 +72,7 @@ class Kernel final : public master::LinkServer {
   void elected();
   void deposed(const std::string& why);
   void accept(net::LinkPtr link);
+  [[nodiscard]] std::vector<module::Instance*> all(std::string_view kind) const;
   // Asks the authenticator modules in turn.
   void authenticate(fb::authenticator::CredentialsT credentials, std::function<void(Result<std::string>)> done, std::size_t from = 0);
 
@@ -90,6 +93,8 @@ class Kernel final : public master::LinkServer {
   std::unique_ptr<module::Strands> strands_;
   Control control_;
   module::HttpService http_;
+  module::AuthService auth_;
+  module::AuthorizeService authorize_;
   LateService store_late_, cluster_late_, state_late_;
   std::unique_ptr<module::ModuleHost> modules_;
   std::unique_ptr<module::Traces> traces_;  // of modules_, so it goes before them
