@@ -110,8 +110,8 @@ void Access::allowed(std::string_view principal, std::string_view action, std::s
   allowed(principal, {Ask{std::string(action), std::string(object)}}, std::move(done));
 }
 
-void Access::verdicts(std::string_view principal, std::vector<Ask> asks, Function<void(Verdicts)> done) {
-  if (mode_ == Mode::open) return done({});
+void Access::verdicts(std::string_view principal, std::vector<Ask> asks, Function<void(const Verdicts&)> done) {
+  if (mode_ == Mode::open) return done(Verdicts());
   auto all = asks;
   ask(principal, std::move(asks), [this, principal = std::string(principal), all = std::move(all), done = std::move(done)]() mutable {
     std::set<std::pair<std::string, std::string>, std::less<>> yes;

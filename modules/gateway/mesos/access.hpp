@@ -59,7 +59,7 @@ class Access {
   // All of them; empty: yes.
   void allowed(std::string_view principal, std::vector<Ask> asks, Function<void(bool)> done);
   // For filters: those verdicts, all at once.
-  void verdicts(std::string_view principal, std::vector<Ask> asks, Function<void(Verdicts)> done);
+  void verdicts(std::string_view principal, std::vector<Ask> asks, Function<void(const Verdicts&)> done);
   // What is known already, nullopt if it must be asked.
   [[nodiscard]] std::optional<bool> known(std::string_view principal, std::string_view action, std::string_view object) const;
 

@@ -38,7 +38,6 @@ Task<Status> Mesos::configure(Settings s) {
   if (s.reload()) co_return ok;
   address_ = s.text("address");
   advertise_ = s.text("advertise");
-  realm_ = s.text("realm");
   insecure_ = s.flag("insecure");
   max_body_ = static_cast<std::uint64_t>(s.number("max_body"));
   scheduler_options_.heartbeat_interval = s.duration("heartbeat_interval");
@@ -49,25 +48,35 @@ Task<Status> Mesos::configure(Settings s) {
       co_return fail(Code::invalid_argument, "advertise \"" + advertise_ + "\" is not host:port, as in \"master1.example.com:5050\"",
                      "advertise");
   }
+  doors_ = std::make_unique<Doors>(host());
+  for (const std::string& who : s.list("authenticate"))
+    doors_->close(who == "frameworks" ? kSchedulerRealm : who == "readonly" ? kReadonlyRealm : kReadwriteRealm);
+  access_ = std::make_unique<Access>(host());
   masters_ = std::make_unique<Masters>(host());
   masters_->self().cluster = s.text("cluster");
   masters_->self().start_wall_ns = host().wall_ns();
-  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, scheduler_options_,
+  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, *access_, scheduler_options_,
                                               [this](const ExchangePtr& e) { redirect(e); });
   scheduler_->routes(router_);
   ReadsOptions reads;
   reads.heartbeat_interval = scheduler_options_.heartbeat_interval;
-  const char* authenticated = realm_.empty() ? "false" : "true";
-  for (const char* flag : {"authenticate_http_frameworks", "authenticate_http_readonly", "authenticate_http_readwrite"})
-    reads.flags.emplace_back(flag, authenticated);
-  reads_ = std::make_unique<Reads>(host(), *masters_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
+  for (const auto& [flag, realm] : {std::pair{"authenticate_http_frameworks", kSchedulerRealm},
+                                    {"authenticate_http_readonly", kReadonlyRealm},
+                                    {"authenticate_http_readwrite", kReadwriteRealm}})
+    reads.flags.emplace_back(flag, doors_->closed(realm) ? "true" : "false");
+  reads_ = std::make_unique<Reads>(host(), *masters_, *access_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
   reads_->routes(router_);
   co_return ok;
 }
 
 Task<Status> Mesos::start() {
+  access_->start();
   auto listening = listen();
-  if (auto s = co_await std::move(listening); !s)
+  if (auto s = co_await std::move(listening); !s && s.error().code == Code::permission_denied)
+    co_return fail(Code::permission_denied, "serving the Mesos API on " + address_ +
+                                                " without authentication is refused; write authenticate = [\"frameworks\", \"readonly\", "
+                                                "\"readwrite\"], listen on 127.0.0.1, or write insecure = true");
+  else if (!s)
     co_return std::move(s.error()).because("cannot serve the Mesos API on " + address_);
   const Self& self = masters_->self();
   if (self.ip.empty() || self.ip == "0.0.0.0") {
@@ -87,6 +96,7 @@ Task<Status> Mesos::stop() {
   if (reads_) reads_->stop();
   if (scheduler_) scheduler_->stop();
   if (masters_) masters_->stop();
+  if (access_) access_->stop();
   if (listener_) host().cancel_request(listener_);
   co_return ok;
 }
@@ -103,10 +113,9 @@ Task<Result<fb::HealthT>> Mesos::health() {
 Task<Status> Mesos::listen() {
   fb::host::ListenT l;
   l.address = address_;
-  l.realm = realm_;
-  l.insecure = insecure_;
+  // Credentials are judged here, each in the realm of its path. With every realm closed that is as good as a listener's own.
+  l.insecure = insecure_ || (doors_->closed(kSchedulerRealm) && doors_->closed(kReadonlyRealm) && doors_->closed(kReadwriteRealm));
   l.max_body = max_body_;
-  l.public_paths = {"/health", "/master/health", "/version", "/master/version", "/redirect", "/master/redirect"};
   const Buffer body = pack(l);
   Promise<Status> done;
   listener_ = host().stream(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::LISTEN), body,
@@ -153,8 +162,12 @@ void Mesos::arrived(Bytes bytes) {
   if (stopping_) return exchange->text(503, "This master is stopping");
   Route* route = router_.find(*exchange);
   if (!route) return exchange->answer(404);
-  if (!route->leader_only || masters_->view().leading) return serve(exchange, *route);
-  masters_->refresh([this, exchange, route] { gate(exchange, *route); });
+  doors_->enter(exchange, route->realm, [this, exchange, route] { admitted(exchange, *route); });
+}
+
+void Mesos::admitted(const ExchangePtr& exchange, Route& route) {
+  if (!route.leader_only || masters_->view().leading) return serve(exchange, route);
+  masters_->refresh([this, exchange, at = &route] { gate(exchange, *at); });
 }
 
 // Before anything else is looked at: 307 to the leader, 503 without one or while this one recovers (B1).

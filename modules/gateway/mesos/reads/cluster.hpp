@@ -4,6 +4,8 @@
 // written from it on another thread while the model goes on. The model itself lives on the strand.
 #pragma once
 
+#include "../access.hpp"
+
 #include <gantry/message.hpp>
 #include <gantry/state_generated.h>
 
@@ -82,6 +84,7 @@ struct View {
   std::vector<AgentPtr> agents;
   std::vector<Framework> frameworks, completed;
   std::vector<OfferPtr> offers;
+  Verdicts verdicts;  // of whom it was made for (filter.hpp); rows are filtered already, executors and roles by whoever writes them
 };
 
 class Cluster {
@@ -113,6 +116,7 @@ class Cluster {
   [[nodiscard]] std::size_t tasks() const { return live_; }
 
   [[nodiscard]] AgentPtr agent(std::string_view id) const;  // null: not known
+  [[nodiscard]] FrameworkPtr framework_row(std::string_view id) const;
   [[nodiscard]] std::shared_ptr<const View> view() const;
 
  private:

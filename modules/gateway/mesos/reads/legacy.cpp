@@ -1,6 +1,7 @@
 #include "legacy.hpp"
 
 #include "../masters.hpp"
+#include "../permits.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
 
@@ -138,7 +139,9 @@ struct Tally {
   std::unordered_map<std::string_view, const AgentRow*> agent;
   std::unordered_map<std::string_view, std::vector<const OfferRow*>> offers;  // of frameworks
 
-  explicit Tally(const View& v, bool count = false) {
+  const Verdicts* verdicts;
+
+  explicit Tally(const View& v, bool count = false) : verdicts(&v.verdicts) {
     for (const auto& a : v.agents) agent[a->id] = a.get();
     const auto task = [&](const TaskRow& t) {
       if (t.holds()) {
@@ -466,7 +469,7 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   std::set<std::pair<std::string_view, std::string_view>> seen;
   for (const auto& t : f.tasks) {
     const auto* x = t->info->executor();
-    if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
+    if (!x || !t->holds() || !tally.verdicts->allows("view_executor", user_of(*t->info, text(info.user()))) || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
     j.item();
     j.open('{');
     j.field("executor_id", text(x->executor_id()));
@@ -679,6 +682,7 @@ std::string roles(const View& v) {
   j.key("roles");
   j.open('[');
   for (const auto& [role, ids] : names) {
+    if (!v.verdicts.allows("view_role", role)) continue;
     j.item();
     j.open('{');
     j.field("name", role);

@@ -1,5 +1,7 @@
 #include "operator_views.hpp"
 
+#include "../permits.hpp"
+
 #include "../masters.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
@@ -95,7 +97,7 @@ void each_executor(const View& v, F fn) {
     std::set<std::pair<std::string_view, std::string_view>> seen;
     for (const auto& t : f.tasks) {
       const auto* x = t->info->executor();
-      if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
+      if (!x || !t->holds() || !v.verdicts.allows("view_executor", user_of(*t->info, text(f.row->info->user()))) || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
       om::ExecutorT e;
       e.executor_info.reset(x->UnPack());
       if (e.executor_info->framework_id.empty()) e.executor_info->framework_id = f.row->id;
@@ -226,6 +228,7 @@ struct Parts {
         if (const auto it = map->find(f.row->id); it != map->end()) held.add(it->second);
     }
     for (const auto& [name, ids] : names) {
+      if (!v.verdicts.allows("view_role", name)) continue;
       auto role = std::make_unique<fb::ops::RoleT>();
       role->name = name;
       role->weight = 1;
