@@ -99,9 +99,9 @@ TEST(Tables, AreInOrderWithSoundDefaults) {
       before = f.name;
       EXPECT_TRUE(f.help.ends_with(".")) << f.name;
       if (f.value.empty()) continue;
-      if (f.kind == Kind::duration) EXPECT_TRUE(parse_duration(f.value)) << f.name;
-      if (f.kind == Kind::size) EXPECT_TRUE(parse_bytes(f.value)) << f.name;
-      if (f.kind == Kind::boolean) EXPECT_TRUE(f.value == "true" || f.value == "false") << f.name;
+      EXPECT_TRUE(f.kind != Kind::duration || parse_duration(f.value)) << f.name;
+      EXPECT_TRUE(f.kind != Kind::size || parse_bytes(f.value)) << f.name;
+      EXPECT_TRUE(f.kind != Kind::boolean || f.value == "true" || f.value == "false") << f.name;
     }
   }
   EXPECT_GE(master_flags().size(), 77u);

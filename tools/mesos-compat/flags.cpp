@@ -119,7 +119,7 @@ Result<std::string> read_file(const std::string& path) {
 std::map<std::string, std::string> environment() {
   std::map<std::string, std::string> out;
   for (char** e = environ; e && *e; ++e)
-    if (const char* eq = std::strchr(*e, '=')) out.emplace(std::string(*e, eq), eq + 1);
+    if (const char* eq = std::strchr(*e, '=')) out.emplace(std::string(*e, static_cast<std::size_t>(eq - *e)), eq + 1);
   return out;
 }
 
