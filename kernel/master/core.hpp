@@ -11,12 +11,9 @@
 #include "kernel/resource/volumes.hpp"
 
 #include <gantry/allocator_generated.h>
-#include <gantry/control_generated.h>
-#include <gantry/operator_generated.h>
+#include <gantry/cluster_generated.h>
 #include <gantry/record_generated.h>
-#include <gantry/state_generated.h>
 
-#include <functional>
 #include <functional>
 #include <map>
 #include <optional>
@@ -25,6 +22,36 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
+
+// Messages that are only passed on in here; their headers are large.
+namespace gantry::fb::control {
+struct AgentsT;
+struct AskTasksT;
+struct FrameworksT;
+struct StatusT;
+struct TasksT;
+struct WhyT;
+}
+namespace gantry::fb::master {
+struct Call;
+struct CreateVolumes;
+struct DestroyVolumes;
+struct DrainAgent;
+struct GrowVolume;
+struct ReserveResources;
+struct ShrinkVolume;
+struct Teardown;
+struct UnreserveResources;
+struct UpdateQuota;
+struct UpdateWeights;
+}
+namespace gantry::fb::state {
+struct BeginT;
+struct Chunk;
+struct MaintenanceT;
+struct Role;
+struct RoleT;
+}
 
 namespace gantry::master {
 

@@ -39,6 +39,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   [[nodiscard]] const std::string* header(std::string_view name) const;
   [[nodiscard]] Bytes body() const { return {request_.body.data(), request_.body.size()}; }
   [[nodiscard]] const std::string& principal() const { return request_.principal; }  // empty: not authenticated
+  void principal(std::string who) { request_.principal = std::move(who); }           // by whoever judged the credentials
   [[nodiscard]] const std::string& peer() const { return request_.peer; }
 
   // ---- the answer
