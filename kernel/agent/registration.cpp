@@ -113,6 +113,11 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::MasterMessage:
       // Messages are for executors of frameworks, at most once; no task here has one.
       return log(step, base::Level::debug, "dropped a message to an executor that does not exist");
+    case FromMaster::ShutdownExecutor:
+    case FromMaster::UpdateFramework:
+    case FromMaster::SetResources:
+    case FromMaster::Drain:
+    case FromMaster::EndDrain:
     case FromMaster::NONE: break;
   }
   log(step, base::Level::debug, "ignored a frame of an unknown type from a newer master");
