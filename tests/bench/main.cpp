@@ -31,6 +31,10 @@ const std::vector<Group> groups = {
     {{"mesos_life_cycles_json", "mesos_life_cycle_cpu_json"}, run_mesos_life_cycles_json},
     {{"mesos_accept_to_running_protobuf", "mesos_declined_to_offered_protobuf"}, run_mesos_latency_protobuf},
     {{"mesos_accept_to_running_json", "mesos_declined_to_offered_json"}, run_mesos_latency_json},
+    {{"mesos_memory_200k_tasks", "mesos_state_200k_tasks", "mesos_get_state_json_200k_tasks", "mesos_get_state_protobuf_200k_tasks",
+      "mesos_state_summary_10k_agents", "mesos_health_5_state_readers", "mesos_launches_no_readers", "mesos_launches_5_state_readers",
+      "mesos_launches_50_state_pollers"},
+     run_mesos_reads},
 #endif
 };
 

@@ -190,7 +190,8 @@ double MesosMaster::resident() const {
   return 0;
 }
 
-Answered ask(std::uint16_t port, std::string_view method, std::string_view path, std::string_view headers, std::string_view body) {
+Answered ask(std::uint16_t port, std::string_view method, std::string_view path, std::string_view headers, std::string_view body,
+             std::size_t keep) {
   const int fd = dial(port);
   if (fd < 0) stop("nobody listens");
   std::string request(method);
@@ -198,16 +199,29 @@ Answered ask(std::uint16_t port, std::string_view method, std::string_view path,
   if (method != "GET") request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
   request.append("\r\n").append(body);
   write_all(fd, request);
-  std::string in;
-  std::vector<char> buffer(1u << 20);
-  for (ssize_t n = 0; (n = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0;) in.append(buffer.data(), static_cast<std::size_t>(n));
-  ::close(fd);
   Answered a;
-  const auto split = in.find("\r\n\r\n");
-  if (split == std::string::npos) stop("no whole answer");
-  a.head = in.substr(0, split + 2);
+  std::string in;
+  bool headed = false;
+  std::vector<char> buffer(1u << 20);
+  for (ssize_t n = 0; (n = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0;) {
+    if (headed) {
+      a.size += static_cast<std::size_t>(n);
+      if (a.body.size() < keep) a.body.append(buffer.data(), static_cast<std::size_t>(n));
+      continue;
+    }
+    in.append(buffer.data(), static_cast<std::size_t>(n));
+    const auto split = in.find("\r\n\r\n");
+    if (split == std::string::npos) continue;
+    headed = true;
+    a.head = in.substr(0, split + 2);
+    a.body = in.substr(split + 4);
+    a.size = a.body.size();
+  }
+  ::close(fd);
+  if (!headed) stop("no whole answer");
   a.status = std::atoi(a.head.c_str() + 9);
-  a.body = in.substr(split + 4);
+  if (const auto at = a.head.find("Content-Length: "); at != std::string::npos && std::strtoull(a.head.c_str() + at + 16, nullptr, 10) != a.size)
+    stop("an answer was cut short");
   return a;
 }
 
@@ -218,7 +232,7 @@ HttpFramework::HttpFramework(std::uint16_t port, Options options) : options_(std
   const std::string body =
       encoded(R"({"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":")" + options_.name +
               R"(","roles":["bench"],"checkpoint":true,"failover_timeout":)" + std::to_string(options_.failover_timeout) +
-              R"(,"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"},{"type":"PARTITION_AWARE"}]}}})");
+              R"(,"capabilities":[{"type":"MULTI_ROLE"},{"type":"RESERVATION_REFINEMENT"},{"type":"PARTITION_AWARE"}]})" + (options_.suppressed ? R"(,"suppressed_roles":["bench"])" : "") + "}}");
   stream_ = dial(port);
   if (stream_ < 0) stop("nobody listens");
   write_all(stream_, "POST /api/v1/scheduler HTTP/1.1\r\nHost: bench\r\nContent-Type: " + form + "\r\nAccept: " + form +

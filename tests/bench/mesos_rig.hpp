@@ -34,13 +34,14 @@ class MesosMaster {
   pid_t pid_ = 0;
 };
 
-// One request and its answer on a connection of its own.
+// One request and its answer on a connection of its own. `keep`: how many bytes of the body are wanted; `size` counts all.
 struct Answered {
   int status = 0;
   std::string head, body;
+  std::size_t size = 0;
 };
 [[nodiscard]] Answered ask(std::uint16_t port, std::string_view method, std::string_view path, std::string_view headers = {},
-                           std::string_view body = {});
+                           std::string_view body = {}, std::size_t keep = std::size_t(-1));
 
 class HttpFramework {
  public:
@@ -50,6 +51,7 @@ class HttpFramework {
     unsigned depth = 64;       // calls on the way on each of them
     std::string name = "bench";
     double failover_timeout = 3600;
+    bool suppressed = false;
   };
   struct Offered {
     std::string id, agent;

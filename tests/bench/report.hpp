@@ -58,5 +58,6 @@ void run_mesos_life_cycles_protobuf(const Settings&, const Report&);
 void run_mesos_life_cycles_json(const Settings&, const Report&);
 void run_mesos_latency_protobuf(const Settings&, const Report&);
 void run_mesos_latency_json(const Settings&, const Report&);
+void run_mesos_reads(const Settings&, const Report&);
 
 }  // namespace gantry::bench
