@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <optional>
 #include <unordered_set>
@@ -24,6 +25,7 @@ constexpr base::Nanos linger_time = std::chrono::seconds(2);
 constexpr std::size_t pipeline_limit = 256u << 10;  // bytes read ahead while an answer is awaited
 constexpr std::size_t small_piece = 16u << 10;      // pieces below are gathered into one buffer
 constexpr std::size_t small_answer = 4u << 10;      // requests whose answers are no larger may overlap
+constexpr std::size_t little = 256u << 10;          // of an announced answer, once it waits for less there is room
 constexpr std::size_t most_turns = 64;              // of one connection
 
 class HttpConn;
@@ -47,7 +49,9 @@ struct Turn {
   std::uint64_t serial = 0;
   bool keep_alive = true, http10 = false, head = false;
   bool streaming = false, chunked = false, drop_body = false, done = false;
-  Function<void()> gone = {};
+  std::optional<std::uint64_t> left = {};  // of an announced size
+  std::size_t bonus = 0;                   // a piece written when nothing waited may be larger than the queue
+  Function<void()> gone = {}, room = {};
   std::string held = {};
 };
 
@@ -105,11 +109,16 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
     }
     t->streaming = true;
     window_ = 1;
-    // 1.0 knows no chunks: the end of the connection ends the answer.
-    if (t->http10) t->keep_alive = false;
-    t->chunked = !t->http10 && status != 204 && status != 304;
+    // 1.0 knows no chunks: the end of the connection ends an answer of unknown size.
+    for (const auto& h : headers)
+      if (same_name(h.name, "content-length") && !h.value.empty() && h.value.find_first_not_of("0123456789") == std::string::npos)
+        t->left = std::strtoull(h.value.c_str(), nullptr, 10);
+    if (t->http10 && !t->left) t->keep_alive = false;
+    t->chunked = !t->left && !t->http10 && status != 204 && status != 304;
     t->drop_body = t->head || status == 204 || status == 304;
-    put(*t, response_head(status, headers, {.chunked = t->chunked, .keep_alive = t->keep_alive, .length_known = false, .wall = loop_.wall()}));
+    put(*t, response_head(status, headers,
+                          {.chunked = t->chunked, .keep_alive = t->keep_alive, .length_known = t->left.has_value(),
+                           .length = static_cast<std::size_t>(t->left.value_or(0)), .wall = loop_.wall()}));
     flush_soon();
     return true;
   }
@@ -117,8 +126,20 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
     Turn* t = awaits(serial);
     if (!t || !t->streaming) return false;
     if (t->drop_body || piece.empty()) return true;
+    if (t->left) {
+      if (piece.size() > *t->left) {
+        base::log_error("net", "an answer is larger than it was announced", {{"peer", peer_}});
+        close();
+        return false;
+      }
+      *t->left -= piece.size();
+      put(*t, std::move(piece));
+      flush_soon();
+      return true;
+    }
     // What the socket takes at once is not waiting; only a reader that is behind counts.
-    const std::size_t most = server_->options.max_stream_queue;
+    if (waiting(*t) == 0) t->bonus = piece.size();
+    const std::size_t most = server_->options.max_stream_queue + t->bonus;
     if (waiting(*t) + piece.size() > most) {
       flush();
       t = awaits(serial);
@@ -145,6 +166,7 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
   void end(std::uint64_t serial) {
     Turn* t = awaits(serial);
     if (!t || !t->streaming) return;
+    if (t->left.value_or(0) > 0 && !t->drop_body) return close();  // an answer cut short must not look whole
     if (t->chunked && !t->drop_body) put(*t, "0\r\n\r\n");
     finished(*t);
   }
@@ -158,6 +180,11 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
       return;  // answered, or held until those before it are
     }
     loop_.post(std::move(fn));  // gone before anybody asked
+  }
+  void when_room(std::uint64_t serial, Function<void()> fn) {
+    Turn* t = awaits(serial);
+    if (t && t->left && waiting(*t) > little) t->room = std::move(fn);
+    else fn();
   }
   void dropped(std::uint64_t serial) {
     Turn* t = awaits(serial);
@@ -310,8 +337,10 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
   // The last answer is on its way; whatever else the client asked for is not answered.
   void linger() {
     state_ = State::lingering;
-    for (Turn& t : turns_)
+    for (Turn& t : turns_) {
       if (t.gone) loop_.post(std::move(t.gone));
+      if (t.room) loop_.post(std::move(t.room));
+    }
     turns_.clear();
     next_.reset();
     in_.clear();
@@ -370,6 +399,7 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
         out_offset_ -= out_.front().size();
         out_.pop_front();
       }
+      if (out_bytes_ <= little && !turns_.empty() && turns_.front().room) std::exchange(turns_.front().room, nullptr)();
     }
     if (std::exchange(write_stalled_, false) && !turns_.empty() && !eof_) no_deadline();
     if (state_ == State::lingering) {
@@ -422,8 +452,10 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
     out_bytes_ = 0;
     if (timer_) loop_.cancel(std::exchange(timer_, 0));
     // Posted: it may be the answer's own write() that found out.
-    for (Turn& t : turns_)
+    for (Turn& t : turns_) {
       if (t.gone) loop_.post(std::move(t.gone));
+      if (t.room) loop_.post(std::move(t.room));
+    }
     turns_.clear();
     release(loop_, held_);
   }
@@ -465,6 +497,7 @@ class Reply final : public HttpReply {
   bool write(std::string chunk) override { return conn_->write(serial_, std::move(chunk)); }
   void end() override { conn_->end(serial_); }
   void on_gone(Function<void()> fn) override { conn_->on_gone(serial_, std::move(fn)); }
+  void when_room(Function<void()> fn) override { conn_->when_room(serial_, std::move(fn)); }
 
  private:
   std::shared_ptr<HttpConn> conn_;

@@ -219,31 +219,60 @@ void Reads::redirect_to_leader(const ExchangePtr& e) {
 }
 
 void Reads::serve(const ExchangePtr& exchange, Build build) {
-  if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
-  const bool zip = wants_gzip(*exchange);
   std::string callback;
   if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
+  std::string key = exchange->path();
+  key += exchange->query_text();
+  if (callback.empty()) return render(exchange, key, kJson, std::move(build));
+  render(exchange, key, "text/javascript", [build = std::move(build), callback](const View& v, const legacy::About& about) {
+    return callback + "(" + build(v, about) + ");";
+  });
+}
+
+// Large answers are written one at a time, so that they leave room for everything else, and once for all who ask for the same: who
+// comes before the writing begins gets what is true then.
+void Reads::render(const ExchangePtr& exchange, const std::string& key, std::string_view type, Build build) {
+  if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
+  const bool zip = wants_gzip(*exchange);
+  for (Render& r : renders_)
+    if (r.key == key && r.zip == zip && r.type == type) return r.waiting.push_back(exchange);
+  renders_.push_back({key, type, zip, std::move(build), {exchange}});
+  next_render();
+}
+
+void Reads::next_render() {
+  if (rendering_ || renders_.empty() || stopped_) return;
+  if (!cluster().whole()) {
+    for (const Render& r : std::exchange(renders_, {}))
+      for (const auto& e : r.waiting) e->text(503, "Master has not finished recovery");
+    return;
+  }
+  rendering_ = true;
+  Render r = std::move(renders_.front());
+  renders_.pop_front();
   struct Body {
-    std::string text;
+    Exchange::Shared text;
     bool zipped = false;
   };
-  auto work = host_.offload([view = cluster().view(), about = about(), build = std::move(build), callback, zip]() -> Result<Body> {
-    Body b;
-    b.text = build(*view, about);
-    if (!callback.empty()) b.text = callback + "(" + b.text + ");";
-    if (zip && b.text.size() >= kWorthPacking) {
-      if (std::string small = packed(b.text); !small.empty()) {
-        b.text = std::move(small);
-        b.zipped = true;
-      }
-    }
-    return b;
+  auto work = host_.offload([view = cluster().view(), about = about(), build = std::move(r.build), zip = r.zip]() -> Result<Body> {
+    std::string text = build(*view, about);
+    if (zip && text.size() >= kWorthPacking)
+      if (std::string small = packed(text); !small.empty()) return Body{std::make_shared<const std::string>(std::move(small)), true};
+    return Body{std::make_shared<const std::string>(std::move(text)), false};
   });
-  spawn(std::move(work), [exchange, callback](Result<Body> body) {
-    if (!body) return exchange_error(exchange, body.error());
-    Headers headers;
-    if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
-    exchange->answer(200, body->text, callback.empty() ? kJson : std::string_view("text/javascript"), std::move(headers));
+  spawn(std::move(work), [this, alive = alive_, type = r.type, waiting = std::move(r.waiting)](Result<Body> body) {
+    for (const auto& e : waiting) {
+      if (!body) {
+        exchange_error(e, body.error());
+        continue;
+      }
+      Headers headers;
+      if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
+      e->answer_shared(200, body->text, type, std::move(headers));
+    }
+    if (!*alive) return;
+    rendering_ = false;
+    next_render();
   });
 }
 
@@ -336,17 +365,11 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_FRAMEWORKS:
     case C::GET_EXECUTORS:
     case C::GET_ROLES:
-    case C::GET_MASTER: {
-      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
-      auto work = host_.offload([view = cluster().view(), about = about(), what = call.type(), protobuf]() -> Result<std::string> {
-        return ops::Writer(*view, about, protobuf).response(what);
-      });
-      return spawn(std::move(work), [this, alive = alive_, e, protobuf](Result<std::string> out) {
-        if (!*alive) return;
-        if (!out) return exchange_error(e, out.error());
-        finish(e, std::move(*out), protobuf ? kProtobuf : kJson);
-      });
-    }
+    case C::GET_MASTER:
+      return render(e, std::string("v1 ") + om::EnumNameCallType(call.type()) + (protobuf ? " p" : ""), protobuf ? kProtobuf : kJson,
+                    [what = call.type(), protobuf](const View& v, const legacy::About& about) {
+                      return ops::Writer(v, about, protobuf).response(what);
+                    });
     case C::GET_HEALTH:
       r.type = om::ResponseType::GET_HEALTH;
       r.get_health = std::make_unique<fb::ops::GetHealthT>();

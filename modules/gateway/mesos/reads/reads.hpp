@@ -43,10 +43,20 @@ class Reads final : private Cluster::Listener {
     std::uint64_t heartbeat = 0;
   };
   using SubscriberPtr = std::shared_ptr<Subscriber>;
+  // One answer that is to be written, and everybody who waits for the same.
+  struct Render {
+    std::string key;
+    std::string_view type;
+    bool zip = false;
+    std::function<std::string(const View&, const legacy::About&)> build;
+    std::vector<ExchangePtr> waiting;
+  };
   using Build = std::function<std::string(const View&, const legacy::About&)>;
 
   [[nodiscard]] legacy::About about() const;
   void serve(const ExchangePtr& exchange, Build build);  // JSON from a view
+  void render(const ExchangePtr& exchange, const std::string& key, std::string_view type, Build build);
+  void next_render();
   void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
   void redirect_to_leader(const ExchangePtr& exchange);
@@ -74,6 +84,8 @@ class Reads final : private Cluster::Listener {
   Function<void(const ExchangePtr&)> redirect_;
   Follower follower_;
   std::deque<SubscriberPtr> subscribers_;  // oldest first
+  std::deque<Render> renders_;             // that have not begun
+  bool rendering_ = false;
   bool stopped_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
