@@ -2,7 +2,7 @@
 
 #include "wire/codec.hpp"
 
-#include <gantry/scheduler_generated.h>
+#include <gantry/framework_generated.h>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
