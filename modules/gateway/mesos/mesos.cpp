@@ -219,9 +219,8 @@ void Mesos::bound(std::string_view address) {
 }
 
 void Mesos::arrived(Bytes bytes) {
-  auto request = unpack<fb::host::Request>(bytes);
-  if (!request) return;
-  auto exchange = std::make_shared<Exchange>(host(), std::move(*request));
+  if (!view<fb::host::Request>(bytes)) return;
+  auto exchange = std::make_shared<Exchange>(host(), Buffer(bytes));
   if (stopping_) return exchange->text(503, "This master is stopping");
   Route* route = router_.find(*exchange);
   if (!route) return exchange->answer(404);

@@ -134,9 +134,8 @@ void AgentApi::stop() {
 }
 
 void AgentApi::arrived(Bytes bytes) {
-  auto request = unpack<fb::host::Request>(bytes);
-  if (!request) return;
-  auto exchange = std::make_shared<Exchange>(host_, std::move(*request), "/slave(1)");
+  if (!view<fb::host::Request>(bytes)) return;
+  auto exchange = std::make_shared<Exchange>(host_, Buffer(bytes), "/slave(1)");
   if (stopping_) return exchange->text(503, "Agent is stopping");
   Route* route = router_.find(*exchange);
   if (!route) return exchange->text(404, "404 Not Found.");

@@ -226,57 +226,84 @@ void Reads::redirect_to_leader(const ExchangePtr& e) {
   });
 }
 
-void Reads::seen(const ExchangePtr& exchange, Function<void(std::shared_ptr<const View>)> then) {
+void Reads::seen(const ExchangePtr& exchange, Seen then) {
   auto view = cluster().view();
   if (access_.open()) return then(std::move(view));
   auto collecting = host_.offload([view]() -> Result<std::vector<Ask>> { return asks_of(*view); });
   spawn(std::move(collecting), [this, alive = alive_, exchange, view, then = std::move(then)](Result<std::vector<Ask>> asks) mutable {
     if (!*alive) return;
-    if (!asks) return exchange_error(exchange, asks.error());
-    access_.verdicts(exchange->principal(), std::move(*asks), [this, alive, exchange, view, then = std::move(then)](const Verdicts& v) mutable {
+    if (!asks) return then(asks.error());
+    access_.verdicts(exchange->principal(), std::move(*asks), [this, alive, view, then = std::move(then)](const Verdicts& v) mutable {
       if (!*alive) return;
       auto filtering = host_.offload([view, v]() -> Result<std::shared_ptr<const View>> { return filtered(view, v); });
-      spawn(std::move(filtering), [alive, exchange, then = std::move(then)](Result<std::shared_ptr<const View>> part) mutable {
-        if (!*alive) return;
-        if (!part) return exchange_error(exchange, part.error());
-        then(std::move(*part));
+      spawn(std::move(filtering), [alive, then = std::move(then)](Result<std::shared_ptr<const View>> part) mutable {
+        if (*alive) then(std::move(part));
       });
     });
   });
 }
 
 void Reads::serve(const ExchangePtr& exchange, Build build) {
-  if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
-  seen(exchange, [this, exchange, build = std::move(build)](std::shared_ptr<const View> view) mutable {
-    serve(exchange, std::move(view), std::move(build));
+  std::string callback;
+  if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
+  std::string key = exchange->path();
+  key += exchange->query_text();
+  if (callback.empty()) return render(exchange, key, kJson, std::move(build));
+  render(exchange, key, "text/javascript", [build = std::move(build), callback](const View& v, const legacy::About& about) {
+    return callback + "(" + build(v, about) + ");";
   });
 }
 
-void Reads::serve(const ExchangePtr& exchange, std::shared_ptr<const View> view, Build build) {
+// Large answers are written one at a time, so that they leave room for everything else, and once for all who ask for the same: who
+// comes before the writing begins gets what is true then.
+void Reads::render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build) {
+  if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
+  if (!access_.open()) key += "\n" + exchange->principal();
   const bool zip = wants_gzip(*exchange);
-  std::string callback;
-  if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
+  for (Render& r : renders_)
+    if (r.key == key && r.zip == zip && r.type == type) return r.waiting.push_back(exchange);
+  renders_.push_back({key, type, zip, std::move(build), {exchange}});
+  next_render();
+}
+
+void Reads::next_render() {
+  if (rendering_ || renders_.empty() || stopped_) return;
+  if (!cluster().whole()) {
+    for (const Render& r : std::exchange(renders_, {}))
+      for (const auto& e : r.waiting) e->text(503, "Master has not finished recovery");
+    return;
+  }
+  rendering_ = true;
+  auto r = std::make_shared<Render>(std::move(renders_.front()));
+  renders_.pop_front();
   struct Body {
-    std::string text;
+    Exchange::Shared text;
     bool zipped = false;
   };
-  auto work = host_.offload([view = std::move(view), about = about(), build = std::move(build), callback, zip]() -> Result<Body> {
-    Body b;
-    b.text = build(*view, about);
-    if (!callback.empty()) b.text = callback + "(" + b.text + ");";
-    if (zip && b.text.size() >= kWorthPacking) {
-      if (std::string small = packed(b.text); !small.empty()) {
-        b.text = std::move(small);
-        b.zipped = true;
+  const auto finish = [this, alive = alive_, r](const Result<Body>& body) {
+    for (const auto& e : r->waiting) {
+      if (!body) {
+        exchange_error(e, body.error());
+        continue;
       }
+      Headers headers;
+      if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
+      e->answer_shared(200, body->text, r->type, std::move(headers));
     }
-    return b;
-  });
-  spawn(std::move(work), [exchange, callback](Result<Body> body) {
-    if (!body) return exchange_error(exchange, body.error());
-    Headers headers;
-    if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
-    exchange->answer(200, body->text, callback.empty() ? kJson : std::string_view("text/javascript"), std::move(headers));
+    if (!*alive) return;
+    rendering_ = false;
+    next_render();
+  };
+  // All who wait for it are the same principal, if that matters at all.
+  seen(r->waiting.front(), [this, r, finish](Result<std::shared_ptr<const View>> view) {
+    if (!view) return finish(view.error());
+    auto work = host_.offload([view = std::move(*view), about = about(), build = r->build, zip = r->zip]() -> Result<Body> {
+      std::string text = build(*view, about);
+      if (zip && text.size() >= kWorthPacking)
+        if (std::string small = packed(text); !small.empty()) return Body{std::make_shared<const std::string>(std::move(small)), true};
+      return Body{std::make_shared<const std::string>(std::move(text)), false};
+    });
+    spawn(std::move(work), finish);
   });
 }
 
@@ -372,19 +399,11 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_WEIGHTS:
     case C::GET_QUOTA:
     case C::GET_OPERATIONS:
-    case C::GET_MASTER: {
-      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
-      return seen(e, [this, e, what = call.type(), protobuf](std::shared_ptr<const View> part) {
-        auto work = host_.offload([view = std::move(part), about = about(), what, protobuf]() -> Result<std::string> {
-          return ops::Writer(*view, about, protobuf).response(what);
-        });
-        spawn(std::move(work), [this, alive = alive_, e, protobuf](Result<std::string> out) {
-          if (!*alive) return;
-          if (!out) return exchange_error(e, out.error());
-          finish(e, std::move(*out), protobuf ? kProtobuf : kJson);
-        });
-      });
-    }
+    case C::GET_MASTER:
+      return render(e, std::string("v1 ") + om::EnumNameCallType(call.type()) + (protobuf ? " p" : ""), protobuf ? kProtobuf : kJson,
+                    [what = call.type(), protobuf](const View& v, const legacy::About& about) {
+                      return ops::Writer(v, about, protobuf).response(what);
+                    });
     case C::GET_HEALTH:
       r.type = om::ResponseType::GET_HEALTH;
       r.get_health = std::make_unique<fb::ops::GetHealthT>();
@@ -466,8 +485,14 @@ void Reads::subscribe(const ExchangePtr& e, bool protobuf) {
   subscribers_.push_back(s);
   // Events from here on wait until the snapshot, which is of this moment, has been written.
   const double seconds = std::chrono::duration<double>(options_.heartbeat_interval).count();
-  seen(e, [this, weak = std::weak_ptr(s), protobuf, seconds](std::shared_ptr<const View> part) {
-    auto work = host_.offload([view = std::move(part), about = about(), protobuf, seconds]() -> Result<std::string> {
+  seen(e, [this, weak = std::weak_ptr(s), protobuf, seconds](Result<std::shared_ptr<const View>> part) {
+    const auto s = weak.lock();
+    if (!s) return;
+    if (!part) {
+      exchange_error(s->exchange, part.error());
+      return forget(s);
+    }
+    auto work = host_.offload([view = std::move(*part), about = about(), protobuf, seconds]() -> Result<std::string> {
       return ops::Writer(*view, about, protobuf).subscribed(seconds);
     });
     spawn(std::move(work), [this, alive = alive_, weak](Result<std::string> snapshot) {

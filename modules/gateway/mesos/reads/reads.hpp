@@ -55,12 +55,21 @@ class Reads final : private Cluster::Listener {
     std::uint64_t heartbeat = 0;
   };
   using SubscriberPtr = std::shared_ptr<Subscriber>;
+  // One answer that is to be written, and everybody who waits for the same.
+  struct Render {
+    std::string key;
+    std::string_view type;
+    bool zip = false;
+    Build build;
+    std::vector<ExchangePtr> waiting;
+  };
 
   [[nodiscard]] legacy::About about() const;
   // Runs `then` with this moment as the client may see it.
-  void seen(const ExchangePtr& exchange, Function<void(std::shared_ptr<const View>)> then);
-  void serve(const ExchangePtr& exchange, Build build);  // JSON from a view
-  void serve(const ExchangePtr& exchange, std::shared_ptr<const View> view, Build build);
+  using Seen = Function<void(Result<std::shared_ptr<const View>>)>;
+  void seen(const ExchangePtr& exchange, Seen then);
+  void render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build);
+  void next_render();
   void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
   void redirect_to_leader(const ExchangePtr& exchange);
@@ -91,6 +100,8 @@ class Reads final : private Cluster::Listener {
   Function<void(const ExchangePtr&)> redirect_;
   Follower follower_;
   std::deque<SubscriberPtr> subscribers_;  // oldest first
+  std::deque<Render> renders_;             // that have not begun
+  bool rendering_ = false;
   bool stopped_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
