@@ -18,13 +18,7 @@ std::string agent_ip(const AgentRow& a) {
   if (host.empty() || host == "0.0.0.0") host = text(a.info->hostname());
   return std::string(host);
 }
-int agent_port(const AgentRow& a) {
-  if (a.info->port()) return static_cast<int>(a.info->port());
-  const std::string_view at = text(a.info->address());
-  const auto colon = at.rfind(':');
-  const int port = colon == std::string_view::npos ? 0 : std::atoi(std::string(at.substr(colon + 1)).c_str());
-  return port ? port : a.info->port();
-}
+int agent_port(const AgentRow& a) { return static_cast<int>(a.info->port()); }
 std::string agent_pid(const AgentRow& a) { return "slave(1)@" + agent_ip(a) + ":" + std::to_string(agent_port(a)); }
 
 bool multi_role(const fb::FrameworkInfo& info) {
