@@ -239,14 +239,18 @@ Result<Spawn> ContainerLauncher::describe(const Container& c, const Account& acc
   environment.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
   environment.set("HOME", account.home.empty() ? "/" : account.home);
   if (!account.name.empty()) environment.set("USER", account.name);
-  environment.set("MESOS_SANDBOX", c.spec.sandbox);
-  environment.set("MESOS_DIRECTORY", c.spec.sandbox);
-  environment.set("MESOS_TASK_ID", task.task_id);
-  environment.set("MESOS_EXECUTOR_ID", task.task_id);
-  environment.set("MESOS_FRAMEWORK_ID", c.spec.framework_id);
-  environment.set("MESOS_AGENT_ID", c.spec.agent_id);
-  environment.set("MESOS_SLAVE_ID", c.spec.agent_id);
-  environment.set("MESOS_CONTAINER_ID", c.spec.container_id);
+  if (c.spec.executor) {
+    for (const auto& [name, value] : c.spec.environment) environment.set(name, value);
+  } else {
+    environment.set("MESOS_SANDBOX", c.spec.sandbox);
+    environment.set("MESOS_DIRECTORY", c.spec.sandbox);
+    environment.set("MESOS_TASK_ID", task.task_id);
+    environment.set("MESOS_EXECUTOR_ID", task.task_id);
+    environment.set("MESOS_FRAMEWORK_ID", c.spec.framework_id);
+    environment.set("MESOS_AGENT_ID", c.spec.agent_id);
+    environment.set("MESOS_SLAVE_ID", c.spec.agent_id);
+    environment.set("MESOS_CONTAINER_ID", c.spec.container_id);
+  }
   for (const auto& v : command.environment) {
     if (v->type == fb::VariableType::SECRET)
       return fail(Code::failed_precondition, "environment variable " + v->name + " is a secret; secrets need a secret module, which this release does not have");

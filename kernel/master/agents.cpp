@@ -236,6 +236,30 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       if (k->info() && removed_ids_.contains(std::string(text(k->info()->id()))))
         unwanted.emplace(text(k->info()->id()));
   }
+  // 0: it was removed, and what is left of it must go.
+  const auto framework_of = [&](const std::string& framework_id) -> Handle {
+    if (const Handle known = find_framework(framework_id)) return known;
+    if (removed_ids_.contains(framework_id)) {
+      unwanted.insert(framework_id);
+      return 0;
+    }
+    fb::FrameworkInfoT info;
+    if (reg.frameworks()) {
+      for (const auto* known : *reg.frameworks())
+        if (known->info() && text(known->info()->id()) == framework_id) known->info()->UnPackTo(&info);
+    }
+    info.id = framework_id;
+    const Handle fh = add_framework(framework_id, Blob(Bytes(pack(info))));
+    Framework& f = frameworks_[fh];
+    f.recovered = true;
+    f.failover_at = now_ + std::max(f.failover_timeout, options_.agent_reregister_timeout);
+    failovers_.insert({f.failover_at, fh});
+    std::vector<store::Op> ops;
+    ops.push_back(framework_record(framework_id, f.info, false));
+    persist(std::move(ops), Pending{});
+    return fh;
+  };
+  adopt_executors(h, reg, framework_of, used);
   const std::size_t n = reg.tasks() ? reg.tasks()->size() : 0;
   for (std::size_t i = 0; i < n; ++i) {
     const auto* k = reg.tasks()->Get(static_cast<flatbuffers::uoffset_t>(i));
@@ -245,27 +269,8 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       continue;
     }
     const std::string framework_id(text(k->framework_id()));
-    Handle fh = find_framework(framework_id);
-    if (!fh) {
-      if (removed_ids_.contains(framework_id)) {
-        unwanted.insert(framework_id);
-        continue;
-      }
-      fb::FrameworkInfoT info;
-      if (reg.frameworks()) {
-        for (const auto* known : *reg.frameworks())
-          if (known->info() && text(known->info()->id()) == framework_id) known->info()->UnPackTo(&info);
-      }
-      info.id = framework_id;
-      fh = add_framework(framework_id, Blob(Bytes(pack(info))));
-      Framework& f = frameworks_[fh];
-      f.recovered = true;
-      f.failover_at = now_ + std::max(f.failover_timeout, options_.agent_reregister_timeout);
-      failovers_.insert({f.failover_at, fh});
-      std::vector<store::Op> ops;
-      ops.push_back(framework_record(framework_id, f.info, false));
-      persist(std::move(ops), Pending{});
-    }
+    const Handle fh = framework_of(framework_id);
+    if (!fh) continue;
     Framework& f = frameworks_[fh];
     const std::string_view task_id = text(k->info()->task_id());
     Handle th = find_task(fh, task_id);
@@ -286,9 +291,6 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
         if (r.allocation_role() != RoleId::none) role = r.allocation_role();
     }
     Resources needs = charge ? charge->unallocated() : Resources();
-    if (k->info()->executor()) {
-      if (const auto extra = resource::from_wire(k->info()->executor()->resources())) needs += extra->unallocated();
-    }
     needs = charge_of(a.total, needs);
     const bool ended = terminal(k->state());
     bool tell = false;
@@ -463,6 +465,7 @@ void Core::forget_agent(Handle h) {
     finish_task(th);
     th = next;
   }
+  end_executors(h, true, {});
   broadcast_failure(agent_id);
   forget_inverse(h, 0);
   Agent& a = agents_[h];
@@ -515,6 +518,7 @@ void Core::became_unreachable(Handle h) {
     }
     th = next;
   }
+  end_executors(h, true, {});
   broadcast_failure(agent_id);
   forget_inverse(h, 0);
   Agent& a = agents_[h];

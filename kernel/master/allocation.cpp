@@ -79,6 +79,7 @@ void Core::recount(Handle h) {
   Resources taken;
   for (Handle t = a.first_task; t; t = tasks_[t].of_agent.next)
     if (!tasks_[t].released) taken += tasks_[t].resources;
+  taken += executor_resources(h);
   for (Handle o = a.first_offer; o; o = offers_[o].of_agent.next) taken += offers_[o].resources;
   for (const auto& [cookie, p] : pending_)
     if (p.limbo() && p.agent == h && p.epoch == a.epoch) taken += p.before;
@@ -147,6 +148,8 @@ Buffer Core::build_deltas() {
     for (Handle h = 1; h < tasks_.end(); ++h)
       if (tasks_.contains(h) && !tasks_[h].released)
         note_held(tasks_[h].framework, tasks_[h].role, tasks_[h].resources, +1);
+    for (const auto& [agent, list] : executors_)
+      for (const auto& e : list) note_held(e.framework, e.role, e.resources, +1);
     for (Handle h = 1; h < offers_.end(); ++h)
       if (offers_.contains(h)) note_held(offers_[h].framework, offers_[h].role, offers_[h].resources, +1);
     for (const auto& [cookie, p] : pending_)

@@ -11,10 +11,8 @@
 #include "kernel/resource/volumes.hpp"
 
 #include <gantry/allocator_generated.h>
-#include <gantry/control_generated.h>
-#include <gantry/operator_generated.h>
+#include <gantry/cluster_generated.h>
 #include <gantry/record_generated.h>
-#include <gantry/state_generated.h>
 
 #include <functional>
 #include <map>
@@ -24,6 +22,36 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
+
+// Messages that are only passed on in here; their headers are large.
+namespace gantry::fb::control {
+struct AgentsT;
+struct AskTasksT;
+struct FrameworksT;
+struct StatusT;
+struct TasksT;
+struct WhyT;
+}
+namespace gantry::fb::master {
+struct Call;
+struct CreateVolumes;
+struct DestroyVolumes;
+struct DrainAgent;
+struct GrowVolume;
+struct ReserveResources;
+struct ShrinkVolume;
+struct Teardown;
+struct UnreserveResources;
+struct UpdateQuota;
+struct UpdateWeights;
+}
+namespace gantry::fb::state {
+struct BeginT;
+struct Chunk;
+struct MaintenanceT;
+struct Role;
+struct RoleT;
+}
 
 namespace gantry::master {
 
@@ -97,7 +125,7 @@ class Core {
     Handle at = 1;
     std::uint64_t order = 0;
   };
-  static constexpr int kSnapshotStages = 9;
+  static constexpr int kSnapshotStages = 10;
   [[nodiscard]] Buffer snapshot(SnapshotCursor& cursor, std::size_t bytes, const fb::state::BeginT* begin) const;
 
   // The laws of the books: free + offered + used = total on every agent, lists and counts agree. Walks everything.
@@ -338,7 +366,7 @@ class Core {
   void continue_accept(Pending& p, bool stored);
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
   [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
-                                     const Resources& pool, Resources& needs) const;
+                                     const Resources& pool, Resources& needs, Resources& of_executor) const;
   // What a task is charged of an agent's resources: its volumes as the agent has them, and nothing that is shared.
   [[nodiscard]] static Resources charge_of(const Resources& there, const Resources& needs);
   Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
@@ -352,7 +380,6 @@ class Core {
   void on_operator_kill(const OperatorKill& e);
   void send_kill(const Task& t, std::optional<std::int64_t> grace_ns);
   void on_agent_message(Handle agent, const fb::link::AgentMessage& m);
-  void on_executor_exited(Handle agent, const fb::link::ExecutorExited& x);
   void release(Handle task);  // its resources
   void set_task_state(Task& t, fb::TaskState latest);
   void finish_task(Handle task);  // to the history
@@ -370,6 +397,19 @@ class Core {
   void reconcile_one(Handle framework, std::string_view task_id, std::string_view agent_id);
   [[nodiscard]] bool waits_to_launch(Handle framework, std::string_view task_id) const;
   void tell_state(const Framework& f, const Task& t);
+
+  // executors.cpp
+  [[nodiscard]] const Executor* find_executor(Handle agent, Handle framework, std::string_view id) const;
+  [[nodiscard]] Resources executor_resources(Handle agent) const;
+  [[nodiscard]] Status validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, Resources& needs) const;
+  void use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources);
+  void end_executors(Handle agent, bool give, const std::function<bool(const Executor&)>& which);
+  void end_executors_of(Handle framework, std::set<LinkId>& links);
+  void adopt_executors(Handle agent, const fb::link::Register& reg, const std::function<Handle(const std::string&)>& framework_of,
+                       Resources& used);
+  void on_executor_exited(Handle agent, const fb::link::ExecutorExited& x);
+  void on_shutdown_executor(Handle framework, const fb::ShutdownExecutor& s);
+  void tell_agents_of(Handle framework);
 
   // allocation.cpp
   void give_back(Handle agent, Handle framework, RoleId role, const Resources& r);  // from an offer or a task
@@ -413,6 +453,8 @@ class Core {
   void note_completed(const CompletedFramework& framework);
   void note_gone(std::string_view framework_id, std::string_view task_id);
   void note_offer_gone(std::uint64_t number);
+  void note_executor(Handle agent, const Executor& e);
+  void note_executor_gone(Handle agent, const Executor& e);
   void note_plan();
   void note_inverse(std::uint64_t number, Handle agent, Handle framework);
   void note_inverse_gone(std::uint64_t number);
@@ -447,6 +489,7 @@ class Core {
   std::unordered_map<StreamId, Handle> framework_by_stream_;
   std::unordered_set<StreamId> opening_;  // streams whose framework is being stored
   std::deque<CompletedFramework> completed_;
+  std::unordered_map<Handle, std::vector<Executor>> executors_;  // by agent; few of them have any
   // Tasks given up with an agent, by its id, until it returns; may name tasks that were forgotten meanwhile.
   std::unordered_map<std::string, std::vector<Handle>> absent_of_;
   std::unordered_set<std::string> removed_ids_;

@@ -209,6 +209,15 @@ struct Core::Rows {
     c.add_operation(row);
     changes.push_back(c.Finish());
   }
+  void executor(std::string_view agent_id, const std::string& framework_id, const Executor& e) {
+    const auto aid = b.CreateSharedString(agent_id.data(), agent_id.size());
+    const auto fid = b.CreateSharedString(framework_id);
+    const auto info = graft(b, e.info, flatbuffers::GetRoot<fb::ExecutorInfo>(Bytes(e.info).data()));
+    const auto row = st::CreateExecutor(b, aid, fid, info);
+    st::ChangeBuilder c(b);
+    c.add_executor(row);
+    changes.push_back(c.Finish());
+  }
   void gone(const st::GoneT& g) {
     const auto row = st::Gone::Pack(b, &g);
     st::ChangeBuilder c(b);
@@ -306,6 +315,21 @@ void Core::note_gone(std::string_view framework_id, std::string_view task_id) {
 void Core::note_offer_gone(std::uint64_t number) {
   if (!log_) return;
   log_->rows->gone({}, {}, {}, offer_id(number));
+  ++version_;
+}
+
+void Core::note_executor(Handle agent, const Executor& e) {
+  if (!log_) return;
+  log_->rows->executor(agents_[agent].id(), frameworks_[e.framework].id, e);
+  ++version_;
+}
+void Core::note_executor_gone(Handle agent, const Executor& e) {
+  if (!log_) return;
+  st::GoneT gone;
+  gone.agent_id = agents_[agent].id();
+  gone.framework_id = frameworks_[e.framework].id;
+  gone.executor_id = e.id();
+  log_->rows->gone(gone);
   ++version_;
 }
 
@@ -459,6 +483,14 @@ Buffer Core::snapshot(SnapshotCursor& c, std::size_t bytes, const st::BeginT* be
       }
       case 7:
         for (const auto& [uuid, o] : operations_) rows.operation(o);
+        return true;
+      case 8:
+        for (; c.at < agents_.end() && !executors_.empty(); ++c.at) {
+          if (full()) return false;
+          const auto it = executors_.find(c.at);
+          if (it == executors_.end() || !agents_.contains(c.at)) continue;
+          for (const Executor& e : it->second) rows.executor(agents_[c.at].id(), frameworks_[e.framework].id, e);
+        }
         return true;
       default: {
         const bool over = walk(offers_, [&](const Offer& o) {

@@ -214,7 +214,9 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
     framework_by_stream_.erase(f.stream);
   }
   withdraw_all_of_framework(h, false);
+  const bool changed = !same_bytes(info, f.info);
   apply_info(f, std::move(info));
+  if (changed && (f.tasks || !executors_.empty())) tell_agents_of(h);
   f.suppressed = std::move(suppressed);
   f.wishes = std::move(wishes);
   forget_declined(f, RoleId::none);
@@ -279,6 +281,7 @@ void Core::framework_updated(Handle h, Blob info, std::vector<RoleId> suppressed
                              std::shared_ptr<const Constraints> wishes) {
   Framework& f = frameworks_[h];
   apply_info(f, std::move(info));
+  tell_agents_of(h);
   f.suppressed = std::move(suppressed);
   if (!Constraints::same(f.wishes.get(), wishes.get())) {
     // What kept agents from it is forgotten, and with it what it declined: it looks for something else now.
@@ -392,7 +395,10 @@ void Core::on_call(const FrameworkCall& e) {
       on_acknowledge_operation(h, *a);
       break;
     }
-    case fb::CallType::SHUTDOWN:  // executors of frameworks arrive with a later release; there is none to shut down
+    case fb::CallType::SHUTDOWN:
+      if (!call->shutdown()) return missing("shutdown");
+      on_shutdown_executor(h, *call->shutdown());
+      break;
     case fb::CallType::REQUEST:
       break;  // accepted, and of no effect, as ever (mesos-kernel.md A1)
     case fb::CallType::SUBSCRIBE:
@@ -444,6 +450,7 @@ void Core::framework_removed(Handle h) {
     }
     finish_task(th);
   }
+  end_executors_of(h, links);
   for (const LinkId l : links) to_agent(l, remove_framework(f.id));
   forget_operations_of(f.id);
   if (f.stream) {

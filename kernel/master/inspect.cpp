@@ -168,6 +168,7 @@ Status Core::check() const {
       if (tasks_[t].released != terminal(tasks_[t].state))
         return broken("task " + std::string(tasks_[t].id()) + " ended and was not released, or the reverse");
     }
+    used += executor_resources(h);
     if (tasks != a.tasks) return broken("agent " + id + " counts its tasks wrongly");
     on_agents += tasks;
     Resources offered;
@@ -193,6 +194,9 @@ Status Core::check() const {
       return broken("agent " + id + " has " + a.total.text() + ", of which " + sum.text() + " are free or offered");
     }
   }
+  for (const auto& [agent, list] : executors_)
+    if (list.empty() || !agents_.contains(agent) || agents_[agent].state == AgentState::unreachable || agents_[agent].state == AgentState::gone)
+      return broken("executors are booked on an agent that is not there");
   if (offers != offers_.size()) return broken("offers that belong to no agent");
   if (registered != registered_ || recovering != recovering_) return broken("the counts of agents are off");
   std::size_t of_frameworks = 0, absent = 0;

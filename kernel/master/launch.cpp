@@ -234,7 +234,7 @@ Resources Core::charge_of(const Resources& there, const Resources& needs) {
 }
 
 Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
-                           const Resources& pool, Resources& needs) const {
+                           const Resources& pool, Resources& needs, Resources& of_executor) const {
   const std::string_view id = text(t.task_id());
   if (auto bad = bad_id(id)) return invalid(*bad);
   if (text(t.agent_id()) != agent.id()) {
@@ -257,11 +257,10 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
   Resources all = *own;
   if (t.executor()) {
     if (auto bad = bad_id(text(t.executor()->executor_id()))) return invalid("Executor ID is invalid: " + *bad);
-    if (t.executor()->shutdown_grace_period_ns().value_or(0) < 0)
-      return invalid("ExecutorInfo's 'shutdown_grace_period' must be non-negative");
-    const auto extra = resource::from_wire(t.executor()->resources());
-    if (!extra) return invalid("Executor uses invalid resources: " + extra.error().message);
-    all += *extra;
+    Resources extra;
+    GANTRY_CHECK(validate_executor(f, agent, *t.executor(), role, extra));
+    of_executor = extra.unallocated();
+    all += extra;
   }
   needs = all.unallocated();
   if (!needs.gpus().is_whole()) return invalid("The 'gpus' resource must be an unsigned integer");
@@ -287,20 +286,26 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
 void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::TaskInfo& info) {
   const Framework& f = frameworks_[fh];
   const Agent& agent = agents_[ah];
-  Resources needs;
-  if (auto s = validate_task(f, agent, info, role, pool, needs); !s) {
+  Resources needs, of_executor;
+  if (auto s = validate_task(f, agent, info, role, pool, needs, of_executor); !s) {
     ++counters_.tasks_error;
     return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR,
                                     fb::Reason::REASON_TASK_INVALID, s.error().message));
   }
   needs = charge_of(pool, needs);  // what is shared stays on offer while it is in use
   pool -= needs;
+  if (info.executor()) {
+    of_executor = charge_of(needs, of_executor);
+    needs -= of_executor;
+    use_executor(ah, fh, role, *info.executor(), std::move(of_executor));
+  }
   // Kept alone, not inside its call: a million of these stay. The task carries its role, to be charged rightly after a
   // master failover, whatever roles its framework has by then.
   fb::TaskInfoT t;
   info.UnPackTo(&t);
   for (auto& r : t.resources)
     if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
+  if (t.executor) t.executor->framework_id = f.id;
   if (t.executor)
     for (auto& r : t.executor->resources)
       if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);

@@ -65,6 +65,16 @@ Buffer ack_update(std::string_view framework_id, std::string_view task_id, Bytes
   const auto u = put(b, uuid);
   return to_agent_frame(b, link::FromMaster::AckUpdate, link::CreateAckUpdate(b, f, t, u));
 }
+Buffer shutdown_executor(std::string_view framework_id, std::string_view executor_id) {
+  FlatBufferBuilder b(192);
+  const auto f = put(b, framework_id), x = put(b, executor_id);
+  return to_agent_frame(b, link::FromMaster::ShutdownExecutor, link::CreateShutdownExecutor(b, f, x));
+}
+Buffer changed_framework(Bytes framework_info) {
+  FlatBufferBuilder b(framework_info.size() + 64);
+  const auto f = graft(b, framework_info, flatbuffers::GetRoot<fb::FrameworkInfo>(framework_info.data()));
+  return to_agent_frame(b, link::FromMaster::UpdateFramework, link::CreateUpdateFramework(b, f));
+}
 Buffer remove_framework(std::string_view framework_id) {
   FlatBufferBuilder b(128);
   const auto f = put(b, framework_id);

@@ -22,6 +22,8 @@ namespace gantry::master {
 [[nodiscard]] Buffer kill_task(std::string_view framework_id, std::string_view task_id,
                                std::optional<std::int64_t> grace_ns);
 [[nodiscard]] Buffer ack_update(std::string_view framework_id, std::string_view task_id, Bytes uuid);
+[[nodiscard]] Buffer shutdown_executor(std::string_view framework_id, std::string_view executor_id);
+[[nodiscard]] Buffer changed_framework(Bytes framework_info);
 [[nodiscard]] Buffer remove_framework(std::string_view framework_id);
 [[nodiscard]] Buffer master_message(std::string_view framework_id, const fb::SendMessage& m);
 [[nodiscard]] Buffer ping(std::uint64_t seq);

@@ -87,6 +87,13 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
         if (a.upkeep->duration_ns) u.add_duration_ns(*a.upkeep->duration_ns);
         unavailability = u.Finish();
       }
+      flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>> executors;
+      if (const auto list = executors_.find(o.agent); list != executors_.end()) {
+        std::vector<flatbuffers::Offset<flatbuffers::String>> ids;
+        for (const auto& e : list->second)
+          if (e.framework == fh) ids.push_back(b.CreateString(e.id().data(), e.id().size()));
+        if (!ids.empty()) executors = b.CreateVector(ids);
+      }
       fb::OfferBuilder ob(b);
       ob.add_id(id_at);
       ob.add_framework_id(framework_id);
@@ -95,6 +102,7 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
       ob.add_resources(resources);
       if (!attributes.IsNull()) ob.add_attributes(attributes);
       ob.add_allocation_role(role);
+      if (!executors.IsNull()) ob.add_executor_ids(executors);
       if (!unavailability.IsNull()) ob.add_unavailability(unavailability);
       offers.push_back(ob.Finish());
     }

@@ -1,6 +1,8 @@
 // What the master keeps on disk, and what follows once it is there. Nothing is said to an agent or framework before the
 // record it rests on is stored.
 #include "kernel/master/core.hpp"
+
+#include <gantry/state_generated.h>
 #include "kernel/master/messages.hpp"
 #include "kernel/resource/wire.hpp"
 

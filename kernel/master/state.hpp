@@ -13,7 +13,6 @@
 
 #include <gantry/framework_generated.h>
 #include <gantry/link_generated.h>
-#include <gantry/operator_generated.h>
 #include <gantry/types_generated.h>
 
 #include <array>
@@ -122,6 +121,16 @@ struct Task {
 
   [[nodiscard]] const fb::TaskInfo& about() const { return *info.as<fb::TaskInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().task_id()); }
+};
+
+// A custom executor on an agent.
+struct Executor {
+  Handle framework = 0;
+  Blob info;            // fb::ExecutorInfo, framework_id and the role of its resources set
+  Resources resources;  // charged as long as it lives
+  RoleId role{};
+
+  [[nodiscard]] std::string_view id() const { return text(info.as<fb::ExecutorInfo>()->executor_id()); }
 };
 
 struct CompletedTask {

@@ -237,13 +237,6 @@ void Core::on_agent_message(Handle ah, const fb::link::AgentMessage& m) {
     out_->emplace_back(SendFramework{frameworks_[fh].stream, message_event(agents_[ah].id(), m)});
 }
 
-void Core::on_executor_exited(Handle ah, const fb::link::ExecutorExited& x) {
-  const Handle fh = find_framework(text(x.framework_id()));
-  if (fh && frameworks_[fh].stream)
-    out_->emplace_back(
-        SendFramework{frameworks_[fh].stream, failure_event(agents_[ah].id(), text(x.executor_id()), x.status())});
-}
-
 void Core::broadcast_failure(std::string_view agent_id) {
   for (const auto& [stream, h] : framework_by_stream_)
     out_->emplace_back(SendFramework{stream, failure_event(agent_id, {}, {})});

@@ -3,6 +3,8 @@
 // What is decided holds at once, so that nothing that happens meanwhile contradicts it; it is answered, and agents are told,
 // once it is stored. What could not be stored is taken back.
 #include "kernel/master/core.hpp"
+
+#include <gantry/operator_generated.h>
 #include "kernel/master/messages.hpp"
 
 #include <limits>
@@ -252,6 +254,7 @@ void Core::became_gone(Handle h) {
     for (const Handle th : away)
       if (tasks_.contains(th) && tasks_[th].absent && text(tasks_[th].about().agent_id()) == agent_id) end(th);
   }
+  end_executors(h, true, {});
   broadcast_failure(agent_id);
   forget_inverse(h, 0);
   Agent& a = agents_[h];

@@ -20,7 +20,8 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 // Held by whoever still has to answer. Lives on the strand. Only the first answer counts; later ones are dropped.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  Exchange(Host& host, fb::host::RequestT request);
+  // `prefix`: what may stand before a path besides "/master", e.g. "/slave(1)" on agents.
+  Exchange(Host& host, fb::host::RequestT request, std::string_view prefix = "/master");
 
   // ---- the request
   [[nodiscard]] const std::string& method() const { return request_.method; }
@@ -38,6 +39,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   [[nodiscard]] const std::string* header(std::string_view name) const;
   [[nodiscard]] Bytes body() const { return {request_.body.data(), request_.body.size()}; }
   [[nodiscard]] const std::string& principal() const { return request_.principal; }  // empty: not authenticated
+  void principal(std::string who) { request_.principal = std::move(who); }           // by whoever judged the credentials
   [[nodiscard]] const std::string& peer() const { return request_.peer; }
 
   // ---- the answer

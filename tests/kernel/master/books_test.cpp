@@ -1,6 +1,10 @@
 // Reservations, volumes, quota, weights and operations: what operators and frameworks change in the books.
 #include "driver.hpp"
 
+#include <gantry/state_generated.h>
+
+#include <gantry/operator_generated.h>
+
 namespace gantry::master {
 namespace {
 

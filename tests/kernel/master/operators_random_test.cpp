@@ -1,5 +1,9 @@
 // Random lives with an operator in them, who drains, deactivates, reactivates, gives up agents and plans maintenance.
 #include "life.hpp"
+
+#include <gantry/state_generated.h>
+
+#include <gantry/operator_generated.h>
 #include "operator.hpp"
 
 namespace gantry::master {

@@ -37,6 +37,7 @@ void Cluster::clear() {
   frameworks_.clear();
   over_.clear();
   offers_.clear();
+  executors_.clear();
   inverse_offers_.clear();
   maintenance_.reset();
   roles_.clear();
@@ -73,6 +74,7 @@ Status Cluster::apply(Bytes chunk) {
       if (x->maintenance()) maintenance_.reset(x->maintenance()->UnPack());
       if (x->role()) on_role(*x->role());
       if (x->operation()) on_operation(*x->operation());
+      if (x->executor()) on_executor(*x->executor());
       if (x->gone()) on_gone(*x->gone());
     }
   }
@@ -226,7 +228,24 @@ void Cluster::on_operation(const st::Operation& o) {
   operations_[std::string(t.uuid.begin(), t.uuid.end())] = Own<fb::ops::Operation>(pack(t));
 }
 
+void Cluster::on_executor(const st::Executor& e) {
+  if (!e.info()) return;
+  auto row = std::make_shared<ExecutorRow>();
+  row->agent_id = text(e.agent_id());
+  row->framework_id = text(e.framework_id());
+  fb::ExecutorInfoT t;
+  e.info()->UnPackTo(&t);
+  const std::string id = t.executor_id;
+  row->info = Own<fb::ExecutorInfo>(pack(t));
+  std::array<std::string, 3> key = {row->framework_id, row->agent_id, id};
+  executors_[std::move(key)] = std::move(row);
+}
+
 void Cluster::on_gone(const st::Gone& g) {
+  if (g.executor_id()) {
+    executors_.erase({std::string(text(g.framework_id())), std::string(text(g.agent_id())), std::string(text(g.executor_id()))});
+    return;
+  }
   if (g.role()) {
     if (const auto it = roles_.find(text(g.role())); it != roles_.end()) roles_.erase(it);
   }
@@ -257,6 +276,11 @@ void Cluster::on_gone(const st::Gone& g) {
   }
 }
 
+FrameworkPtr Cluster::framework_row(std::string_view id) const {
+  const auto it = frameworks_.find(id);
+  return it == frameworks_.end() ? nullptr : it->second.row;
+}
+
 AgentPtr Cluster::agent(std::string_view id) const {
   const auto it = agents_.find(id);
   return it == agents_.end() ? nullptr : it->second;
@@ -283,6 +307,7 @@ std::shared_ptr<const View> Cluster::view() const {
     (f.row->row->completed() ? v->completed : v->frameworks).push_back(std::move(x));
   }
   for (const auto& [id, o] : offers_) v->offers.push_back(o);
+  for (const auto& [id, x] : executors_) v->executors.push_back(x);
   for (const auto& [id, o] : inverse_offers_) v->inverse_offers.push_back(o);
   v->maintenance = maintenance_;
   v->roles = roles_;

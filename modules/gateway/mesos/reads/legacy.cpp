@@ -1,6 +1,7 @@
 #include "legacy.hpp"
 
 #include "../masters.hpp"
+#include "../permits.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
 
@@ -18,6 +19,7 @@ std::string agent_ip(const AgentRow& a) {
   return std::string(host);
 }
 int agent_port(const AgentRow& a) {
+  if (a.info->port()) return static_cast<int>(a.info->port());
   const std::string_view at = text(a.info->address());
   const auto colon = at.rfind(':');
   const int port = colon == std::string_view::npos ? 0 : std::atoi(std::string(at.substr(colon + 1)).c_str());
@@ -141,7 +143,6 @@ bool is_reserved_within(const Amount& a, std::string_view role) { return within(
 Sums sums_of(const TaskRow& t) {
   Sums s;
   s.add(t.info->resources());
-  if (t.info->executor()) s.add(t.info->executor()->resources());
   return s;
 }
 
@@ -165,8 +166,11 @@ struct Tally {
   std::unordered_map<std::string_view, Part> agents, frameworks;
   std::unordered_map<std::string_view, const AgentRow*> agent;
   std::unordered_map<std::string_view, std::vector<const OfferRow*>> offers;  // of frameworks
+  std::unordered_map<std::string_view, std::vector<const ExecutorRow*>> executors;  // likewise
 
-  explicit Tally(const View& v, bool count = false) {
+  const Verdicts* verdicts;
+
+  explicit Tally(const View& v, bool count = false) : verdicts(&v.verdicts) {
     for (const auto& a : v.agents) agent[a->id] = a.get();
     const auto task = [&](const TaskRow& t) {
       if (t.holds()) {
@@ -190,6 +194,11 @@ struct Tally {
         if (!count) continue;
         for (const auto& t : f.completed) task(*t);
       }
+    }
+    for (const auto& e : v.executors) {
+      agents[e->agent_id].used.add(e->info->resources());
+      frameworks[e->framework_id].used.add(e->info->resources());
+      executors[e->framework_id].push_back(e.get());
     }
     for (const auto& o : v.offers) {
       agents[o->agent_id].offered.add(o->row->resources());
@@ -505,22 +514,24 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   j.close(']');
   j.key("executors");
   j.open('[');
-  std::set<std::pair<std::string_view, std::string_view>> seen;
-  for (const auto& t : f.tasks) {
-    const auto* x = t->info->executor();
-    if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
-    j.item();
-    j.open('{');
-    j.field("executor_id", text(x->executor_id()));
-    j.field("name", text(x->name()));
-    j.field("framework_id", f.row->id);
-    if (x->command()) j.key("command"), j.message(*x->command(), "gantry.fb.CommandInfo");
-    Sums s;
-    s.add(x->resources());
-    j.key("resources"), j.resources(s);
-    j.field("role", role_of(*t));
-    j.field("slave_id", t->agent_id());
-    j.close('}');
+  if (const auto x = tally.executors.find(f.row->id); x != tally.executors.end()) {
+    for (const auto* row : x->second) {
+      const auto& e = *row->info;
+      if (!tally.verdicts->allows("view_executor", user_of(e, text(info.user())))) continue;
+      j.item();
+      j.open('{');
+      j.field("executor_id", text(e.executor_id()));
+      j.field("name", text(e.name()));
+      j.field("framework_id", f.row->id);
+      if (e.command()) j.key("command"), j.message(*e.command(), "gantry.fb.CommandInfo");
+      Sums s;
+      s.add(e.resources());
+      j.key("resources"), j.resources(s);
+      const auto role = e.resources() && e.resources()->size() ? text(e.resources()->Get(0)->allocation_role()) : std::string_view();
+      j.field("role", role.empty() ? std::string_view("*") : role);
+      j.field("slave_id", row->agent_id);
+      j.close('}');
+    }
   }
   j.close(']');
   if (info.labels() && info.labels()->size()) j.key("labels"), labels(j, *info.labels());
@@ -756,6 +767,7 @@ std::string roles(const View& v) {
   j.key("roles");
   j.open('[');
   for (const auto& [role, ids] : names) {
+    if (!v.verdicts.allows("view_role", role)) continue;
     const auto set = v.roles.find(role);
     j.item();
     j.open('{');

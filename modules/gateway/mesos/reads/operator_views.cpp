@@ -1,5 +1,7 @@
 #include "operator_views.hpp"
 
+#include "../permits.hpp"
+
 #include "../masters.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
@@ -24,11 +26,12 @@ struct Index {
       for (const auto id : {t.agent_id(), std::string_view(*t.framework_id)}) {
         Sums& s = used[id];
         s.add(t.info->resources());
-        if (t.info->executor()) s.add(t.info->executor()->resources());
       }
     };
     for (const auto& f : v.frameworks)
       for (const auto& t : f.tasks) add(*t);
+    for (const auto& e : v.executors)
+      for (const auto id : {std::string_view(e->agent_id), std::string_view(e->framework_id)}) used[id].add(e->info->resources());
     for (const auto& o : v.offers)
       for (const auto id : {std::string_view(o->agent_id), std::string_view(o->framework_id)})
         offered[id].add(o->row->resources());
@@ -94,17 +97,11 @@ std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View
 
 template <class F>
 void each_executor(const View& v, F fn) {
-  for (const auto& f : v.frameworks) {
-    std::set<std::pair<std::string_view, std::string_view>> seen;
-    for (const auto& t : f.tasks) {
-      const auto* x = t->info->executor();
-      if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
-      om::ExecutorT e;
-      e.executor_info.reset(x->UnPack());
-      if (e.executor_info->framework_id.empty()) e.executor_info->framework_id = f.row->id;
-      e.agent_id = t->agent_id();
-      fn(std::move(e));
-    }
+  for (const auto& x : v.executors) {
+    om::ExecutorT e;
+    e.executor_info.reset(x->info->UnPack());
+    e.agent_id = x->agent_id;
+    fn(std::move(e));
   }
 }
 
@@ -234,6 +231,7 @@ struct Parts {
         if (const auto it = map->find(f.row->id); it != map->end()) held.add(it->second);
     }
     for (const auto& [name, ids] : names) {
+      if (!v.verdicts.allows("view_role", name)) continue;
       auto role = std::make_unique<fb::ops::RoleT>();
       role->name = name;
       const auto set = v.roles.find(name);

@@ -1,5 +1,6 @@
 #include "reads.hpp"
 
+#include "filter.hpp"
 #include "operator_views.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
@@ -108,8 +109,8 @@ bool number(const Exchange& e, std::string_view name, long& out) {
 
 }  // namespace
 
-Reads::Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect)
-    : host_(host), masters_(masters), options_(std::move(options)), redirect_(std::move(redirect)), follower_(host) {
+Reads::Reads(Host& host, Masters& masters, Access& access, ReadsOptions options, Function<void(const ExchangePtr&)> redirect)
+    : host_(host), masters_(masters), access_(access), options_(std::move(options)), redirect_(std::move(redirect)), follower_(host) {
   follower_.cluster().listen(this);
   follower_.on_change([this] { changed(); });
 }
@@ -151,6 +152,7 @@ void Reads::routes(Router& router) {
   const auto read = [this, &router](std::string path, auto make) {
     Route r;
     r.path = std::move(path);
+    r.realm = kReadonlyRealm;
     r.methods = {"GET", "POST"};  // some clients post their reads (clients.md section 0, rule 13)
     r.handler = [this, make](const ExchangePtr& e) {
       Build build = make(*e);
@@ -187,21 +189,26 @@ void Reads::routes(Router& router) {
   });
 
   // What any master answers, leading or not.
-  const auto always = [&router](std::string path, Handler handler) {
+  const auto always = [&router](std::string path, const char* realm, Handler handler) {
     Route r;
+    r.realm = realm;
     r.path = std::move(path);
     r.methods = {"GET", "POST"};
     r.leader_only = false;
     r.handler = std::move(handler);
     router.add(std::move(r));
   };
-  always("/health", [](const ExchangePtr& e) { e->answer(200); });
-  always("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
-  always("/flags", [this](const ExchangePtr& e) { finish(e, legacy::flags(about()), kJson); });
-  always("/system/stats", [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
-  always("/redirect", [this](const ExchangePtr& e) { redirect_to_leader(e); });
-  always("/metrics/snapshot", [this](const ExchangePtr& e) {
-    metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+  always("/health", kNoRealm, [](const ExchangePtr& e) { e->answer(200); });
+  always("/version", kNoRealm, [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
+  always("/flags", kReadonlyRealm, [this](const ExchangePtr& e) {
+    access_.guard(e, "view_flags", {}, [this, e] { finish(e, legacy::flags(about()), kJson); });
+  });
+  always("/system/stats", kNoRealm, [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
+  always("/redirect", kNoRealm, [this](const ExchangePtr& e) { redirect_to_leader(e); });
+  always("/metrics/snapshot", kReadonlyRealm, [this](const ExchangePtr& e) {
+    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] {
+      metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+    });
   });
 
   Route v1;
@@ -219,8 +226,33 @@ void Reads::redirect_to_leader(const ExchangePtr& e) {
   });
 }
 
+void Reads::seen(const ExchangePtr& exchange, Function<void(std::shared_ptr<const View>)> then) {
+  auto view = cluster().view();
+  if (access_.open()) return then(std::move(view));
+  auto collecting = host_.offload([view]() -> Result<std::vector<Ask>> { return asks_of(*view); });
+  spawn(std::move(collecting), [this, alive = alive_, exchange, view, then = std::move(then)](Result<std::vector<Ask>> asks) mutable {
+    if (!*alive) return;
+    if (!asks) return exchange_error(exchange, asks.error());
+    access_.verdicts(exchange->principal(), std::move(*asks), [this, alive, exchange, view, then = std::move(then)](const Verdicts& v) mutable {
+      if (!*alive) return;
+      auto filtering = host_.offload([view, v]() -> Result<std::shared_ptr<const View>> { return filtered(view, v); });
+      spawn(std::move(filtering), [alive, exchange, then = std::move(then)](Result<std::shared_ptr<const View>> part) mutable {
+        if (!*alive) return;
+        if (!part) return exchange_error(exchange, part.error());
+        then(std::move(*part));
+      });
+    });
+  });
+}
+
 void Reads::serve(const ExchangePtr& exchange, Build build) {
   if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
+  seen(exchange, [this, exchange, build = std::move(build)](std::shared_ptr<const View> view) mutable {
+    serve(exchange, std::move(view), std::move(build));
+  });
+}
+
+void Reads::serve(const ExchangePtr& exchange, std::shared_ptr<const View> view, Build build) {
   const bool zip = wants_gzip(*exchange);
   std::string callback;
   if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
@@ -228,7 +260,7 @@ void Reads::serve(const ExchangePtr& exchange, Build build) {
     std::string text;
     bool zipped = false;
   };
-  auto work = host_.offload([view = cluster().view(), about = about(), build = std::move(build), callback, zip]() -> Result<Body> {
+  auto work = host_.offload([view = std::move(view), about = about(), build = std::move(build), callback, zip]() -> Result<Body> {
     Body b;
     b.text = build(*view, about);
     if (!callback.empty()) b.text = callback + "(" + b.text + ");";
@@ -342,13 +374,15 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_OPERATIONS:
     case C::GET_MASTER: {
       if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
-      auto work = host_.offload([view = cluster().view(), about = about(), what = call.type(), protobuf]() -> Result<std::string> {
-        return ops::Writer(*view, about, protobuf).response(what);
-      });
-      return spawn(std::move(work), [this, alive = alive_, e, protobuf](Result<std::string> out) {
-        if (!*alive) return;
-        if (!out) return exchange_error(e, out.error());
-        finish(e, std::move(*out), protobuf ? kProtobuf : kJson);
+      return seen(e, [this, e, what = call.type(), protobuf](std::shared_ptr<const View> part) {
+        auto work = host_.offload([view = std::move(part), about = about(), what, protobuf]() -> Result<std::string> {
+          return ops::Writer(*view, about, protobuf).response(what);
+        });
+        spawn(std::move(work), [this, alive = alive_, e, protobuf](Result<std::string> out) {
+          if (!*alive) return;
+          if (!out) return exchange_error(e, out.error());
+          finish(e, std::move(*out), protobuf ? kProtobuf : kJson);
+        });
       });
     }
     case C::GET_HEALTH:
@@ -367,6 +401,10 @@ void Reads::operator_call(const ExchangePtr& e) {
       return answer(r);
     }
     case C::GET_FLAGS:
+      if (const auto may = access_.known(e->principal(), "view_flags", {}); !may)
+        return access_.allowed(e->principal(), "view_flags", {}, [this, e](bool yes) { yes ? operator_call(e) : forbid(e); });
+      else if (!*may)
+        return forbid(e);
       r.type = om::ResponseType::GET_FLAGS;
       r.get_flags = std::make_unique<fb::ops::GetFlagsT>();
       for (const auto& [name, value] : about().flags) {
@@ -428,17 +466,19 @@ void Reads::subscribe(const ExchangePtr& e, bool protobuf) {
   subscribers_.push_back(s);
   // Events from here on wait until the snapshot, which is of this moment, has been written.
   const double seconds = std::chrono::duration<double>(options_.heartbeat_interval).count();
-  auto work = host_.offload([view = cluster().view(), about = about(), protobuf, seconds]() -> Result<std::string> {
-    return ops::Writer(*view, about, protobuf).subscribed(seconds);
-  });
-  spawn(std::move(work), [this, alive = alive_, weak = std::weak_ptr(s)](Result<std::string> snapshot) {
-    const auto s = weak.lock();
-    if (!*alive || !s) return;
-    if (!snapshot) {
-      exchange_error(s->exchange, snapshot.error());
-      return forget(s);
-    }
-    begin(s, std::move(*snapshot));
+  seen(e, [this, weak = std::weak_ptr(s), protobuf, seconds](std::shared_ptr<const View> part) {
+    auto work = host_.offload([view = std::move(part), about = about(), protobuf, seconds]() -> Result<std::string> {
+      return ops::Writer(*view, about, protobuf).subscribed(seconds);
+    });
+    spawn(std::move(work), [this, alive = alive_, weak](Result<std::string> snapshot) {
+      const auto s = weak.lock();
+      if (!*alive || !s) return;
+      if (!snapshot) {
+        exchange_error(s->exchange, snapshot.error());
+        return forget(s);
+      }
+      begin(s, std::move(*snapshot));
+    });
   });
 }
 
@@ -470,24 +510,57 @@ void Reads::forget(const SubscriberPtr& s) {
   std::erase(subscribers_, s);
 }
 
-void Reads::publish(const om::EventT& event) {
+void Reads::publish(const om::EventT& event, std::vector<Ask> asks) {
   if (subscribers_.empty()) return;
   std::string pieces[2];
   const auto all = subscribers_;  // writing may end a stream
   for (const auto& s : all) {
     std::string& piece = pieces[s->protobuf];
     if (piece.empty()) piece = record(ops::encode(event, s->protobuf));
-    if (s->begun) {
-      s->exchange->write(piece);
+    if (access_.open() && s->unjudged.empty()) {
+      deliver(s, piece);
       continue;
     }
-    s->bytes += piece.size();
-    if (s->bytes > options_.max_waiting) {
-      s->exchange->text(503, "Too much happened while the snapshot was written");
-      forget(s);
-    } else {
-      s->waiting.push_back(piece);
+    s->unjudged.push_back({piece, asks});
+    pump(s);
+  }
+}
+
+// Events in their order, without those that this client may not hear.
+void Reads::pump(const SubscriberPtr& s) {
+  while (!s->asking && !s->unjudged.empty()) {
+    auto event = std::move(s->unjudged.front());
+    s->unjudged.pop_front();
+    bool yes = true, known = true;
+    for (const Ask& a : event.asks) {
+      const auto verdict = access_.known(s->exchange->principal(), a.action, a.object);
+      known = known && verdict;
+      yes = yes && verdict.value_or(false);
     }
+    if (known) {
+      if (yes) deliver(s, event.piece);
+      continue;
+    }
+    s->asking = true;
+    access_.allowed(s->exchange->principal(), std::move(event.asks),
+                    [this, alive = alive_, weak = std::weak_ptr(s), piece = std::move(event.piece)](bool may) {
+                      const auto s = weak.lock();
+                      if (!*alive || !s) return;
+                      s->asking = false;
+                      if (may) deliver(s, piece);
+                      pump(s);
+                    });
+  }
+}
+
+void Reads::deliver(const SubscriberPtr& s, const std::string& piece) {
+  if (s->begun) return s->exchange->write(piece);
+  s->bytes += piece.size();
+  if (s->bytes > options_.max_waiting) {
+    s->exchange->text(503, "Too much happened while the snapshot was written");
+    forget(s);
+  } else {
+    s->waiting.push_back(piece);
   }
 }
 
@@ -508,7 +581,7 @@ void Reads::task_added(const TaskPtr& t) {
   e.type = om::EventType::TASK_ADDED;
   e.task_added = std::make_unique<om::TaskAddedT>();
   e.task_added->task = std::make_unique<fb::ops::TaskT>(ops::task(*t, cluster().agent(t->agent_id()).get()));
-  publish(e);
+  publish(e, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
 }
 
 void Reads::task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) {
@@ -529,7 +602,7 @@ void Reads::task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) {
     s->timestamp = static_cast<double>(host_.wall_ns()) / 1e9;
     e.task_updated->status = std::move(s);
   }
-  publish(e);
+  publish(e, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
 }
 
 void Reads::agent_added(const AgentPtr& a) {
@@ -556,7 +629,7 @@ void Reads::framework_added(const FrameworkPtr& f) {
   e.type = om::EventType::FRAMEWORK_ADDED;
   e.framework_added = std::make_unique<om::FrameworkAddedT>();
   e.framework_added->framework = ops::framework(*f);
-  publish(e);
+  publish(e, asks_of(*f));
 }
 
 void Reads::framework_updated(const FrameworkPtr& f) {
@@ -565,7 +638,7 @@ void Reads::framework_updated(const FrameworkPtr& f) {
   e.type = om::EventType::FRAMEWORK_UPDATED;
   e.framework_updated = std::make_unique<om::FrameworkUpdatedT>();
   e.framework_updated->framework = ops::framework(*f);
-  publish(e);
+  publish(e, asks_of(*f));
 }
 
 void Reads::framework_removed(const FrameworkPtr& f) {
@@ -574,7 +647,7 @@ void Reads::framework_removed(const FrameworkPtr& f) {
   e.type = om::EventType::FRAMEWORK_REMOVED;
   e.framework_removed = std::make_unique<om::FrameworkRemovedT>();
   e.framework_removed->framework_info.reset(f->info->UnPack());
-  publish(e);
+  publish(e, asks_of(*f));
 }
 
 }  // namespace gantry::gateway_mesos

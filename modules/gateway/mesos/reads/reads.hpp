@@ -3,6 +3,7 @@
 // Answers are written on the host's pool from a View, so a large one holds up neither scheduling nor other frameworks.
 #pragma once
 
+#include "../access.hpp"
 #include "../masters.hpp"
 #include "../router.hpp"
 #include "follower.hpp"
@@ -27,7 +28,7 @@ struct ReadsOptions {
 
 class Reads final : private Cluster::Listener {
  public:
-  Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
+  Reads(Host& host, Masters& masters, Access& access, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
   ~Reads() override;
   void routes(Router& router);
   void start();
@@ -45,11 +46,21 @@ class Reads final : private Cluster::Listener {
     bool protobuf = false, begun = false;
     std::deque<std::string> waiting;  // events since its snapshot was taken
     std::size_t bytes = 0;
+    struct Event {
+      std::string piece;
+      std::vector<Ask> asks;
+    };
+    std::deque<Event> unjudged;  // behind one of which it is being asked whether this client may hear it
+    bool asking = false;
     std::uint64_t heartbeat = 0;
   };
   using SubscriberPtr = std::shared_ptr<Subscriber>;
 
   [[nodiscard]] legacy::About about() const;
+  // Runs `then` with this moment as the client may see it.
+  void seen(const ExchangePtr& exchange, Function<void(std::shared_ptr<const View>)> then);
+  void serve(const ExchangePtr& exchange, Build build);  // JSON from a view
+  void serve(const ExchangePtr& exchange, std::shared_ptr<const View> view, Build build);
   void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
   void redirect_to_leader(const ExchangePtr& exchange);
@@ -59,7 +70,9 @@ class Reads final : private Cluster::Listener {
   void begin(const SubscriberPtr& s, std::string snapshot);
   void beat(const SubscriberPtr& s);
   void forget(const SubscriberPtr& s);
-  void publish(const fb::master::EventT& event);
+  void publish(const fb::master::EventT& event, std::vector<Ask> asks = {});
+  void pump(const SubscriberPtr& s);
+  void deliver(const SubscriberPtr& s, const std::string& piece);
   void changed();
 
   // Cluster::Listener
@@ -73,6 +86,7 @@ class Reads final : private Cluster::Listener {
 
   Host& host_;
   Masters& masters_;
+  Access& access_;
   ReadsOptions options_;
   Function<void(const ExchangePtr&)> redirect_;
   Follower follower_;
