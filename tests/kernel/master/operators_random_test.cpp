@@ -15,16 +15,16 @@ struct Operated : Life {
   using Life::Life;
   std::set<std::string> draining;  // what the fake agents were told
 
-  // Agents obey; one that was shut down starts anew, and what was refused for ever is a new agent.
+  // Agents obey; one that is gone or was shut down with its machine is a new one from then on.
   void obey() {
+    std::set<std::string> known;
+    for (auto& row : rows(c))
+      if (row.agent && row.agent->standing != fb::state::Standing::GONE) known.insert(unpack<fb::AgentInfo>(row.agent->info)->id);
     for (auto& a : agents) {
-      if (!a.link) continue;
-      if (!a.id.empty() && !c.registered_as(a.link).empty() && c.heard<fb::link::EndDrainT>(a.link).size()) draining.erase(a.id);
-      if (c.heard<fb::link::DrainT>(a.link).size() && !a.id.empty()) draining.insert(a.id);
-      bool over = !c.heard<fb::link::ShutdownT>(a.link).empty();
-      for (const auto& r : c.heard<fb::link::RefusedT>(a.link)) over |= r.fatal;
-      if (over) {
-        c.apply(LinkClosed{a.link});
+      if (a.link && c.heard<fb::link::EndDrainT>(a.link).size()) draining.erase(a.id);
+      if (a.link && c.heard<fb::link::DrainT>(a.link).size()) draining.insert(a.id);
+      if (!a.id.empty() && !known.contains(a.id)) {
+        if (a.link) c.apply(LinkClosed{a.link});
         draining.erase(a.id);
         a = {};
       } else if (draining.contains(a.id)) {
