@@ -81,7 +81,7 @@ void LateService::cancelled(std::uint64_t id) {
 }
 
 void OperateDoor::request(const module::ServiceRequest& request, module::ServiceReply reply) {
-  const bool of_agent = has_agent_ && (request.method == agent::OperateAgent::method || !has_master_);
+  const bool of_agent = has_agent_ && (request.method == static_cast<std::uint32_t>(fb::host::OperateMethod::CALL_AGENT) || !has_master_);
   (of_agent ? agent_ : master_).request(request, std::move(reply));
 }
 
@@ -109,7 +109,9 @@ Kernel::Kernel(net::RealLoop& loop, config::Options options, config::ConfigPtr c
         c.realm = question.realm;
         auto shared = std::make_shared<Function<void(Result<std::string>)>>(std::move(done));
         authenticate(std::move(c), [shared](Result<std::string> who) { (*shared)(std::move(who)); });
-      }) {}
+      }),
+      auth_(loop, [this] { return all("authenticator"); }),
+      authorize_(loop, [this] { return all("authorizer"); }) {}
 
 Kernel::~Kernel() { *alive_ = false; }
 
@@ -149,7 +151,8 @@ Task<Status> Kernel::start_modules() {
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
                     {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_},
-                    {fb::host::Service::STATE, &state_late_}, {fb::host::Service::OPERATE, &operate_}};
+                    {fb::host::Service::STATE, &state_late_}, {fb::host::Service::OPERATE, &operate_},
+                    {fb::host::Service::AUTH, &auth_}, {fb::host::Service::AUTHORIZE, &authorize_}};
   operate_.roles(config_->agent(), config_->master());
   if (config_->agent()) setup.services[fb::host::Service::EXECUTORS] = &executor_service_;
   setup.processes.loop = &loop_;
@@ -274,8 +277,12 @@ void Kernel::drop(master::LinkId link, std::string_view why) {
 
 // ---- who speaks
 
+std::vector<module::Instance*> Kernel::all(std::string_view kind) const {
+  return modules_ ? modules_->all(kind) : std::vector<module::Instance*>{};
+}
+
 void Kernel::authenticate(fb::authenticator::CredentialsT credentials, std::function<void(Result<std::string>)> done, std::size_t from) {
-  const auto all = modules_ ? modules_->all("authenticator") : std::vector<module::Instance*>{};
+  const auto all = this->all("authenticator");
   if (from >= all.size())
     return done(fail(Code::unauthenticated, all.empty() ? "no authenticator module is configured; nobody can be let in" : "no authenticator knows this scheme"));
   Buffer body = pack(credentials);

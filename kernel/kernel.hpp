@@ -9,6 +9,8 @@
 #include "kernel/config/config.hpp"
 #include "kernel/control.hpp"
 #include "kernel/master/master.hpp"
+#include "kernel/module/auth_service.hpp"
+#include "kernel/module/authorize_service.hpp"
 #include "kernel/module/host.hpp"
 #include "kernel/module/http_service.hpp"
 #include "kernel/net/net.hpp"
@@ -84,6 +86,7 @@ class Kernel final : public master::LinkServer {
   void elected();
   void deposed(const std::string& why);
   void accept(net::LinkPtr link);
+  [[nodiscard]] std::vector<module::Instance*> all(std::string_view kind) const;
   // Asks the authenticator modules in turn.
   void authenticate(fb::authenticator::CredentialsT credentials, std::function<void(Result<std::string>)> done, std::size_t from = 0);
 
@@ -104,6 +107,8 @@ class Kernel final : public master::LinkServer {
   std::unique_ptr<module::Strands> strands_;
   Control control_;
   module::HttpService http_;
+  module::AuthService auth_;
+  module::AuthorizeService authorize_;
   LateService store_late_, cluster_late_, state_late_, operate_late_;
   agent::ExecutorService executor_service_;
   agent::OperateAgent operate_agent_;

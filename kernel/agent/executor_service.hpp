@@ -39,8 +39,6 @@ class ExecutorService final : public module::Service, public ExecutorDoor {
 // The host service OPERATE for what is said to this agent: the body holds an agent.Call.
 class OperateAgent final : public module::Service {
  public:
-  // In a daemon that is master and agent a gateway tells by the method whom it means: CALL is for the master there.
-  static constexpr std::uint32_t method = 17;
   void attach(Agent* agent) { agent_ = agent; }
   void request(const module::ServiceRequest& request, module::ServiceReply reply) override;
 

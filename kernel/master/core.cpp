@@ -83,6 +83,7 @@ void Core::tick() {
 void Core::schedule() {
   Instant next = std::min({wake_, reregister_deadline_, collect_at_});
   if (!pings_.empty()) next = std::min(next, pings_.front().at);
+  if (awaited_) next = std::min(next, awaited_until_);
   if (!operations_due_.empty()) next = std::min(next, operations_due_.begin()->first);
   if (!unwritten_.empty()) next = std::min(next, unwritten_.front().first);
   if (!offer_expiry_.empty()) next = std::min(next, offer_expiry_.front().at);

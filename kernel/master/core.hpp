@@ -11,12 +11,9 @@
 #include "kernel/resource/volumes.hpp"
 
 #include <gantry/allocator_generated.h>
-#include <gantry/control_generated.h>
-#include <gantry/operator_generated.h>
+#include <gantry/cluster_generated.h>
 #include <gantry/record_generated.h>
-#include <gantry/state_generated.h>
 
-#include <functional>
 #include <functional>
 #include <map>
 #include <optional>
@@ -25,6 +22,36 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
+
+// Messages that are only passed on in here; their headers are large.
+namespace gantry::fb::control {
+struct AgentsT;
+struct AskTasksT;
+struct FrameworksT;
+struct StatusT;
+struct TasksT;
+struct WhyT;
+}
+namespace gantry::fb::master {
+struct Call;
+struct CreateVolumes;
+struct DestroyVolumes;
+struct DrainAgent;
+struct GrowVolume;
+struct ReserveResources;
+struct ShrinkVolume;
+struct Teardown;
+struct UnreserveResources;
+struct UpdateQuota;
+struct UpdateWeights;
+}
+namespace gantry::fb::state {
+struct BeginT;
+struct Chunk;
+struct MaintenanceT;
+struct Role;
+struct RoleT;
+}
 
 namespace gantry::master {
 
@@ -268,6 +295,7 @@ class Core {
   [[nodiscard]] Resources within_limits(RoleId role, const Resources& bundle) const;
   void rescind_beyond_limits(RoleId role);
   void rescind_for_guarantees();
+  [[nodiscard]] bool awaits_agents();
   void set_total(Handle agent, Resources total);
 
   // bookings.cpp: reservations and volumes
@@ -475,6 +503,8 @@ class Core {
 
   std::map<RoleId, RoleSettings> role_settings_;
   std::size_t quotas_ = 0;  // roles with quota
+  std::size_t awaited_ = 0;  // nothing is allocated before so many agents are back, or it is late: quota needs to know what is in use
+  Instant awaited_until_ = Instant::max();
   std::map<std::string, TrackedOperation> operations_;
   std::set<std::pair<Instant, std::string>> operations_due_;
   std::deque<std::pair<Instant, std::string>> unwritten_;  // agents whose reservations are not what the store says

@@ -3,6 +3,10 @@
 // Of an agent in the schedule everybody is told in its offers, and each framework that holds something of it gets an inverse
 // offer, one at a time. What is down may not register. The schedule and what is down are one record: few machines, rarely changed.
 #include "kernel/master/maintenance.hpp"
+
+#include <gantry/state_generated.h>
+
+#include <gantry/operator_generated.h>
 #include "kernel/master/messages.hpp"
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 #include "kernel/master/master.hpp"
 
+#include <gantry/operator_generated.h>
+
 #include "kernel/master/cluster_service.hpp"
 #include "kernel/master/operate_service.hpp"
 #include "kernel/master/state_service.hpp"

@@ -5,6 +5,8 @@
 // FAILED_PRECONDITION what of the cluster stands against it.
 #include "kernel/master/core.hpp"
 
+#include <gantry/operator_generated.h>
+
 namespace gantry::master {
 
 void Core::on_operate(const OperatorCall& e) {

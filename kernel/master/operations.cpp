@@ -3,6 +3,8 @@
 // The outcome is stored in the same commit as what the operation did, so it is told even if the master dies in between.
 // Operations that were refused change nothing and are told once, without uuid.
 #include "kernel/master/core.hpp"
+
+#include <gantry/operator_generated.h>
 #include "kernel/master/messages.hpp"
 
 #include <algorithm>

@@ -1,6 +1,8 @@
 // What the master keeps on disk, and what follows once it is there. Nothing is said to an agent or framework before the
 // record it rests on is stored.
 #include "kernel/master/core.hpp"
+
+#include <gantry/state_generated.h>
 #include "kernel/master/messages.hpp"
 #include "kernel/resource/wire.hpp"
 
@@ -262,6 +264,10 @@ void Core::recovered(Instant now, Wall wall, Effects& out) {
   out_ = &out;
   std::sort(away_.begin(), away_.end(), [](const Away& a, const Away& b) { return a.since < b.since; });
   if (recovering_) reregister_deadline_ = now + options_.agent_reregister_timeout;
+  if (quotas_ && recovering_) {  // mesos-kernel.md A1: four of five, or ten minutes
+    awaited_ = (recovering_ * 4 + 4) / 5;
+    awaited_until_ = now + options_.agent_reregister_timeout;
+  }
   // A framework could not help that the master was away, so it has at least as long to return as an agent.
   for (const auto& [id, h] : framework_by_id_) {
     Framework& f = frameworks_[h];

@@ -539,6 +539,11 @@ void Core::rescind_for_guarantees() {
   }
 }
 
+bool Core::awaits_agents() {
+  if (awaited_ && (registered_ >= awaited_ || now_ >= awaited_until_ || quotas_ == 0)) awaited_ = 0;
+  return awaited_ != 0;
+}
+
 // ---- recovery
 
 Status Core::recover_role(const st::Role& r, bool quota) {

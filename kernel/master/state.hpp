@@ -13,7 +13,6 @@
 
 #include <gantry/framework_generated.h>
 #include <gantry/link_generated.h>
-#include <gantry/operator_generated.h>
 #include <gantry/types_generated.h>
 
 #include <array>

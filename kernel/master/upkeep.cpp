@@ -3,6 +3,8 @@
 // What is decided holds at once, so that nothing that happens meanwhile contradicts it; it is answered, and agents are told,
 // once it is stored. What could not be stored is taken back.
 #include "kernel/master/core.hpp"
+
+#include <gantry/operator_generated.h>
 #include "kernel/master/messages.hpp"
 
 #include <limits>

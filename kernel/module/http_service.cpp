@@ -240,8 +240,9 @@ struct HttpService::Impl : std::enable_shared_from_this<Impl> {
     if (!m->more()) {
       http->end();
       done(id);
+      return reply(GANTRY_OK, {});
     }
-    reply(GANTRY_OK, {});
+    http->when_room([reply] { reply(GANTRY_OK, {}); });  // at once, unless the size was announced
   }
   void cut(std::uint64_t id, const ServiceReply& reply) {
     done(id);

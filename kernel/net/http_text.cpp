@@ -11,7 +11,7 @@ namespace {
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 // "Sun, 06 Nov 1994 08:49:37 GMT", whatever the locale.
-std::string http_date(base::Wall wall) {
+std::string make_http_date(base::Wall wall) {
   static constexpr std::array days{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
   static constexpr std::array months{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   const std::time_t t = static_cast<std::time_t>(wall / 1'000'000'000);
@@ -21,6 +21,17 @@ std::string http_date(base::Wall wall) {
   const int n = std::snprintf(out.data(), out.size(), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[static_cast<std::size_t>(tm.tm_wday)],
                               tm.tm_mday, months[static_cast<std::size_t>(tm.tm_mon)], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
   return {out.data(), static_cast<std::size_t>(n)};
+}
+
+// The same for a whole second, so it is made once a second.
+const std::string& http_date(base::Wall wall) {
+  thread_local base::Wall second = -1;
+  thread_local std::string text;
+  if (const base::Wall now = wall / 1'000'000'000; now != second) {
+    text = make_http_date(wall);
+    second = now;
+  }
+  return text;
 }
 
 }  // namespace

@@ -108,12 +108,16 @@ class HttpReply {
   // A whole answer. Content-Length and Date are added; Content-Encoding gzip is not our business here.
   virtual void send(unsigned status, std::vector<HttpHeader> headers, std::string body) = 0;
   // A streamed answer: begin, any number of writes (one HTTP chunk each), end. write is false once the client has gone
-  // or more than max_stream_queue bytes wait; then the connection is cut.
+  // or more than max_stream_queue bytes wait; then the connection is cut. A Content-Length among the headers of begin announces an
+  // answer of that size in pieces: no chunks, nothing is cut for waiting (whoever writes waits for when_room), and the
+  // connection is closed when the size comes out otherwise.
   virtual bool begin(unsigned status, std::vector<HttpHeader> headers) = 0;
   virtual bool write(std::string chunk) = 0;
   virtual void end() = 0;
   // Runs once when the client's connection has ended before the answer was complete.
   virtual void on_gone(Function<void()> fn) = 0;
+  // Of an announced answer: runs fn once when little of what was written still waits, or the client has gone; else at once.
+  virtual void when_room(Function<void()> fn) = 0;
 };
 using HttpReplyPtr = std::shared_ptr<HttpReply>;
 

@@ -2,76 +2,12 @@
 // link, and one framework in this process. Life cycle of a task: accept, run, RUNNING, ack, FINISHED, ack.
 #include "kernel/master/master.hpp"
 #include "tests/bench/cluster.hpp"
+#include "tests/bench/fake_agents.hpp"
 #include "tests/bench/messages.hpp"
 #include "tests/bench/report.hpp"
 #include "tests/bench/rig.hpp"
 
-#include <future>
-#include <thread>
-
 namespace gantry::bench {
-
-namespace {
-
-// Agents that answer as fast as they can: RUNNING on a launch, FINISHED on the acknowledgement of RUNNING.
-class FakeAgents {
- public:
-  FakeAgents(const net::Address& master, std::size_t count, std::string resources) : links_(count), ids_(count) {
-    std::promise<void> ready;
-    thread_ = std::thread([this, master, resources = std::move(resources), &ready] {
-      loop_ = net::make_real_loop();
-      cpu_clock_of_thread(ready);
-      for (std::size_t i = 0; i < links_.size(); ++i) {
-        net::connect(*loop_, master, [this, i, resources](Result<net::LinkPtr> link) {
-          if (!link) throw std::runtime_error(link.error().message);
-          links_[i] = *link;
-          links_[i]->on_frame([this, i](Bytes frame) { on_frame(*links_[i], ids_[i], frame); });
-          links_[i]->on_closed([](const Error&) {});
-          links_[i]->send(hello_frame());
-          links_[i]->send(register_frame("host-" + std::to_string(i), resources));
-        });
-      }
-      loop_->run();
-      links_.clear();
-    });
-    ready.get_future().wait();
-  }
-  ~FakeAgents() {
-    loop_->stop();
-    thread_.join();
-  }
-  [[nodiscard]] double cpu() const {
-    timespec t{};
-    ::clock_gettime(clock_, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
-  }
-
- private:
-  void cpu_clock_of_thread(std::promise<void>& ready) {
-    ::pthread_getcpuclockid(::pthread_self(), &clock_);
-    ready.set_value();
-  }
-  void on_frame(net::Link& link, std::string& id, Bytes frame) {
-    const auto* m = flatbuffers::GetRoot<fb::link::ToAgent>(frame.data());
-    if (const auto* run = m->body_as_RunTask()) {
-      link.send(update_frame(text(run->framework()->id()), text(run->task()->agent_id()), text(run->task()->task_id()), fb::TaskState::TASK_RUNNING, ++serial_));
-    } else if (const auto* ack = m->body_as_AckUpdate()) {
-      if (state_of(*ack->uuid()) != fb::TaskState::TASK_RUNNING) return;
-      link.send(update_frame(text(ack->framework_id()), id, text(ack->task_id()), fb::TaskState::TASK_FINISHED, ++serial_));
-    } else if (const auto* registered = m->body_as_Registered()) {
-      id = text(registered->agent_id());
-    }
-  }
-
-  std::unique_ptr<net::RealLoop> loop_;
-  std::vector<net::LinkPtr> links_;
-  std::vector<std::string> ids_;
-  std::uint64_t serial_ = 0;
-  clockid_t clock_ = 0;
-  std::thread thread_;
-};
-
-}  // namespace
 
 void run_control_plane(const Settings& settings, const Report& report) {
   const std::size_t tasks = settings.size(10'000, 100);

@@ -16,6 +16,7 @@ namespace {
 const std::vector<Group> groups = {
     {{"allocate_10k_agents_200_frameworks", "allocate_idle_10k_agents", "agent_arrives_to_offer", "freed_to_offer"}, run_allocate},
     {{"allocate_filtered_10k_agents_50_frameworks"}, run_allocate_filtered},
+    {{"allocate_3k_agents_3k_roles_with_quota"}, run_allocate_quota},
     {{"control_plane_10k", "control_plane_10k_master_cpu"}, run_control_plane},
     {{"accept_to_running"}, run_accept_to_running},
     {{"place_100k_tasks_10k_agents"}, run_place_100k},
@@ -26,6 +27,16 @@ const std::vector<Group> groups = {
     {{"call_in_process", "call_process_one", "call_process_64"}, run_module_call},
     {{"offer_delay_bad_module", "offer_delay_no_bad_module"}, run_bad_neighbour},
     {{"idle_rss_mb_master", "cold_start_ms_master", "idle_rss_mb_agent", "cold_start_ms_agent"}, run_daemons},
+#ifdef GANTRY_BENCH_MESOS
+    {{"mesos_life_cycles_protobuf", "mesos_life_cycle_cpu_protobuf"}, run_mesos_life_cycles_protobuf},
+    {{"mesos_life_cycles_json", "mesos_life_cycle_cpu_json"}, run_mesos_life_cycles_json},
+    {{"mesos_accept_to_running_protobuf", "mesos_declined_to_offered_protobuf"}, run_mesos_latency_protobuf},
+    {{"mesos_accept_to_running_json", "mesos_declined_to_offered_json"}, run_mesos_latency_json},
+    {{"mesos_memory_200k_tasks", "mesos_state_200k_tasks", "mesos_get_state_json_200k_tasks", "mesos_get_state_protobuf_200k_tasks",
+      "mesos_state_summary_10k_agents", "mesos_health_5_state_readers", "mesos_launches_no_readers", "mesos_launches_5_state_readers",
+      "mesos_launches_50_state_pollers"},
+     run_mesos_reads},
+#endif
 };
 
 int usage(int status) {

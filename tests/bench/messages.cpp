@@ -163,6 +163,12 @@ Buffer update_frame(std::string_view framework, std::string_view agent, std::str
   return Buffer(b.Release());
 }
 
+Buffer pong_frame(std::uint64_t seq) {
+  FlatBufferBuilder b(64);
+  b.Finish(fl::CreateToMaster(b, fl::FromAgent::Pong, fl::CreatePong(b, seq).Union()));
+  return Buffer(b.Release());
+}
+
 fb::TaskState state_of(const flatbuffers::Vector<std::uint8_t>& uuid) { return static_cast<fb::TaskState>(uuid.Get(15)); }
 
 }  // namespace gantry::bench

@@ -42,6 +42,7 @@ struct LaunchCall {
 [[nodiscard]] Buffer register_frame(const std::string& hostname, const std::string& resources);
 [[nodiscard]] Buffer update_frame(std::string_view framework, std::string_view agent, std::string_view task, fb::TaskState state,
                                   std::uint64_t serial);
+[[nodiscard]] Buffer pong_frame(std::uint64_t seq);
 // The state an update with this uuid was about.
 [[nodiscard]] fb::TaskState state_of(const flatbuffers::Vector<std::uint8_t>& uuid);
 

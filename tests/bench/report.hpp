@@ -45,6 +45,7 @@ struct Group {
 
 void run_allocate(const Settings&, const Report&);
 void run_allocate_filtered(const Settings&, const Report&);
+void run_allocate_quota(const Settings&, const Report&);
 void run_control_plane(const Settings&, const Report&);
 void run_accept_to_running(const Settings&, const Report&);
 void run_place_100k(const Settings&, const Report&);
@@ -53,5 +54,11 @@ void run_launch(const Settings&, const Report&);
 void run_daemons(const Settings&, const Report&);
 void run_module_call(const Settings&, const Report&);
 void run_bad_neighbour(const Settings&, const Report&);
+// Where gateway/mesos is built.
+void run_mesos_life_cycles_protobuf(const Settings&, const Report&);
+void run_mesos_life_cycles_json(const Settings&, const Report&);
+void run_mesos_latency_protobuf(const Settings&, const Report&);
+void run_mesos_latency_json(const Settings&, const Report&);
+void run_mesos_reads(const Settings&, const Report&);
 
 }  // namespace gantry::bench

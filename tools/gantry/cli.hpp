@@ -93,5 +93,7 @@ struct ConfigOptions {
 int config_check(Context&, const ConfigOptions&);
 int config_show(Context&, const ConfigOptions&);
 int config_fields(Context&, const std::string& id, const ConfigOptions&);
+// `role`: master or agent. `flags`: as mesos-master and mesos-agent take them.
+int config_from_mesos(Context&, const std::string& role, const std::vector<std::string>& flags);
 
 }  // namespace gantry::cli

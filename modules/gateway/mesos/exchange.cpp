@@ -6,6 +6,8 @@
 namespace gantry::gateway_mesos {
 namespace {
 
+constexpr std::size_t kPiece = 256u << 10;  // of an answer that is sent in pieces
+
 std::uint32_t number(fb::host::HttpMethod m) { return static_cast<std::uint32_t>(m); }
 
 int hex(char c) {
@@ -89,8 +91,13 @@ std::string_view negotiate(const std::string* accept, std::initializer_list<std:
   return {};
 }
 
-Exchange::Exchange(Host& host, fb::host::RequestT request, std::string_view prefix) : host_(host), request_(std::move(request)) {
-  const std::string_view target = request_.target;
+Exchange::Exchange(Host& host, Buffer request, std::string_view prefix) : host_(host), request_(std::move(request)) {
+  const auto& r = this->request();
+  id_ = r.id();
+  method_ = gantry::text(r.method());
+  target_ = gantry::text(r.target());
+  principal_ = gantry::text(r.principal());
+  const std::string_view target = target_;
   const auto mark = std::min(target.find('?'), target.size());
   path_ = percent_decode(target.substr(0, mark), false);
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
@@ -110,7 +117,7 @@ Exchange::Exchange(Host& host, fb::host::RequestT request, std::string_view pref
 }
 
 std::string_view Exchange::query_text() const {
-  const std::string_view target = request_.target;
+  const std::string_view target = target_;
   const auto mark = target.find('?');
   return mark == std::string_view::npos ? std::string_view() : target.substr(mark);
 }
@@ -122,10 +129,20 @@ const std::string* Exchange::query(std::string_view key) const {
 }
 
 const std::string* Exchange::header(std::string_view name) const {
-  for (const auto& h : request_.headers)
-    if (h->name == name) return &h->value;
+  for (const auto& [known, value] : headers_)
+    if (known == name) return &value;
+  if (const auto* list = request().headers())
+    for (const auto* h : *list)
+      if (gantry::text(h->name()) == name) return &headers_.emplace_back(gantry::text(h->name()), gantry::text(h->value())).second;
   return nullptr;
 }
+
+Bytes Exchange::body() const {
+  const auto* b = request().body();
+  return b ? Bytes{b->data(), b->size()} : Bytes{};
+}
+
+std::string_view Exchange::peer() const { return gantry::text(request().peer()); }
 
 void Exchange::send(unsigned status, std::string_view body, std::string_view type, const Headers& headers, bool more) {
   flatbuffers::FlatBufferBuilder b(256 + body.size());
@@ -138,7 +155,7 @@ void Exchange::send(unsigned status, std::string_view body, std::string_view typ
   if (!type.empty()) add("Content-Type", type);
   const auto heads = list.empty() ? 0 : b.CreateVector(list);
   const auto bytes = body.empty() ? 0 : b.CreateVector(reinterpret_cast<const std::uint8_t*>(body.data()), body.size());
-  b.Finish(fb::host::CreateRespond(b, request_.id, static_cast<std::uint16_t>(status), heads, bytes, more));
+  b.Finish(fb::host::CreateRespond(b, id_, static_cast<std::uint16_t>(status), heads, bytes, more));
   Host::Reply reply = [](gantry_code, Bytes) {};
   if (more) {
     reply = [weak = weak_from_this()](gantry_code code, Bytes) {
@@ -146,8 +163,43 @@ void Exchange::send(unsigned status, std::string_view body, std::string_view typ
       if (const auto self = weak.lock()) self->gone();
     };
   }
-  host_.stream(fb::host::Service::HTTP, number(fb::host::HttpMethod::RESPOND), Bytes(b.GetBufferPointer(), b.GetSize()),
-               std::move(reply));
+  send(Bytes(b.GetBufferPointer(), b.GetSize()), std::move(reply));
+}
+
+void Exchange::send(Bytes respond, Host::Reply reply) {
+  host_.stream(fb::host::Service::HTTP, number(fb::host::HttpMethod::RESPOND), respond, std::move(reply));
+}
+
+void Exchange::answer_shared(unsigned status, Shared body, std::string_view type, Headers headers) {
+  if (state_ != State::open) return;
+  if (body->size() <= kPiece) return answer(status, std::string_view(*body), type, std::move(headers));
+  state_ = State::done;
+  fb::host::RespondT head;
+  head.id = id_;
+  head.status = static_cast<std::uint16_t>(status);
+  head.more = true;
+  headers.emplace_back("Content-Length", std::to_string(body->size()));
+  if (!type.empty()) headers.emplace_back("Content-Type", type);
+  for (auto& [name, value] : headers) {
+    auto h = std::make_unique<fb::host::HeaderT>();
+    h->name = name;
+    h->value = value;
+    head.headers.push_back(std::move(h));
+  }
+  send(Bytes(pack(head)), [](gantry_code, Bytes) {});
+  next_piece(body, 0);
+}
+
+// The reply comes when there is room for more, or says that the client has gone.
+void Exchange::next_piece(const Shared& body, std::size_t at) {
+  const std::size_t size = std::min(kPiece, body->size() - at);
+  const bool last = at + size == body->size();
+  flatbuffers::FlatBufferBuilder b(size + 128);
+  const auto bytes = b.CreateVector(reinterpret_cast<const std::uint8_t*>(body->data()) + at, size);
+  b.Finish(fb::host::CreateRespond(b, id_, 0, 0, bytes, !last));
+  send(Bytes(b.GetBufferPointer(), b.GetSize()), [self = shared_from_this(), body, next = at + size, last](gantry_code code, Bytes) {
+    if (code >= 0 && !last) self->next_piece(body, next);
+  });
 }
 
 void Exchange::answer(unsigned status, std::string_view body, std::string_view type, Headers headers) {
@@ -163,7 +215,7 @@ void Exchange::begin(unsigned status, std::string_view type, Headers headers, st
   on_gone_ = std::move(on_gone);
   send(status, first, type, headers, true);
   fb::host::WatchT watch;
-  watch.id = request_.id;
+  watch.id = id_;
   const Buffer body = pack(watch);
   watch_ = host_.stream(fb::host::Service::HTTP, number(fb::host::HttpMethod::WATCH), body,
                         [weak = weak_from_this()](gantry_code, Bytes) {

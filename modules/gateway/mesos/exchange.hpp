@@ -3,6 +3,7 @@
 
 #include <gantry/host.hpp>
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,11 +22,12 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
   // `prefix`: what may stand before a path besides "/master", e.g. "/slave(1)" on agents.
-  Exchange(Host& host, fb::host::RequestT request, std::string_view prefix = "/master");
+  Exchange(Host& host, Buffer request, std::string_view prefix = "/master");  // a Request that was verified
+  Exchange(Host& host, const fb::host::RequestT& request) : Exchange(host, pack(request)) {}
 
   // ---- the request
-  [[nodiscard]] const std::string& method() const { return request_.method; }
-  [[nodiscard]] const std::string& target() const { return request_.target; }  // as sent
+  [[nodiscard]] const std::string& method() const { return method_; }
+  [[nodiscard]] const std::string& target() const { return target_; }  // as sent
   // Decoded, without "/master" before it, without slashes at its end; "/" for the root.
   [[nodiscard]] const std::string& path() const { return path_; }
   // The part of path() behind the route's own, e.g. "S0" of "/slaves/S0"; set by the router.
@@ -37,9 +39,10 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   [[nodiscard]] const std::string* query(std::string_view key) const;
   // A header by its lower-case name; nullptr when absent.
   [[nodiscard]] const std::string* header(std::string_view name) const;
-  [[nodiscard]] Bytes body() const { return {request_.body.data(), request_.body.size()}; }
-  [[nodiscard]] const std::string& principal() const { return request_.principal; }  // empty: not authenticated
-  [[nodiscard]] const std::string& peer() const { return request_.peer; }
+  [[nodiscard]] Bytes body() const;
+  [[nodiscard]] const std::string& principal() const { return principal_; }  // empty: not authenticated
+  void principal(std::string who) { principal_ = std::move(who); }           // by whoever judged the credentials
+  [[nodiscard]] std::string_view peer() const;
 
   // ---- the answer
   void answer(unsigned status, std::string_view body = {}, std::string_view type = {}, Headers headers = {});
@@ -47,6 +50,10 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void text(unsigned status, std::string_view sentence, Headers headers = {}) {
     answer(status, sentence, sentence.empty() ? std::string_view() : kText, std::move(headers));
   }
+  // The same for a body that may be large and that several answers may share: it leaves in pieces, as the client takes them, so that
+  // nothing of it is copied as a whole and nobody waits behind it.
+  using Shared = std::shared_ptr<const std::string>;
+  void answer_shared(unsigned status, Shared body, std::string_view type, Headers headers = {});
   // A stream. Each piece leaves as one HTTP chunk. on_gone runs once, when the client has gone or was cut off because
   // it read too slowly, unless the stream has ended before.
   void begin(unsigned status, std::string_view type, Headers headers, std::string_view first, Function<void()> on_gone);
@@ -58,11 +65,16 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
  private:
   enum class State { open, streaming, done };
   void send(unsigned status, std::string_view body, std::string_view type, const Headers& headers, bool more);
+  void send(Bytes respond, Host::Reply reply);
+  void next_piece(const Shared& body, std::size_t at);
   void gone();
+  [[nodiscard]] const fb::host::Request& request() const { return *flatbuffers::GetRoot<fb::host::Request>(request_.data()); }
 
   Host& host_;
-  fb::host::RequestT request_;
-  std::string path_, rest_;
+  Buffer request_;
+  std::uint64_t id_ = 0;
+  std::string method_, target_, principal_, path_, rest_;
+  mutable std::deque<std::pair<std::string_view, std::string>> headers_;  // those asked for
   std::vector<std::pair<std::string, std::string>> query_;
   State state_ = State::open;
   std::uint64_t watch_ = 0;

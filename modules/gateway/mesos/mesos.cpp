@@ -42,7 +42,6 @@ Task<Status> Mesos::configure(Settings s) {
   if (s.reload()) co_return ok;
   address_ = s.text("address");
   advertise_ = s.text("advertise");
-  realm_ = s.text("realm");
   insecure_ = s.flag("insecure");
   max_body_ = static_cast<std::uint64_t>(s.number("max_body"));
   scheduler_options_.heartbeat_interval = s.duration("heartbeat_interval");
@@ -56,9 +55,15 @@ Task<Status> Mesos::configure(Settings s) {
       co_return fail(Code::invalid_argument, "advertise \"" + advertise_ + "\" is not host:port, as in \"master1.example.com:5050\"",
                      "advertise");
   }
+  doors_ = std::make_unique<Doors>(host());
+  for (const std::string& who : s.list("authenticate"))
+    for (const char* realm : who == "frameworks" ? std::vector{kSchedulerRealm}
+                             : who == "readonly" ? std::vector{kReadonlyRealm, kAgentReadonlyRealm}
+                                                 : std::vector{kReadwriteRealm, kAgentReadwriteRealm})
+      doors_->close(realm);
+  access_ = std::make_unique<Access>(host());
   agent_options_.address = s.text("agent_address");
   agent_options_.advertise = s.text("agent_advertise");
-  agent_options_.realm = realm_;
   agent_options_.insecure = insecure_;
   agent_options_.authenticate_executors = s.flag("authenticate_executors");
   agent_options_.max_body = max_body_;
@@ -66,18 +71,19 @@ Task<Status> Mesos::configure(Settings s) {
   masters_ = std::make_unique<Masters>(host());
   masters_->self().cluster = s.text("cluster");
   masters_->self().start_wall_ns = host().wall_ns();
-  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, scheduler_options_,
+  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, *access_, scheduler_options_,
                                               [this](const ExchangePtr& e) { redirect(e); });
   scheduler_->routes(router_);
   ReadsOptions reads;
   reads.heartbeat_interval = scheduler_options_.heartbeat_interval;
-  const char* authenticated = realm_.empty() ? "false" : "true";
-  for (const char* flag : {"authenticate_http_frameworks", "authenticate_http_readonly", "authenticate_http_readwrite"})
-    reads.flags.emplace_back(flag, authenticated);
+  for (const auto& [flag, realm] : {std::pair{"authenticate_http_frameworks", kSchedulerRealm},
+                                    {"authenticate_http_readonly", kReadonlyRealm},
+                                    {"authenticate_http_readwrite", kReadwriteRealm}})
+    reads.flags.emplace_back(flag, doors_->closed(realm) ? "true" : "false");
   writes_ = std::make_unique<Writes>(host(), *masters_, [this](const ExchangePtr& e) { redirect(e); });
   reads.write = [this](const ExchangePtr& e, const fb::master::Call& call) { writes_->call(e, call); };
   reads.logging_level = [this] { return writes_->logging_level(); };
-  reads_ = std::make_unique<Reads>(host(), *masters_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
+  reads_ = std::make_unique<Reads>(host(), *masters_, *access_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
   reads_->routes(router_);
   writes_->routes(
       router_,
@@ -90,6 +96,7 @@ Task<Status> Mesos::configure(Settings s) {
 
 // One daemon may be master and agent: each has a listener of its own.
 Task<Status> Mesos::start() {
+  access_->start();
   auto asking = roles();
   const auto roles = co_await std::move(asking);
   if (!roles) co_return roles.error();
@@ -99,7 +106,7 @@ Task<Status> Mesos::start() {
     if (auto s = co_await std::move(starting); !s) co_return s;
   }
   if (is("agent")) {
-    agent_ = std::make_unique<AgentApi>(host(), agent_options_);
+    agent_ = std::make_unique<AgentApi>(host(), *doors_, agent_options_);
     auto starting = agent_->start();
     if (auto s = co_await std::move(starting); !s) co_return s;
   }
@@ -126,7 +133,11 @@ Task<Result<std::vector<std::string>>> Mesos::roles() {
 
 Task<Status> Mesos::start_master() {
   auto listening = listen();
-  if (auto s = co_await std::move(listening); !s)
+  if (auto s = co_await std::move(listening); !s && s.error().code == Code::permission_denied)
+    co_return fail(Code::permission_denied, "serving the Mesos API on " + address_ +
+                                                " without authentication is refused; write authenticate = [\"frameworks\", \"readonly\", "
+                                                "\"readwrite\"], listen on 127.0.0.1, or write insecure = true");
+  else if (!s)
     co_return std::move(s.error()).because("cannot serve the Mesos API on " + address_);
   const Self& self = masters_->self();
   if (self.ip.empty() || self.ip == "0.0.0.0") {
@@ -147,6 +158,7 @@ Task<Status> Mesos::stop() {
   if (reads_) reads_->stop();
   if (scheduler_) scheduler_->stop();
   if (masters_) masters_->stop();
+  if (access_) access_->stop();
   if (listener_) host().cancel_request(listener_);
   co_return ok;
 }
@@ -164,10 +176,9 @@ Task<Result<fb::HealthT>> Mesos::health() {
 Task<Status> Mesos::listen() {
   fb::host::ListenT l;
   l.address = address_;
-  l.realm = realm_;
-  l.insecure = insecure_;
+  // Credentials are judged here, each in the realm of its path. With every realm closed that is as good as a listener's own.
+  l.insecure = insecure_ || (doors_->closed(kSchedulerRealm) && doors_->closed(kReadonlyRealm) && doors_->closed(kReadwriteRealm));
   l.max_body = max_body_;
-  l.public_paths = {"/health", "/master/health", "/version", "/master/version", "/redirect", "/master/redirect"};
   const Buffer body = pack(l);
   Promise<Status> done;
   listener_ = host().stream(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::LISTEN), body,
@@ -208,14 +219,17 @@ void Mesos::bound(std::string_view address) {
 }
 
 void Mesos::arrived(Bytes bytes) {
-  auto request = unpack<fb::host::Request>(bytes);
-  if (!request) return;
-  auto exchange = std::make_shared<Exchange>(host(), std::move(*request));
+  if (!view<fb::host::Request>(bytes)) return;
+  auto exchange = std::make_shared<Exchange>(host(), Buffer(bytes));
   if (stopping_) return exchange->text(503, "This master is stopping");
   Route* route = router_.find(*exchange);
   if (!route) return exchange->answer(404);
-  if (!route->leader_only || masters_->view().leading) return serve(exchange, *route);
-  masters_->refresh([this, exchange, route] { gate(exchange, *route); });
+  doors_->enter(exchange, route->realm, [this, exchange, route] { admitted(exchange, *route); });
+}
+
+void Mesos::admitted(const ExchangePtr& exchange, Route& route) {
+  if (!route.leader_only || masters_->view().leading) return serve(exchange, route);
+  masters_->refresh([this, exchange, at = &route] { gate(exchange, *at); });
 }
 
 // Before anything else is looked at: 307 to the leader, 503 without one or while this one recovers (B1).

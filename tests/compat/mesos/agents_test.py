@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import mesos  # noqa: E402
-from mesos import JSON, PROTOBUF, Refused, Stream, one_call, protobuf, request  # noqa: E402
+from mesos import JSON, PROTOBUF, Stream, one_call, protobuf, request  # noqa: E402
 from cluster import holds, main_pid, wait  # noqa: E402
 
 AWARE = [{"type": "PARTITION_AWARE"}, {"type": "TASK_KILLING_STATE"}]
@@ -64,7 +64,6 @@ class Draining(Operated):
         # One that ignores SIGTERM and would get a minute: the operator gives it a second.
         f.launch(o, f.task(o, "stubborn", "trap '' TERM; while :; do sleep 0.1; done", kill_policy={"grace_period": {"nanoseconds": 60 * 10**9}}))
         f.status("stubborn", "TASK_RUNNING")
-        f.ack = False
         self.assertEqual(self.on_agent("DRAIN_AGENT", "nope", 400), "Unknown agent")
         begin = time.monotonic()
         self.on_agent("DRAIN_AGENT", agent, max_grace_period={"seconds": 1})
@@ -261,6 +260,7 @@ class Maintenance(Operated):
         self.cluster.master.kill9()
         self.cluster.master.start()
         self.cluster.wait_up(1)
+        wait(lambda: request(self.cluster.api_port, "GET", "/maintenance/schedule")[0] == 200, 10, "reads")
         self.assertEqual(self.get("/maintenance/schedule"), {"windows": [self.window()]})
         self.assertEqual(self.post("/maintenance/schedule", {"windows": []})[0], 200)
         self.assertEqual(self.get("/maintenance/schedule"), {})

@@ -1,6 +1,8 @@
 // Maintenance: the schedule, machines that are down, inverse offers.
 #include "operator.hpp"
 
+#include <gantry/operator_generated.h>
+
 namespace gantry::master {
 namespace {
 

@@ -1,6 +1,10 @@
 // What the operator does with single agents: drain, deactivate, reactivate, gone.
 #include "operator.hpp"
 
+#include <gantry/state_generated.h>
+
+#include <gantry/operator_generated.h>
+
 namespace gantry::master {
 namespace {
 

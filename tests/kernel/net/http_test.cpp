@@ -227,6 +227,97 @@ TEST_F(HttpTest, PipelinedRequestsAreAnsweredInOrder) {
   EXPECT_EQ(count(c->got, "Connection: close"), 1u);
 }
 
+TEST_F(HttpTest, PipelinedCallsToOneEndpointOverlapAndAreAnsweredInOrder) {
+  std::size_t most = 0;
+  handler = [&](HttpRequest&, HttpReplyPtr&) {};  // kept; answered below, the last one first
+  serve();
+  const std::string call = "POST /call HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx";
+  std::string many;
+  for (int i = 0; i < 200; ++i) many += call;
+  const auto c = raw(many + "POST /other HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  std::size_t answered = 0;
+  std::function<void()> answer = [&] {
+    const std::size_t end = requests.size();
+    most = std::max(most, end - answered);
+    for (std::size_t i = answered; i < end; ++i) {
+      if (requests[i].target == "/other") EXPECT_EQ(end - answered, 1u);  // it waited for all others
+    }
+    for (std::size_t i = end; i-- > answered;) replies[i]->send(202, {{"X-N", std::to_string(i)}}, {});
+    answered = end;
+    if (answered < 201) loop->after(100us, answer);
+  };
+  loop->after(1ms, answer);
+  run();
+  EXPECT_TRUE(c->ended);
+  EXPECT_EQ(requests.size(), 201u);
+  EXPECT_EQ(most, 64u);
+  std::size_t at = 0;
+  for (int i = 0; i < 201; ++i) {
+    at = c->got.find("X-N: " + std::to_string(i) + "\r\n", at);
+    ASSERT_NE(at, std::string::npos) << i;
+  }
+}
+
+TEST_F(HttpTest, LargeAnswersAreGivenOneAtATime) {
+  const std::string large(100'000, 'x');
+  handler = [&](HttpRequest&, HttpReplyPtr&) {};
+  serve();
+  std::string many;
+  for (int i = 0; i < 20; ++i) many += "GET /large HTTP/1.1\r\nHost: h\r\n" + std::string(i == 19 ? "Connection: close\r\n" : "") + "\r\n";
+  const auto c = raw(many);
+  std::size_t answered = 0;
+  std::function<void()> answer = [&] {
+    EXPECT_LE(requests.size(), answered + 1);
+    for (; answered < requests.size(); ++answered) replies[answered]->send(200, {}, large);
+    if (answered < 20) loop->after(100us, answer);
+  };
+  answer();
+  run();
+  EXPECT_EQ(count(c->got, "HTTP/1.1 200"), 20u);
+}
+
+TEST_F(HttpTest, AnAnnouncedAnswerLeavesInPiecesAsThereIsRoom) {
+  options.max_stream_queue = 64u << 10;
+  const std::string piece(256u << 10, 'x');
+  int pieces = 0;
+  std::function<void()> more;
+  handler = [&](HttpRequest&, HttpReplyPtr& reply) {
+    EXPECT_TRUE(reply->begin(200, {{"Content-Length", std::to_string(40 * piece.size())}}));
+    more = [&, r = reply] {
+      if (++pieces > 40) return r->end();
+      EXPECT_TRUE(r->write(piece));
+      r->when_room(more);
+    };
+    more();
+  };
+  serve();
+  const auto c = raw("GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /end HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  handler = [&, first = handler](HttpRequest& request, HttpReplyPtr& reply) {
+    if (request.target == "/end") return reply->send(200, {}, "end");
+    first(request, reply);
+  };
+  run();
+  more = {};
+  EXPECT_EQ(count(c->got, "Content-Length: 10485760\r\n"), 1u);
+  EXPECT_EQ(count(c->got, "chunked"), 0u);
+  EXPECT_GT(c->got.size(), 40 * piece.size());
+  EXPECT_TRUE(c->got.ends_with("end"));
+}
+
+TEST_F(HttpTest, AnAnnouncedAnswerThatIsTooShortIsCut) {
+  handler = [&](HttpRequest&, HttpReplyPtr& reply) {
+    EXPECT_TRUE(reply->begin(200, {{"Content-Length", "10"}}));
+    EXPECT_TRUE(reply->write("12345"));
+    reply->end();
+    EXPECT_FALSE(reply->write("67890"));
+  };
+  serve();
+  const auto c = raw("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  run();
+  EXPECT_TRUE(c->ended);
+  EXPECT_FALSE(c->got.ends_with("67890"));
+}
+
 TEST_F(HttpTest, RequestsByteByByte) {
   serve();
   const std::string text = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";

@@ -53,7 +53,7 @@ _gantry() {
       [[ $sub == trace ]] && common+=" --for --method --errors --slower --all --summary --every"
       [[ $sub == record ]] && common+=" --out --for --max --max-body --with-secrets"
       ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never module list 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
-    "config ") choices="check show fields" ;;
+    "config ") choices="check show fields from-mesos" ;;
     "app deploy")
       [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- "$cur"; compgen -d -- "$cur"); return; }
       common+=" --no-wait --force" ;;
@@ -68,6 +68,7 @@ _gantry() {
       [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -- "$cur"); return; }
       common+=" --set --module-dir" ;;
     "config fields") common+=" --module-dir"; choices="kernel" ;;
+    "config from-mesos") choices="master agent --" ;;
   esac
   [[ $cur == -* ]] && choices=$common
   mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$cur")

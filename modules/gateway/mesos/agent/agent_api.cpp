@@ -25,8 +25,7 @@ using Values = std::vector<std::pair<std::string, double>>;
 
 namespace {
 
-// CALL of OPERATE for the agent of a daemon that may be a master as well (kernel/agent/executor_service.hpp).
-constexpr std::uint32_t kOperateAgent = 17;
+constexpr auto kOperateAgent = static_cast<std::uint32_t>(fb::host::OperateMethod::CALL_AGENT);
 constexpr std::uint64_t kPage = 65536;  // the most that /files/read gives at once
 constexpr std::string_view kResponseTable = "gantry.fb.agent.Response";
 
@@ -76,20 +75,18 @@ std::unique_ptr<T> made() {
 
 }  // namespace
 
-AgentApi::AgentApi(Host& host, AgentApiOptions options) : host_(host), options_(std::move(options)), executors_(host) { routes(); }
+AgentApi::AgentApi(Host& host, Doors& doors, AgentApiOptions options)
+    : host_(host), doors_(doors), options_(std::move(options)), executors_(host) {
+  routes();
+}
 AgentApi::~AgentApi() { *alive_ = false; }
 
 Task<Status> AgentApi::start() {
   fb::host::ListenT l;
   l.address = options_.address;
-  l.realm = options_.realm;
-  l.insecure = options_.insecure;
+  // Credentials are judged here, each in the realm of its path; executors show tokens of their own, if any.
+  l.insecure = options_.insecure || (doors_.closed(kAgentReadonlyRealm) && doors_.closed(kAgentReadwriteRealm));
   l.max_body = options_.max_body;
-  // Executors show tokens of their own, if any.
-  for (const char* path : {"/health", "/version", "/api/v1/executor"}) {
-    l.public_paths.emplace_back(path);
-    l.public_paths.push_back(std::string("/slave(1)") + path);
-  }
   const Buffer body = pack(l);
   Promise<Status> done;
   listener_ = host_.stream(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::LISTEN), body,
@@ -137,15 +134,18 @@ void AgentApi::stop() {
 }
 
 void AgentApi::arrived(Bytes bytes) {
-  auto request = unpack<fb::host::Request>(bytes);
-  if (!request) return;
-  auto exchange = std::make_shared<Exchange>(host_, std::move(*request), "/slave(1)");
+  if (!view<fb::host::Request>(bytes)) return;
+  auto exchange = std::make_shared<Exchange>(host_, Buffer(bytes), "/slave(1)");
   if (stopping_) return exchange->text(503, "Agent is stopping");
   Route* route = router_.find(*exchange);
   if (!route) return exchange->text(404, "404 Not Found.");
-  if (!Router::allow(*route, *exchange)) return;
+  doors_.enter(exchange, route->realm, [this, exchange, route] { serve(exchange, *route); });
+}
+
+void AgentApi::serve(const ExchangePtr& exchange, Route& route) {
+  if (!Router::allow(route, *exchange)) return;
   try {
-    route->handler(exchange);
+    route.handler(exchange);
   } catch (const std::exception& e) {
     host_.error("a request failed", {{"path", exchange->path()}, {"error", e.what()}});
     exchange->text(500, "Internal error; it has been logged");
@@ -154,7 +154,9 @@ void AgentApi::arrived(Bytes bytes) {
 
 void AgentApi::routes() {
   executors_.routes(router_);
-  const auto add = [this](std::string path, Handler handler) { router_.add({std::move(path), {"GET", "POST"}, false, std::move(handler)}); };
+  const auto add = [this](std::string path, Handler handler, const char* realm = kAgentReadonlyRealm) {
+    router_.add({std::move(path), {"GET", "POST"}, false, std::move(handler), realm});
+  };
   add("/state", [this](const ExchangePtr& e) {
     picture(e, true, [](const Picture& p, const agent_views::About& a) { return agent_views::state(p, a); });
   });
@@ -167,8 +169,8 @@ void AgentApi::routes() {
   add("/flags", [this](const ExchangePtr& e) {
     with_flags(e, [this, e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); });
   });
-  add("/health", [](const ExchangePtr& e) { e->answer(200); });
-  add("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
+  add("/health", [](const ExchangePtr& e) { e->answer(200); }, kNoRealm);
+  add("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); }, kNoRealm);
   add("/metrics/snapshot", [this](const ExchangePtr& e) {
     metrics(e, [this, e](Values all) {
       std::string out = "{";
@@ -185,7 +187,7 @@ void AgentApi::routes() {
   add("/files/read", [this](const ExchangePtr& e) { read(e); });
   add("/files/download", [this](const ExchangePtr& e) { download(e); });
   add("/files/debug", [this](const ExchangePtr& e) { debug(e); });
-  router_.add({"/api/v1", {"POST"}, false, [this](const ExchangePtr& e) { operator_call(e); }});
+  router_.add({"/api/v1", {"POST"}, false, [this](const ExchangePtr& e) { operator_call(e); }, kAgentReadwriteRealm});
 }
 
 void AgentApi::ask(const Exchange& exchange, const op::CallT& call, Say then) {
@@ -229,8 +231,8 @@ void AgentApi::with_flags(const ExchangePtr& e, Function<void(agent_views::About
     about->port = port_;
     about->start_ns = options_.start_wall_ns;
     std::map<std::string, std::string> flags = {{"authenticate_http_executors", options_.authenticate_executors ? "true" : "false"},
-                                                {"authenticate_http_readonly", options_.realm.empty() ? "false" : "true"},
-                                                {"authenticate_http_readwrite", options_.realm.empty() ? "false" : "true"},
+                                                {"authenticate_http_readonly", doors_.closed(kAgentReadonlyRealm) ? "true" : "false"},
+                                                {"authenticate_http_readwrite", doors_.closed(kAgentReadwriteRealm) ? "true" : "false"},
                                                 {"containerizers", "mesos"},
                                                 {"ip", ip_},
                                                 {"port", std::to_string(port_)}};

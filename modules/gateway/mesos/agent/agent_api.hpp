@@ -3,6 +3,7 @@
 // What there is to tell comes from the daemon, through the host service OPERATE; nothing is followed or kept here.
 #pragma once
 
+#include "../access.hpp"
 #include "../router.hpp"
 #include "executor_api.hpp"
 #include "views.hpp"
@@ -17,7 +18,6 @@ namespace gantry::gateway_mesos {
 struct AgentApiOptions {
   std::string address;
   std::string advertise;              // host:port; empty: the listener's
-  std::string realm;
   bool insecure = false;
   bool authenticate_executors = false;
   std::uint64_t max_body = 16u << 20;
@@ -26,7 +26,7 @@ struct AgentApiOptions {
 
 class AgentApi {
  public:
-  AgentApi(Host& host, AgentApiOptions options);
+  AgentApi(Host& host, Doors& doors, AgentApiOptions options);
   ~AgentApi();
   Task<Status> start();
   void stop();
@@ -38,6 +38,7 @@ class AgentApi {
   using Picture = agent_views::Picture;
 
   void arrived(Bytes request);
+  void serve(const ExchangePtr& exchange, Route& route);
   void routes();
   void ask(const Exchange& exchange, const fb::agent::CallT& call, Say then);
   // GET_STATE, GET_AGENT and GET_CONTAINERS, one after the other, then make() on the host's pool.
@@ -55,6 +56,7 @@ class AgentApi {
   void with_flags(const ExchangePtr& exchange, Function<void(agent_views::About)> then);
 
   Host& host_;
+  Doors& doors_;
   AgentApiOptions options_;
   Router router_;
   ExecutorApi executors_;

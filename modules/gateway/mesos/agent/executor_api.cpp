@@ -45,7 +45,7 @@ std::optional<std::string> invalid(const ex::Call& call) {
 }
 
 void ExecutorApi::routes(Router& router) {
-  router.add({"/api/v1/executor", {"POST"}, false, [this](const ExchangePtr& e) { arrived(e); }});
+  router.add({"/api/v1/executor", {"POST"}, false, [this](const ExchangePtr& e) { arrived(e); }, kNoRealm});
 }
 
 void ExecutorApi::serve(const std::string& ip, std::uint16_t port, bool authenticate) {

@@ -276,6 +276,11 @@ void Cluster::on_gone(const st::Gone& g) {
   }
 }
 
+FrameworkPtr Cluster::framework_row(std::string_view id) const {
+  const auto it = frameworks_.find(id);
+  return it == frameworks_.end() ? nullptr : it->second.row;
+}
+
 AgentPtr Cluster::agent(std::string_view id) const {
   const auto it = agents_.find(id);
   return it == agents_.end() ? nullptr : it->second;

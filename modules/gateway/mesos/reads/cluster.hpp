@@ -4,6 +4,8 @@
 // written from it on another thread while the model goes on. The model itself lives on the strand.
 #pragma once
 
+#include "../access.hpp"
+
 #include <gantry/message.hpp>
 #include <gantry/state_generated.h>
 
@@ -102,6 +104,7 @@ struct View {
   MaintenancePtr maintenance;  // null: nothing was ever planned
   std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles;  // that have a weight or quota
   std::vector<Own<fb::ops::Operation>> operations;
+  Verdicts verdicts;  // of whom it was made for (filter.hpp); rows are filtered already, executors and roles by whoever writes them
 };
 
 // What is planned and what becomes of it; empty where nothing is.
@@ -137,6 +140,7 @@ class Cluster {
   [[nodiscard]] std::size_t tasks() const { return live_; }
 
   [[nodiscard]] AgentPtr agent(std::string_view id) const;  // null: not known
+  [[nodiscard]] FrameworkPtr framework_row(std::string_view id) const;
   [[nodiscard]] std::shared_ptr<const View> view() const;
 
  private:

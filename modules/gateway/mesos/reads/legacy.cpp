@@ -1,6 +1,7 @@
 #include "legacy.hpp"
 
 #include "../masters.hpp"
+#include "../permits.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
 
@@ -161,7 +162,9 @@ struct Tally {
   std::unordered_map<std::string_view, std::vector<const OfferRow*>> offers;  // of frameworks
   std::unordered_map<std::string_view, std::vector<const ExecutorRow*>> executors;  // likewise
 
-  explicit Tally(const View& v, bool count = false) {
+  const Verdicts* verdicts;
+
+  explicit Tally(const View& v, bool count = false) : verdicts(&v.verdicts) {
     for (const auto& a : v.agents) agent[a->id] = a.get();
     const auto task = [&](const TaskRow& t) {
       if (t.holds()) {
@@ -508,6 +511,7 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   if (const auto x = tally.executors.find(f.row->id); x != tally.executors.end()) {
     for (const auto* row : x->second) {
       const auto& e = *row->info;
+      if (!tally.verdicts->allows("view_executor", user_of(e, text(info.user())))) continue;
       j.item();
       j.open('{');
       j.field("executor_id", text(e.executor_id()));
@@ -757,6 +761,7 @@ std::string roles(const View& v) {
   j.key("roles");
   j.open('[');
   for (const auto& [role, ids] : names) {
+    if (!v.verdicts.allows("view_role", role)) continue;
     const auto set = v.roles.find(role);
     j.item();
     j.open('{');

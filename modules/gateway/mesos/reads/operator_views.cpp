@@ -1,5 +1,7 @@
 #include "operator_views.hpp"
 
+#include "../permits.hpp"
+
 #include "../masters.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
@@ -229,6 +231,7 @@ struct Parts {
         if (const auto it = map->find(f.row->id); it != map->end()) held.add(it->second);
     }
     for (const auto& [name, ids] : names) {
+      if (!v.verdicts.allows("view_role", name)) continue;
       auto role = std::make_unique<fb::ops::RoleT>();
       role->name = name;
       const auto set = v.roles.find(name);

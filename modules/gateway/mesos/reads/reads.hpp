@@ -3,6 +3,7 @@
 // Answers are written on the host's pool from a View, so a large one holds up neither scheduling nor other frameworks.
 #pragma once
 
+#include "../access.hpp"
 #include "../masters.hpp"
 #include "../router.hpp"
 #include "follower.hpp"
@@ -27,7 +28,7 @@ struct ReadsOptions {
 
 class Reads final : private Cluster::Listener {
  public:
-  Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
+  Reads(Host& host, Masters& masters, Access& access, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
   ~Reads() override;
   void routes(Router& router);
   void start();
@@ -45,11 +46,30 @@ class Reads final : private Cluster::Listener {
     bool protobuf = false, begun = false;
     std::deque<std::string> waiting;  // events since its snapshot was taken
     std::size_t bytes = 0;
+    struct Event {
+      std::string piece;
+      std::vector<Ask> asks;
+    };
+    std::deque<Event> unjudged;  // behind one of which it is being asked whether this client may hear it
+    bool asking = false;
     std::uint64_t heartbeat = 0;
   };
   using SubscriberPtr = std::shared_ptr<Subscriber>;
+  // One answer that is to be written, and everybody who waits for the same.
+  struct Render {
+    std::string key;
+    std::string_view type;
+    bool zip = false;
+    Build build;
+    std::vector<ExchangePtr> waiting;
+  };
 
   [[nodiscard]] legacy::About about() const;
+  // Runs `then` with this moment as the client may see it.
+  using Seen = Function<void(Result<std::shared_ptr<const View>>)>;
+  void seen(const ExchangePtr& exchange, Seen then);
+  void render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build);
+  void next_render();
   void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
   void redirect_to_leader(const ExchangePtr& exchange);
@@ -59,7 +79,9 @@ class Reads final : private Cluster::Listener {
   void begin(const SubscriberPtr& s, std::string snapshot);
   void beat(const SubscriberPtr& s);
   void forget(const SubscriberPtr& s);
-  void publish(const fb::master::EventT& event);
+  void publish(const fb::master::EventT& event, std::vector<Ask> asks = {});
+  void pump(const SubscriberPtr& s);
+  void deliver(const SubscriberPtr& s, const std::string& piece);
   void changed();
 
   // Cluster::Listener
@@ -73,10 +95,13 @@ class Reads final : private Cluster::Listener {
 
   Host& host_;
   Masters& masters_;
+  Access& access_;
   ReadsOptions options_;
   Function<void(const ExchangePtr&)> redirect_;
   Follower follower_;
   std::deque<SubscriberPtr> subscribers_;  // oldest first
+  std::deque<Render> renders_;             // that have not begun
+  bool rendering_ = false;
   bool stopped_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
