@@ -148,11 +148,14 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
     const bool ended = u.terminal() || terminal(u.latest_state());
     // The agent repeats an update at once to say that the task has ended meanwhile. The framework has it already; if it
     // was lost on the way there, the agent's ordinary repetition brings it.
-    for_us = ended && !terminal(t.state) && t.pending_ack && status->uuid() && status->uuid()->size() == kUuid &&
-             std::equal(t.uuid.begin(), t.uuid.end(), status->uuid()->begin());
+    const bool same = status->uuid() && status->uuid()->size() == kUuid &&
+                      std::equal(t.uuid.begin(), t.uuid.end(), status->uuid()->begin());
+    const bool acknowledged = same && !t.pending_ack && t.status_state == status->state();  // its repetition crossed the acknowledgement
+    for_us = acknowledged || (same && ended && !terminal(t.state));
     if (!terminal(t.state) || ended) set_task_state(t, u.latest_state());
     t.status_state = status->state();
-    t.pending_ack = status->uuid() && status->uuid()->size() == kUuid;
+    t.pending_ack = !acknowledged && status->uuid() && status->uuid()->size() == kUuid;
+    if (acknowledged && a.link) to_agent(a.link, ack_update(f.id, t.id(), {t.uuid.data(), t.uuid.size()}));
     if (t.pending_ack) std::copy(status->uuid()->begin(), status->uuid()->end(), t.uuid.begin());
     t.status = small_status(frame, status);
     note_update(t);

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""mesos-go 0.0.11, unmodified, built from its module: its example scheduler and its example executor, in protobuf and in JSON."""
+"""mesos-go 0.0.11, unmodified, built from its module: its example scheduler and its example executor, in protobuf.
+
+In JSON it cannot subscribe to any master since 1.10: it refuses the capability QUOTA_V2 in SUBSCRIBED, which it does not know.
+"""
 
 import json
 import os
@@ -54,9 +57,6 @@ class MesosGo(mesos.Case):
 
     def test_protobuf(self):
         self.run_example("protobuf")
-
-    def test_json(self):
-        self.run_example("json")
 
 
 if __name__ == "__main__":

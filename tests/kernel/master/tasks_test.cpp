@@ -51,6 +51,20 @@ TEST(Updates, ResourcesReturnOnTheTerminalUpdateAndTheTaskOnItsAck) {
   EXPECT_EQ(c.core->task_count(), 0u);
 }
 
+TEST(Updates, ARepetitionThatCrossedItsAcknowledgementIsNotToldAgain) {
+  Cluster c;
+  const auto r = c.run_one(Cluster::info("f"));
+  c.update(1, "f", "t", S::TASK_RUNNING, 2);
+  EXPECT_TRUE(c.acknowledge("f", r.agent, "t", 2));
+  c.updates(r.stream);
+  c.heard<fb::link::AckUpdateT>(1);
+  c.update(1, "f", "t", S::TASK_RUNNING, 2, S::TASK_FINISHED);
+  EXPECT_TRUE(c.updates(r.stream).empty());
+  EXPECT_EQ(c.heard<fb::link::AckUpdateT>(1).size(), 1u);
+  c.update(1, "f", "t", S::TASK_FINISHED, 3);
+  EXPECT_EQ(c.updates(r.stream).size(), 1u);
+}
+
 TEST(Updates, OfARemovedFrameworkAreAcknowledgedByTheMaster) {
   Cluster c;
   const auto r = c.run_one(Cluster::info("f"));
