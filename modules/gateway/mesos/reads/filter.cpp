@@ -4,6 +4,7 @@
 #include "legacy.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace gantry::gateway_mesos {
@@ -13,6 +14,18 @@ template <class F>
 void each_list(const View::Framework& f, F fn) {
   for (const auto* list : {&f.tasks, &f.absent, &f.completed})
     for (const auto& t : *list) fn(*t);
+}
+
+using Owners = std::map<std::string_view, std::string_view>;
+
+Owners owners_by_framework(const View& v) {
+  Owners out;
+  for (const auto& f : v.frameworks) out[f.row->id] = text(f.row->info->user());
+  return out;
+}
+std::string_view owner_of(const Owners& owners, std::string_view framework) {
+  const auto it = owners.find(framework);
+  return it == owners.end() ? std::string_view() : it->second;
 }
 
 }  // namespace
@@ -27,6 +40,8 @@ std::vector<Ask> asks_of(const View& v) {
       for (const auto r : roles_of(*f.row->info)) roles.insert(r);
       each_list(f, [&](const TaskRow& t) { users.insert(user_of(*t.info, owner)); });
     }
+  const auto owners_of = owners_by_framework(v);
+  for (const auto& x : v.executors) users.insert(user_of(*x->info, owner_of(owners_of, x->framework_id)));
   for (const auto& o : v.offers) roles.insert(o->role);
   for (const auto& a : v.agents)
     if (a->row->total())
@@ -63,9 +78,15 @@ std::shared_ptr<const View> filtered(std::shared_ptr<const View> v, const Verdic
     });
   };
   // The names stand in rows that `v` keeps.
+  const auto owners = owners_by_framework(*v);
+  std::erase_if(out->executors, [&](const ExecutorPtr& x) {
+    return !verdicts.allows("view_executor", user_of(*x->info, owner_of(owners, x->framework_id)));
+  });
   prune(out->frameworks);
   prune(out->completed);
   std::erase_if(out->offers, [&](const OfferPtr& o) { return hidden.count(o->framework_id) != 0; });
+  std::erase_if(out->inverse_offers, [&](const InverseOfferPtr& o) { return hidden.count(o->framework_id) != 0; });
+  std::erase_if(out->operations, [&](const auto& o) { return hidden.count(text(o->framework_id())) != 0; });
   return out;
 }
 
