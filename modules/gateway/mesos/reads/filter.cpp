@@ -18,9 +18,8 @@ void each_list(const View::Framework& f, F fn) {
 
 // As whom an executor runs.
 std::string_view user_of(const ExecutorRow& x, const std::map<std::string_view, std::string_view>& owner_of) {
-  if (x.info->command() && x.info->command()->user() && x.info->command()->user()->size()) return text(x.info->command()->user());
   const auto it = owner_of.find(x.framework_id);
-  return it == owner_of.end() ? std::string_view() : it->second;
+  return gateway_mesos::user_of(*x.info, it == owner_of.end() ? std::string_view() : it->second);
 }
 
 }  // namespace
