@@ -8,6 +8,8 @@
 #include "kernel/master/messages.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/operator_generated.h>
+
 #include <algorithm>
 
 namespace gantry::master {

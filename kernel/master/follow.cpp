@@ -6,6 +6,8 @@
 #include "kernel/master/maintenance.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/state_generated.h>
+
 #include <algorithm>
 
 namespace gantry::master {

@@ -2,6 +2,8 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/control_generated.h>
+
 namespace gantry::master {
 
 void Core::sums(Resources& total, Resources& used, Resources& offered) const {

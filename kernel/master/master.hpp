@@ -18,6 +18,10 @@
 #include <unordered_map>
 #include <vector>
 
+namespace gantry::fb::ops {
+struct LoggingChange;
+}
+
 namespace gantry::master {
 
 // The connections of agents, implemented by the composition root over kernel/net, by tests in memory. The implementer

@@ -7,6 +7,10 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/volumes.hpp"
 
+#include <gantry/state_generated.h>
+
+#include <gantry/operator_generated.h>
+
 #include <algorithm>
 #include <cmath>
 

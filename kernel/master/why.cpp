@@ -2,6 +2,8 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/control_generated.h>
+
 #include <algorithm>
 
 namespace gantry::master {
