@@ -16,16 +16,10 @@ void each_list(const View::Framework& f, F fn) {
     for (const auto& t : *list) fn(*t);
 }
 
-using Owners = std::map<std::string_view, std::string_view>;
-
-Owners owners_by_framework(const View& v) {
-  Owners out;
-  for (const auto& f : v.frameworks) out[f.row->id] = text(f.row->info->user());
-  return out;
-}
-std::string_view owner_of(const Owners& owners, std::string_view framework) {
-  const auto it = owners.find(framework);
-  return it == owners.end() ? std::string_view() : it->second;
+// As whom an executor runs.
+std::string_view user_of(const ExecutorRow& x, const std::map<std::string_view, std::string_view>& owner_of) {
+  const auto it = owner_of.find(x.framework_id);
+  return gateway_mesos::user_of(*x.info, it == owner_of.end() ? std::string_view() : it->second);
 }
 
 }  // namespace
@@ -40,21 +34,24 @@ std::vector<Ask> asks_of(const View& v) {
       for (const auto r : roles_of(*f.row->info)) roles.insert(r);
       each_list(f, [&](const TaskRow& t) { users.insert(user_of(*t.info, owner)); });
     }
-  const auto owners_of = owners_by_framework(v);
-  for (const auto& x : v.executors) users.insert(user_of(*x->info, owner_of(owners_of, x->framework_id)));
   for (const auto& o : v.offers) roles.insert(o->role);
   for (const auto& a : v.agents)
     if (a->row->total())
       for (const auto* r : *a->row->total())
         if (r->reservations())
           for (const auto* one : *r->reservations()) roles.insert(text(one->role()));
-  std::vector<Ask> out;
+  std::map<std::string_view, std::string_view> owner_of;
+  for (const auto& f : v.frameworks) owner_of.emplace(f.row->id, text(f.row->info->user()));
+  for (const auto& x : v.executors) users.insert(user_of(*x, owner_of));
+  for (const auto& [role, row] : v.roles) roles.insert(role);
+  std::vector<Ask> out = {{"get_maintenance_schedule", {}}, {"get_maintenance_status", {}}};
   for (const auto u : owners) out.push_back({"view_framework", std::string(u)});
   for (const auto u : users) {
     out.push_back({"view_task", std::string(u)});
     out.push_back({"view_executor", std::string(u)});
   }
   for (const auto r : roles) out.push_back({"view_role", std::string(r)});
+  for (const auto& [role, row] : v.roles) out.push_back({"get_quota", role});
   return out;
 }
 
@@ -78,15 +75,16 @@ std::shared_ptr<const View> filtered(std::shared_ptr<const View> v, const Verdic
     });
   };
   // The names stand in rows that `v` keeps.
-  const auto owners = owners_by_framework(*v);
-  std::erase_if(out->executors, [&](const ExecutorPtr& x) {
-    return !verdicts.allows("view_executor", user_of(*x->info, owner_of(owners, x->framework_id)));
-  });
   prune(out->frameworks);
   prune(out->completed);
   std::erase_if(out->offers, [&](const OfferPtr& o) { return hidden.count(o->framework_id) != 0; });
   std::erase_if(out->inverse_offers, [&](const InverseOfferPtr& o) { return hidden.count(o->framework_id) != 0; });
   std::erase_if(out->operations, [&](const auto& o) { return hidden.count(text(o->framework_id())) != 0; });
+  std::map<std::string_view, std::string_view> owner_of;
+  for (const auto& f : v->frameworks) owner_of.emplace(f.row->id, text(f.row->info->user()));
+  std::erase_if(out->executors, [&](const ExecutorPtr& x) {
+    return hidden.count(x->framework_id) != 0 || !verdicts.allows("view_executor", user_of(*x, owner_of));
+  });
   return out;
 }
 
