@@ -159,10 +159,6 @@ std::string_view user_of(const fb::TaskInfo& t, std::string_view framework_user)
   return t.executor() ? user_of(*t.executor(), framework_user) : framework_user;
 }
 
-std::string_view user_of(const fb::ExecutorInfo& x, std::string_view framework_user) {
-  return x.command() && x.command()->user() && x.command()->user()->size() ? text(x.command()->user()) : framework_user;
-}
-
 std::vector<Ask> asks_of(const fb::FrameworkInfo& info) {
   std::vector<Ask> out;
   for (const auto& r : roles(info)) out.push_back({"register_framework", r});

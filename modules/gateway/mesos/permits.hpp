@@ -23,8 +23,6 @@ namespace gantry::gateway_mesos {
 [[nodiscard]] std::string_view user_of(const fb::TaskInfo& task, std::string_view framework_user);
 [[nodiscard]] std::string_view user_of(const fb::ExecutorInfo& executor, std::string_view framework_user);
 
-[[nodiscard]] std::string_view user_of(const fb::ExecutorInfo& executor, std::string_view framework_user);
-
 struct Whose {
   std::string principal, user, framework_id;
   std::uint64_t wall_ns = 0;
