@@ -6,6 +6,8 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/operator_generated.h>
+#include <gantry/state_generated.h>
 #include <gtest/gtest.h>
 
 #include <deque>

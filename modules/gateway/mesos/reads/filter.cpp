@@ -78,6 +78,7 @@ std::shared_ptr<const View> filtered(std::shared_ptr<const View> v, const Verdic
   prune(out->frameworks);
   prune(out->completed);
   std::erase_if(out->offers, [&](const OfferPtr& o) { return hidden.count(o->framework_id) != 0; });
+  std::erase_if(out->inverse_offers, [&](const InverseOfferPtr& o) { return hidden.count(o->framework_id) != 0; });
   std::erase_if(out->operations, [&](const auto& o) { return hidden.count(text(o->framework_id())) != 0; });
   std::map<std::string_view, std::string_view> owner_of;
   for (const auto& f : v->frameworks) owner_of.emplace(f.row->id, text(f.row->info->user()));
