@@ -18,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   (void)parse_credential(text);
   (void)parse_credentials(text);
+  (void)parse_rate_limits(text);
   (void)resources_text(text);
   (void)resources_of(text);
   (void)Records().feed(text, [](std::string_view) {});
