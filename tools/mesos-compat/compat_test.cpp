@@ -244,6 +244,18 @@ TEST(Values, ResourcesAsJson) {
     EXPECT_FALSE(resources_text(bad)) << bad;
 }
 
+TEST(Values, RateLimits) {
+  const auto r = parse_rate_limits(R"({"limits":[{"principal":"a","qps":5.5,"capacity":100},{"principal":"b"},{"principal":"c","qps":1}],"aggregate_default_qps":33})");
+  ASSERT_TRUE(r) << r.error().message;
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_THAT(r->of, ElementsAre(Pair{"a", "5.5/100"}, Pair{"b", "unlimited"}, Pair{"c", "1"}));
+  EXPECT_EQ(r->rest, "33");
+  EXPECT_THAT(toml(Role::master, {"--ip=127.0.0.1", "--work_dir=/w", R"(--rate_limits={"limits":[{"principal":"a","qps":2}],"aggregate_default_qps":3,"aggregate_default_capacity":4})"}),
+              HasSubstr("rate_limits = { \"a\" = \"2\" }\ndefault_rate_limit = \"3/4\"\n"));
+  for (const char* bad : {"", "[]", R"({"limits":{}})", R"({"limits":[{}]})", R"({"limits":[{"principal":"a","qps":0}]})", R"({"limits":[{"principal":"a"},{"principal":"a"}]})"})
+    EXPECT_FALSE(parse_rate_limits(bad)) << bad;
+}
+
 TEST(Values, Credentials) {
   EXPECT_EQ(parse_credential(R"({"principal":"a","secret":"b"})")->secret, "b");
   EXPECT_EQ(parse_credential("a b\n")->principal, "a");

@@ -236,6 +236,13 @@ class Translator {
     if (!who.empty()) api.list("authenticate", who);
     if ((agents || !who.empty()) && !g_.has("credentials"))
       return fail(Code::invalid_argument, "No credentials provided for the default 'basic' HTTP authenticator; give --credentials");
+    if (g_.has("rate_limits")) {
+      GANTRY_TRY(const RateLimits limits, parse_rate_limits(g_.text("rate_limits")));
+      std::string map;
+      for (const auto& [principal, limit] : limits.of) map += (map.empty() ? " " : ", ") + quoted(principal) + " = " + quoted(limit);
+      if (!map.empty()) api.raw("rate_limits", "{" + map + " }");
+      if (!limits.rest.empty()) api.text("default_rate_limit", limits.rest);
+    }
     const bool open_api = !loopback(ip_) && who.size() < 3;
     if (open_api) api.flag("insecure", true);
     if (open_link || open_api)
