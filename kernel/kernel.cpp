@@ -80,6 +80,11 @@ void LateService::cancelled(std::uint64_t id) {
   if (service_) service_->cancelled(id);
 }
 
+void OperateDoor::request(const module::ServiceRequest& request, module::ServiceReply reply) {
+  const bool of_agent = has_agent_ && (request.method == static_cast<std::uint32_t>(fb::host::OperateMethod::CALL_AGENT) || !has_master_);
+  (of_agent ? agent_ : master_).request(request, std::move(reply));
+}
+
 // ---- Kernel
 
 Kernel::Kernel(net::RealLoop& loop, config::Options options, config::ConfigPtr config, std::string version)
@@ -104,7 +109,9 @@ Kernel::Kernel(net::RealLoop& loop, config::Options options, config::ConfigPtr c
         c.realm = question.realm;
         auto shared = std::make_shared<Function<void(Result<std::string>)>>(std::move(done));
         authenticate(std::move(c), [shared](Result<std::string> who) { (*shared)(std::move(who)); });
-      }) {}
+      }),
+      auth_(loop, [this] { return all("authenticator"); }),
+      authorize_(loop, [this] { return all("authorizer"); }) {}
 
 Kernel::~Kernel() { *alive_ = false; }
 
@@ -144,7 +151,10 @@ Task<Status> Kernel::start_modules() {
   module::HostSetup setup{loop_, *strands_, metrics_, config_->roles(), {}};
   setup.services = {{fb::host::Service::HTTP, &http_}, {fb::host::Service::QUERY, &control_},
                     {fb::host::Service::STORE, &store_late_}, {fb::host::Service::CLUSTER, &cluster_late_},
-                    {fb::host::Service::STATE, &state_late_}};
+                    {fb::host::Service::STATE, &state_late_}, {fb::host::Service::OPERATE, &operate_},
+                    {fb::host::Service::AUTH, &auth_}, {fb::host::Service::AUTHORIZE, &authorize_}};
+  operate_.roles(config_->agent(), config_->master());
+  if (config_->agent()) setup.services[fb::host::Service::EXECUTORS] = &executor_service_;
   setup.processes.loop = &loop_;
   setup.processes.program = module::process::find_program(GANTRY_LIBEXEC_DIR);
   setup.processes.group = module::process::group_name(work_dir_);
@@ -184,6 +194,7 @@ Task<Status> Kernel::start_modules() {
     master_ = std::make_unique<master::Master>(loop_, std::move(o), *modules_->find("allocator"), *store_, *this);
     cluster_late_.provide(&master_->cluster_service());
     state_late_.provide(&master_->state_service());
+    operate_late_.provide(&master_->operate_service());
   }
   co_return ok;
 }
@@ -266,8 +277,12 @@ void Kernel::drop(master::LinkId link, std::string_view why) {
 
 // ---- who speaks
 
+std::vector<module::Instance*> Kernel::all(std::string_view kind) const {
+  return modules_ ? modules_->all(kind) : std::vector<module::Instance*>{};
+}
+
 void Kernel::authenticate(fb::authenticator::CredentialsT credentials, std::function<void(Result<std::string>)> done, std::size_t from) {
-  const auto all = modules_ ? modules_->all("authenticator") : std::vector<module::Instance*>{};
+  const auto all = this->all("authenticator");
   if (from >= all.size())
     return done(fail(Code::unauthenticated, all.empty() ? "no authenticator module is configured; nobody can be let in" : "no authenticator knows this scheme"));
   Buffer body = pack(credentials);
@@ -379,6 +394,10 @@ Status Kernel::start_agent() {
   o.work_dir = work_dir_;
   o.hostname = hostname_of(kernel);
   o.address = agent_address_;
+  o.port = static_cast<int>(kernel.number("agent_port"));
+  o.executor_registration = kernel.duration("executor_registration_timeout");
+  o.executor_reregistration = kernel.duration("executor_reregistration_timeout");
+  o.executor_grace = kernel.duration("executor_shutdown_grace_period");
   o.version = version_;
   o.principal = kernel.text("principal");
   GANTRY_TRY(o.secret, read_secret(kernel.text("secret_file")));
@@ -402,6 +421,8 @@ Status Kernel::start_agent() {
     if (on_finished_) on_finished_(failed);
   });
   GANTRY_CHECK(agent_->start());
+  executor_service_.attach(agent_.get());
+  operate_agent_.attach(agent_.get());
   return ok;
 }
 
@@ -447,6 +468,8 @@ void Kernel::reload(std::function<void(fb::control::DoneT)> done) {
 Task<void> Kernel::stop() {
   stopping_ = true;
   listeners_.clear();
+  executor_service_.attach(nullptr);
+  operate_agent_.attach(nullptr);
   if (agent_) agent_->stop();
   if (launcher_) {
     Promise<bool> stopped;

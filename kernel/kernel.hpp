@@ -3,11 +3,14 @@
 
 #include "kernel/agent/agent.hpp"
 #include "kernel/agent/container_launcher.hpp"
+#include "kernel/agent/executor_service.hpp"
 #include "kernel/base/fd.hpp"
 #include "kernel/base/metric.hpp"
 #include "kernel/config/config.hpp"
 #include "kernel/control.hpp"
 #include "kernel/master/master.hpp"
+#include "kernel/module/auth_service.hpp"
+#include "kernel/module/authorize_service.hpp"
 #include "kernel/module/host.hpp"
 #include "kernel/module/http_service.hpp"
 #include "kernel/net/net.hpp"
@@ -34,6 +37,19 @@ class LateService final : public module::Service {
 
  private:
   module::Service* service_ = nullptr;
+};
+
+// The service OPERATE of a daemon: what is said to its agent, and what to its master.
+class OperateDoor final : public module::Service {
+ public:
+  OperateDoor(module::Service& agent, module::Service& master) : agent_(agent), master_(master) {}
+  void roles(bool agent, bool master) { has_agent_ = agent, has_master_ = master; }
+  void request(const module::ServiceRequest& request, module::ServiceReply reply) override;
+  void cancelled(std::uint64_t id) override { master_.cancelled(id); }
+
+ private:
+  module::Service &agent_, &master_;
+  bool has_agent_ = false, has_master_ = false;
 };
 
 // Everything on the loop's thread.
@@ -70,6 +86,7 @@ class Kernel final : public master::LinkServer {
   void elected();
   void deposed(const std::string& why);
   void accept(net::LinkPtr link);
+  [[nodiscard]] std::vector<module::Instance*> all(std::string_view kind) const;
   // Asks the authenticator modules in turn.
   void authenticate(fb::authenticator::CredentialsT credentials, std::function<void(Result<std::string>)> done, std::size_t from = 0);
 
@@ -90,7 +107,12 @@ class Kernel final : public master::LinkServer {
   std::unique_ptr<module::Strands> strands_;
   Control control_;
   module::HttpService http_;
-  LateService store_late_, cluster_late_, state_late_;
+  module::AuthService auth_;
+  module::AuthorizeService authorize_;
+  LateService store_late_, cluster_late_, state_late_, operate_late_;
+  agent::ExecutorService executor_service_;
+  agent::OperateAgent operate_agent_;
+  OperateDoor operate_{operate_agent_, operate_late_};
   std::unique_ptr<module::ModuleHost> modules_;
   std::unique_ptr<module::Traces> traces_;  // of modules_, so it goes before them
   std::unique_ptr<store::ModuleStore> store_;

@@ -1,5 +1,6 @@
 #include "kernel/agent/agent.hpp"
 
+#include "kernel/agent/volumes.hpp"
 #include "kernel/base/log.hpp"
 
 #include <sys/random.h>
@@ -58,6 +59,17 @@ Status Agent::start() {
   o.backoff_first = options_.backoff_first;
   o.backoff_max = options_.backoff_max;
   o.default_grace = options_.default_grace;
+  o.executor_registration = options_.executor_registration;
+  o.executor_reregistration = options_.executor_reregistration;
+  o.executor_grace = options_.executor_grace;
+  o.secrets = [] {
+    std::uint64_t word = 0;
+    // Without random numbers from the system the agent does not start; they do not end later.
+    while (::getrandom(&word, sizeof word, 0) != sizeof word) {
+    }
+    return word;
+  };
+  started_wall_ = loop_.wall();
   o.seed = options_.seed;
   if (o.seed == 0 && ::getrandom(&o.seed, sizeof o.seed, 0) != sizeof o.seed) {
     return fail(Code::unavailable, "the system gives no random numbers (getrandom failed)");
@@ -94,6 +106,10 @@ void Agent::stop() {
 
 void Agent::leader(const std::string& address) {
   if (core_ && *alive_) feed(event::Leader{address});
+}
+
+void Agent::of_executors(Event event) {
+  if (core_ && *alive_) feed(std::move(event));
 }
 
 void Agent::shut_down(const std::string& message) {
@@ -135,6 +151,7 @@ void Agent::execute(Effects effects) {
   bool held = false;           // an entry of this step is not written: what depends on it must not be seen
   std::string why_held;
   std::string refused;         // task whose launch could not be recorded
+  bool launch_refused = false;
   for (Effect& e : effects) {
     if (auto* append = std::get_if<effect::Append>(&e)) {
       const bool of_refused = !refused.empty() && append->entry.task_id == refused;
@@ -156,6 +173,7 @@ void Agent::execute(Effects effects) {
       why_held = problem;
       if (append->entry.type == fb::record::EntryType::INTENT) {
         refused = append->entry.task_id;
+        launch_refused = true;
       } else {
         waiting_.push_back(std::move(append->entry));
       }
@@ -167,7 +185,7 @@ void Agent::execute(Effects effects) {
         launch(std::move(launch_it->spec));
       } else {
         events_.push_back(event::LaunchFailed{launch_it->spec.container_id, fb::Reason::REASON_CONTAINER_LAUNCH_FAILED,
-                                              "the agent cannot record the task: " + why_held, !refused.empty()});
+                                              "the agent cannot record the task: " + why_held, launch_refused});
       }
     } else if (auto* kill = std::get_if<effect::Kill>(&e)) {
       launcher_.kill(kill->container_id, kill->grace);  // also with a full disk: it may be what frees it
@@ -181,18 +199,39 @@ void Agent::execute(Effects effects) {
       run_check(std::move(*check));
     } else if (auto* release = std::get_if<effect::Release>(&e)) {
       launcher_.release_sandbox(release->sandbox);
+    } else if (auto* said = std::get_if<effect::Volumes>(&e)) {
+      change_volumes(*said);
     } else if (auto* line = std::get_if<effect::Log>(&e)) {
       if (line->task_id.empty()) {
         base::log(line->level, source, line->message);
       } else {
         base::log(line->level, source, line->message, {{"task", line->task_id}});
       }
+    } else if (auto* to = std::get_if<effect::ToExecutor>(&e)) {
+      if (!held && door_) door_->send(to->stream, to->event);  // acknowledgements come again when the journal works
+    } else if (auto* ending = std::get_if<effect::EndExecutor>(&e)) {
+      if (door_) door_->end(ending->stream, ending->why);
+    } else if (auto* answered = std::get_if<effect::AnswerExecutor>(&e)) {
+      if (door_) door_->answer(answered->request, held ? Status(fail(Code::unavailable, "The agent cannot record this: " + why_held)) : answered->status);
+    } else if (auto* size = std::get_if<effect::Resize>(&e)) {
+      resize(std::move(*size));
     } else if (auto* stop_it = std::get_if<effect::Stop>(&e)) {
       loop_.post(guarded([this, message = stop_it->message, failed = stop_it->failed] {
         if (on_stopped_) on_stopped_(message, failed);
       }));
     }
   }
+}
+
+// Making and renaming is done before anything that follows may use it; deleting is not waited for.
+void Agent::change_volumes(const effect::Volumes& e) {
+  const auto* said = view<fb::link::ToAgent>(e.frame);
+  if (!said || !said->body_as_SetResources()) return;
+  VolumeChanges changes = agent::change_volumes(options_.work_dir, *said->body_as_SetResources(), e.registry);
+  for (const auto& p : changes.problems) base::log_warning(source, p);
+  for (const auto& path : changes.made) base::log_info(source, "made the volume " + path);
+  for (const auto& path : changes.removed) base::log_info(source, "removed the volume " + path);
+  if (!changes.trash.empty()) loop_.offload([trash = std::move(changes.trash)] { remove_trash(trash); }, [] {});
 }
 
 // ---- the journal
@@ -275,6 +314,13 @@ void Agent::recover(std::vector<KnownContainer> known) {
                       base::log_error(source, message);
                       if (on_stopped_) on_stopped_(message, true);
                     }));
+}
+
+void Agent::resize(effect::Resize r) {
+  const std::string id = r.container_id;
+  launcher_.update(id, std::move(r.resources), guarded([this, id](Status done) {
+                     feed(event::Resized{id, done.has_value(), done ? std::string() : done.error().message});
+                   }));
 }
 
 void Agent::run_check(effect::RunCheck check) {

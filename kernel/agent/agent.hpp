@@ -35,6 +35,17 @@ struct AgentOptions {
   base::Nanos sync_interval = std::chrono::seconds(1);  // of the journal, against power cuts; 0 = never
   base::Nanos backoff_first = std::chrono::seconds(1), backoff_max = std::chrono::seconds(60);
   base::Nanos default_grace = std::chrono::seconds(3);
+  base::Nanos executor_registration = std::chrono::minutes(1), executor_reregistration = std::chrono::seconds(15);
+  base::Nanos executor_grace = std::chrono::seconds(5);
+};
+
+// Where what executors hear goes out (executor_service.hpp). Not called from inside what it calls.
+class ExecutorDoor {
+ public:
+  virtual ~ExecutorDoor() = default;
+  virtual void send(std::uint64_t stream, Bytes event) = 0;
+  virtual void end(std::uint64_t stream, const Status& why) = 0;
+  virtual void answer(std::uint64_t request, const Status& status) = 0;
 };
 
 // Everything on the loop's thread. The parts outlive the agent.
@@ -58,6 +69,12 @@ class Agent {
   // Runs once when the agent's work is over: told to shut down, or refused for good (failed).
   void on_stopped(std::function<void(const std::string& message, bool failed)> fn) { on_stopped_ = std::move(fn); }
 
+  // ---- custom executors: events of the core that are about them; the door outlives the agent. Before start(), or never.
+  void door(ExecutorDoor* door) { door_ = door; }
+  void of_executors(Event event);
+  // An operator's call (operator_agent.fbs) and its Response; empty where there is nothing to tell. operate.cpp
+  void operate(const std::string& principal, Bytes call, Function<void(Result<Buffer>)> reply);
+
   // ---- questions (control.fbs)
   // Answers AskTasks, ReadFile and KillTask; false for the others, then reply is not called.
   bool answer(const fb::control::Question& question, Function<void(fb::control::AnswerT)> reply);
@@ -70,12 +87,14 @@ class Agent {
  private:
   void feed(Event event);
   void execute(Effects effects);
+  void change_volumes(const effect::Volumes& e);
   void retry_journal();
   void sync_later();
   void compact_if_wanted();
   void rearm();
   void launch(LaunchSpec spec);
   void run_check(effect::RunCheck check);
+  void resize(effect::Resize r);
   void recover(std::vector<KnownContainer> known);
   // Wraps a callback so that it does nothing once this agent has stopped.
   template <class F>
@@ -87,6 +106,8 @@ class Agent {
   Launcher& launcher_;
   MasterLink& link_;
   Probes probes_;
+  ExecutorDoor* door_ = nullptr;
+  base::Wall started_wall_ = 0;
   std::unique_ptr<Core> core_;
   std::unique_ptr<Journal> journal_;
   std::shared_ptr<bool> alive_;

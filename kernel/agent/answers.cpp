@@ -182,6 +182,22 @@ void Agent::metrics(control::MetricsT& metrics) const {
   add("agent/registered", core_->registered() ? 1 : 0, "", "1 when the master knows this agent");
   add("agent/tasks_running", static_cast<double>(running), "tasks", "Tasks whose container runs");
   add("agent/tasks_launching", static_cast<double>(launching), "tasks", "Tasks being launched");
+  const auto& counters = core_->counters();
+  const auto ended = [&](std::initializer_list<fb::TaskState> states) {
+    std::uint64_t n = 0;
+    for (const auto s : states)
+      if (const auto it = counters.ended.find(s); it != counters.ended.end()) n += it->second;
+    return static_cast<double>(n);
+  };
+  add("agent/tasks_finished", ended({fb::TaskState::TASK_FINISHED}), "tasks", "Tasks that ended by themselves, well");
+  add("agent/tasks_failed", ended({fb::TaskState::TASK_FAILED, fb::TaskState::TASK_ERROR}), "tasks", "Tasks that failed");
+  add("agent/tasks_killed", ended({fb::TaskState::TASK_KILLED}), "tasks", "Tasks that were killed");
+  add("agent/tasks_lost", ended({fb::TaskState::TASK_LOST, fb::TaskState::TASK_DROPPED}), "tasks", "Tasks that never ran or were lost");
+  add("agent/tasks_gone", ended({fb::TaskState::TASK_GONE, fb::TaskState::TASK_GONE_BY_OPERATOR}), "tasks", "Tasks that went with their executor or agent");
+  add("agent/executors_terminated", static_cast<double>(counters.executors_ended), "executors", "Custom executors that have ended");
+  add("agent/container_launch_errors", static_cast<double>(counters.launches_failed), "launches", "Containers that could not be started");
+  add("agent/valid_status_updates", static_cast<double>(counters.updates), "updates", "Status updates of this agent's tasks");
+  add("agent/valid_framework_messages", static_cast<double>(counters.messages), "messages", "Messages of frameworks handed to executors");
   add("agent/updates_unacknowledged", static_cast<double>(updates), "updates",
       "Status updates kept until they are acknowledged");
   add("agent/journal_bytes", static_cast<double>(journal_->size()), "bytes", "Size of the agent's journal");

@@ -29,6 +29,31 @@ void ContainerLauncher::run_in(const std::string& container_id, const fb::Comman
   });
 }
 
+void ContainerLauncher::update(const std::string& container_id, std::vector<std::unique_ptr<fb::ResourceT>> resources, Function<void(Status)> done) {
+  const ContainerPtr c = find(container_id);
+  fb::isolator::UpdateT body;
+  body.container_id = container_id;
+  body.resources = std::move(resources);
+  begin();
+  loop_.post([this, c, body = pack(body), done = std::move(done)]() mutable {
+    spawn(update_isolators(std::move(c), std::move(body)), [this, done = std::move(done)](Status s) mutable {
+      done(std::move(s));
+      end();
+    });
+  });
+}
+
+Task<Status> ContainerLauncher::update_isolators(ContainerPtr c, Buffer body) {
+  for (module::Instance* isolator : options_.isolators) {
+    if (!c || c->phase != Container::Phase::running || stopping_) co_return ok;  // what is ending needs no more
+    auto done = co_await ask(isolator, static_cast<std::uint32_t>(fb::isolator::Method::UPDATE), Buffer(Bytes(body)));
+    if (done || done.error().code == Code::unimplemented) continue;
+    if (c->phase != Container::Phase::running) co_return ok;
+    co_return std::move(done).error().because(isolator->id() + " could not change the container's resources");
+  }
+  co_return ok;
+}
+
 Task<Result<int>> ContainerLauncher::run_beside(ContainerPtr c, fb::CommandInfoT command, base::Nanos timeout) {
   Container like;
   like.spec = c->spec;

@@ -39,6 +39,7 @@ class ContainerLauncher final : public Launcher {
   void recover(std::vector<KnownContainer> known, Function<void(Result<std::vector<RecoveredContainer>>)> done) override;
   void launch(LaunchSpec spec, Function<void(Started)> started) override;
   void kill(const std::string& container_id, base::Nanos grace) override;
+  void update(const std::string& container_id, std::vector<std::unique_ptr<fb::ResourceT>> resources, Function<void(Status)> done) override;
   void run_in(const std::string& container_id, const fb::CommandInfoT& command, base::Nanos timeout, Function<void(Result<int>)> done) override;
   void usage(std::vector<std::string> container_ids, Function<void(Result<std::vector<fb::isolator::UsageT>>)> done) override;
   void release_sandbox(const std::string& sandbox) override;
@@ -88,6 +89,7 @@ class ContainerLauncher final : public Launcher {
   gantry::Task<void> end_leftover(std::string record_path);
   std::uint64_t watch_limit(module::Instance*, const std::string& id, std::shared_ptr<std::optional<fb::isolator::LimitedT>> into);
   // beside.cpp
+  gantry::Task<Status> update_isolators(ContainerPtr, Buffer body);
   gantry::Task<Result<int>> run_beside(ContainerPtr, fb::CommandInfoT, base::Nanos timeout);
   gantry::Task<Result<std::vector<fb::isolator::UsageT>>> ask_usage(std::vector<std::string>);
   void collect_later();

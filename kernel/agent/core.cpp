@@ -39,7 +39,10 @@ void Core::step(const Event& event, Time time, Effects& effects) {
   std::visit([&](const auto& e) { on(step, e); }, event);
 }
 
-Instant Core::next_due() const { return timers_.empty() ? Instant::max() : timers_.begin()->at; }
+Instant Core::next_due() const {
+  const Instant task = timers_.empty() ? Instant::max() : timers_.begin()->at;
+  return executor_timers_.empty() ? task : std::min(task, std::get<0>(*executor_timers_.begin()));
+}
 
 void Core::on(Step& step, const event::Tick&) {
   while (!timers_.empty() && timers_.begin()->at <= step.time.now && !stopped_) {
@@ -55,6 +58,7 @@ void Core::on(Step& step, const event::Tick&) {
         break;
     }
   }
+  executors_due(step);
 }
 
 void Core::on(Step& step, const event::Journal& e) {
@@ -69,6 +73,7 @@ void Core::on(Step& step, const event::Journal& e) {
   journal_problem_.clear();
   log(step, base::Level::info, "the journal can be written again");
   send_all(step);
+  acknowledge_again(step);
 }
 
 // ---- small tools
@@ -135,7 +140,8 @@ Task& Core::add(const std::string& framework_id, std::shared_ptr<const fb::TaskI
 
 void Core::drop(Task& task) {
   for (int due = 0; due < 4; ++due) set_due(&task, static_cast<Due>(due), Instant{0});
-  if (!task.container_id.empty()) containers_.erase(task.container_id);
+  if (task.executor) std::erase(task.executor->tasks, &task);
+  else if (!task.container_id.empty()) containers_.erase(task.container_id);
   tasks_.erase(key(task.framework_id, task.info->task_id));
 }
 
@@ -178,6 +184,8 @@ std::uint64_t Core::random() {
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
   return z ^ (z >> 31);
 }
+
+std::uint64_t Core::secret() { return options_.secrets ? options_.secrets() : random(); }
 
 std::vector<std::uint8_t> Core::new_uuid() {
   std::vector<std::uint8_t> uuid(16);

@@ -7,11 +7,13 @@
 #include "kernel/agent/launcher.hpp"
 #include "kernel/base/log.hpp"
 
+#include <gantry/executor_generated.h>
 #include <gantry/link_generated.h>
 #include <gantry/message.hpp>
 #include <gantry/record_generated.h>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
 #include <tuple>
@@ -37,7 +39,14 @@ struct CoreOptions {
   Nanos backoff_first = std::chrono::seconds(1), backoff_max = std::chrono::seconds(60);     // connecting, registering
   Nanos retry_first = std::chrono::seconds(10), retry_max = std::chrono::minutes(10);        // status updates
   Nanos default_grace = std::chrono::seconds(3);
+  // Where tokens come from; absent: from the seed (tests).
+  std::function<std::uint64_t()> secrets;
   std::size_t completed_kept = 500;    // finished tasks kept in memory for questions
+  // Custom executors: how long one may take to subscribe after its start, to come back after a restart of the agent, and to end
+  // itself when asked to; and what it is told of restarts.
+  Nanos executor_registration = std::chrono::minutes(1), executor_reregistration = std::chrono::seconds(15);
+  Nanos executor_grace = std::chrono::seconds(5);
+  Nanos executor_recovery = std::chrono::minutes(15), executor_backoff = std::chrono::seconds(2);
 };
 
 // What time it is, for one step.
@@ -67,10 +76,18 @@ struct Tick {};
 struct Journal { bool ok = true; std::string message; };  // not ok: it cannot be written at present
 struct Kill { std::string framework_id, task_id; };       // by the operator
 struct ShutDown { std::string message; };               // by the operator: end all tasks, sign off, stop
+// ---- of custom executors (executor_service.hpp); token is what the executor showed
+using Variables = std::vector<std::pair<std::string, std::string>>;
+struct Serve { bool on = false; Variables variables; };   // whether executors can speak to us, and what they find in their environment
+struct ExecutorSubscribe { std::uint64_t stream = 0; std::string token; Buffer call; };
+struct ExecutorCall { std::uint64_t request = 0; std::string token; Buffer call; };  // ends in AnswerExecutor
+struct ExecutorGone { std::uint64_t stream = 0; };
+struct Resized { std::string container_id; bool ok = true; std::string message; };
 }  // namespace event
 using Event = std::variant<event::Start, event::Recovered, event::Leader, event::LinkUp, event::LinkDown, event::Frame,
                            event::Launched, event::LaunchFailed, event::Exited, event::CheckDone, event::Tick,
-                           event::Journal, event::Kill, event::ShutDown>;
+                           event::Journal, event::Kill, event::ShutDown, event::Serve, event::ExecutorSubscribe,
+                           event::ExecutorCall, event::ExecutorGone, event::Resized>;
 
 // ---- effects, to be executed in order
 namespace effect {
@@ -88,16 +105,57 @@ struct RunCheck {                                       // ends in CheckDone wit
   Nanos timeout;
 };
 struct Release { std::string sandbox; };
+struct Volumes { Buffer frame; std::string registry; };  // fb::link::ToAgent with SetResources: make and remove volumes
 struct Log { base::Level level; std::string message; std::string task_id; };
 struct Stop { std::string message; bool failed = false; };            // the agent's work is over
+struct ToExecutor { std::uint64_t stream = 0; Buffer event; };
+struct EndExecutor { std::uint64_t stream = 0; Status why = gantry::ok; };  // nothing more is said on it
+struct AnswerExecutor { std::uint64_t request = 0; Status status = gantry::ok; };
+struct Resize { std::string container_id; std::vector<std::unique_ptr<fb::ResourceT>> resources; };  // ends in Resized
 }  // namespace effect
 using Effect = std::variant<effect::Append, effect::Send, effect::Connect, effect::Disconnect, effect::Recover,
-                            effect::Launch, effect::Kill, effect::RunCheck, effect::Release, effect::Log, effect::Stop>;
+                            effect::Launch, effect::Kill, effect::RunCheck, effect::Release, effect::Log, effect::Stop,
+                            effect::ToExecutor, effect::EndExecutor, effect::AnswerExecutor, effect::Resize,
+                            effect::Volumes>;
 using Effects = std::vector<Effect>;
 
 // ---- state that questions look at
 
 [[nodiscard]] bool is_terminal(fb::TaskState);
+
+struct Task;
+
+// A custom executor: one container that several tasks share.
+struct Executor {
+  std::string framework_id;
+  std::shared_ptr<const fb::ExecutorInfoT> info;  // framework_id set
+  std::string container_id, sandbox;
+  std::string token;                     // empty: it was not told one, and needs none
+  enum class Phase { recovering, launching, running, ended } phase = Phase::launching;
+  std::optional<Identity> identity;
+  base::Wall launched_wall = 0;
+  bool recorded = true;
+  bool known = false;                    // has subscribed, ever
+  bool subscribed = false;               // in this life of the agent
+  std::uint64_t stream = 0;              // 0: not connected
+  // Why it is being ended. The values are part of the journal.
+  enum class Cause { none, asked, framework_removed, shutdown, registration, reregistration, resize, idle, unprotected } cause = Cause::none;
+  std::vector<Task*> tasks;              // not ended, in order of arrival
+  bool delivered = false;                // some task has reached it
+  std::uint32_t size = 0, sized = 0;     // changes of its tasks, and what of them the container knows
+  bool resizing = false;
+  std::string problem;                   // of Cause::resize
+  std::uint64_t serial = 0;
+  Instant due{0};                        // to subscribe, or to have ended; 0 = none
+
+  [[nodiscard]] const std::string& id() const { return info->executor_id; }
+};
+
+struct CompletedExecutor {
+  std::string framework_id;
+  std::shared_ptr<const fb::ExecutorInfoT> info;
+  std::string container_id, sandbox;
+};
 
 struct Task {
   std::string framework_id;
@@ -109,9 +167,12 @@ struct Task {
   base::Wall launched_wall = 0;
   bool unknown = false;                  // made only to tell the master that we do not know the task
   bool recorded = true;                  // false: nothing about it is in the journal, nor will be
+  std::shared_ptr<Executor> executor;    // its custom executor; absent: it is a command with a container of its own.
+                                         // phase is then `launching` until it was delivered
 
   // Being killed, and why.
-  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown } cause = Cause::none;
+  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown, drained, drained_gone } cause = Cause::none;
+  static constexpr Cause kLastCause = Cause::drained_gone;  // of the journal's
   Instant kill_due{0};
 
   // Status updates not acknowledged, oldest first; the first one may be in flight.
@@ -169,6 +230,14 @@ class Core {
   [[nodiscard]] const std::deque<Completed>& completed() const { return completed_; }
   [[nodiscard]] const fb::FrameworkInfoT* framework(const std::string& id) const;
   [[nodiscard]] const std::string& journal_problem() const { return journal_problem_; }
+  [[nodiscard]] const std::map<std::string, std::shared_ptr<Executor>>& executors() const { return executors_; }
+  [[nodiscard]] const std::deque<CompletedExecutor>& completed_executors() const { return completed_executors_; }
+  [[nodiscard]] const std::map<std::string, fb::FrameworkInfoT>& frameworks() const { return frameworks_; }
+  struct Counters {
+    std::map<fb::TaskState, std::uint64_t> ended;  // tasks, by how
+    std::uint64_t updates = 0, messages = 0, executors_ended = 0, launches_failed = 0;
+  };
+  [[nodiscard]] const Counters& counters() const { return counters_; }
 
  private:
   enum class LinkState { waiting, connecting, greeting, registering, registered };
@@ -188,6 +257,8 @@ class Core {
   void on_refused(Step&, const fb::link::Refused&);
   void on_ping(Step&, const fb::link::Ping&);
   void on_shutdown(Step&, const fb::link::Shutdown&);
+  void on_drain(Step&, const fb::link::Drain&);
+  void on_end_drain(Step&);
   void on_link_due(Step&);
   void dial(Step&);
   void dial_later(Step&);
@@ -219,6 +290,47 @@ class Core {
   void on(Step&, const event::CheckDone&);
   void start_health(Step&, Task&, bool resumed);
   void on_health_due(Step&, Task&);
+
+  // executors.cpp: custom executors
+  void on(Step&, const event::Serve&);
+  void on(Step&, const event::ExecutorSubscribe&);
+  void on(Step&, const event::ExecutorCall&);
+  void on(Step&, const event::ExecutorGone&);
+  void on(Step&, const event::Resized&);
+  void on_shutdown_executor(Step&, const fb::link::ShutdownExecutor&);
+  void on_message(Step&, const fb::link::MasterMessage&);
+  void on_update_framework(Step&, const fb::link::UpdateFramework&);
+  void run_with_executor(Step&, const fb::FrameworkInfoT&, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState dropped);
+  std::shared_ptr<Executor> start_executor(Step&, const fb::FrameworkInfoT&, const fb::TaskInfoT&);
+  void launch_executor(Step&, Executor&, const fb::FrameworkInfoT&);
+  void add_to(Task&, const std::shared_ptr<Executor>&);
+  void remove_from(Step&, Task&);
+  void resize(Step&, Executor&);
+  void deliver(Step&, Executor&);
+  void kill_at_executor(Step&, Task&, Task::Cause, std::optional<Nanos> grace);
+  void executor_update(Step&, Executor&, const fb::TaskStatus&);
+  void shut_down_executor(Step&, Executor&, Executor::Cause);
+  void executor_launched(Step&, Executor&, const Identity&);
+  void executor_ended(Step&, Executor&, const ExitInfo&, std::optional<std::pair<fb::Reason, std::string>> failed);
+  void executor_due(Step&, Executor&);
+  void executors_due(Step&);
+  void executors_started(std::vector<KnownContainer>&);
+  void executors_recovered(Step&, const std::vector<RecoveredContainer>&);
+  void replay_executor(const fb::record::Entry&);
+  void tell_exited(Step&, const std::string& framework_id, const std::string& executor_id, int status);
+  void acknowledge_again(Step&);
+  [[nodiscard]] Result<Executor*> admit(std::string_view framework_id, std::string_view executor_id, std::string_view token);
+  void set_executor_due(Executor&, Instant);
+  [[nodiscard]] std::shared_ptr<Executor> find_executor(const std::string& framework_id, const std::string& executor_id) const;
+  [[nodiscard]] Executor* executor_by_container(const std::string& container_id) const;
+  [[nodiscard]] bool protected_from_restarts(const std::string& framework_id) const;
+  [[nodiscard]] Nanos grace_of(const Executor&) const;
+  [[nodiscard]] LaunchSpec spec_of(const Executor&) const;
+  [[nodiscard]] std::vector<std::unique_ptr<fb::ResourceT>> resources_of(const Executor&) const;
+  [[nodiscard]] event::Variables environment_of(const Executor&) const;
+  void say(Step&, const Executor&, const fb::executor::EventT&) const;
+  [[nodiscard]] fb::record::EntryT entry(fb::record::EntryType, const Executor&, base::Wall) const;
+  void append_executors(std::vector<fb::record::EntryT>&) const;
 
   // updates.cpp: the outbox
   fb::TaskStatusT make_status(const Step&, const Task&, fb::TaskState);
@@ -254,6 +366,7 @@ class Core {
   std::vector<std::uint8_t> new_uuid();
   std::string new_container_id();
   std::uint64_t random();
+  std::uint64_t secret();                  // from the options: what nobody can guess
 
   CoreOptions options_;
   std::uint64_t random_;
@@ -262,6 +375,9 @@ class Core {
   LinkState link_ = LinkState::waiting;
   bool started_ = false;                   // recovery is over
   bool stopping_ = false;                  // a Shutdown came
+  // By the operator's wish, known to the master, which says so again at each registration.
+  struct Draining { std::optional<Nanos> max_grace; bool mark_gone = false; };
+  std::optional<Draining> draining_;
   bool stopped_ = false;
   std::string stop_message_;
   bool stop_failed_ = false;
@@ -274,6 +390,15 @@ class Core {
   std::unordered_map<std::string, Task*> containers_;
   std::map<std::string, fb::FrameworkInfoT> frameworks_;
   std::deque<Completed> completed_;
+  std::map<std::string, std::shared_ptr<Executor>> executors_;  // key(framework, executor); those that live
+  std::map<std::string, Executor*> executor_containers_;
+  std::map<std::uint64_t, Executor*> streams_;
+  std::set<std::tuple<Instant, std::uint64_t, Executor*>> executor_timers_;
+  std::deque<CompletedExecutor> completed_executors_;
+  std::vector<std::tuple<std::string, std::string, int>> exited_;  // while registering, when the master has our word that they live
+  Counters counters_;
+  bool serving_ = false;
+  event::Variables variables_;
 
   struct Timer {
     Instant at;

@@ -1,6 +1,12 @@
 // Reading sandboxes. What is in them was written by tasks: links may point anywhere, files may be pipes.
+#include "kernel/agent/files.hpp"
+
 #include "kernel/agent/agent.hpp"
 #include "kernel/base/fd.hpp"
+
+#include <dirent.h>
+#include <grp.h>
+#include <pwd.h>
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -63,6 +69,96 @@ Result<fb::control::FileDataT> read_sandbox_file(const std::string& root, const 
   out.data.resize(std::min(length, max_read));
   const ssize_t n = ::pread(fd.get(), out.data.data(), out.data.size(), offset);
   if (n < 0) return fail(Code::internal, "cannot read '" + path + "' of the sandbox: " + std::strerror(errno));
+  out.data.resize(static_cast<std::size_t>(n));
+  return out;
+}
+
+namespace {
+
+std::string user_name(uid_t id) {
+  char space[4096];
+  passwd entry{}, *found = nullptr;
+  return ::getpwuid_r(id, &entry, space, sizeof space, &found) == 0 && found ? entry.pw_name : std::to_string(id);
+}
+std::string group_name(gid_t id) {
+  char space[4096];
+  group entry{}, *found = nullptr;
+  return ::getgrgid_r(id, &entry, space, sizeof space, &found) == 0 && found ? entry.gr_name : std::to_string(id);
+}
+
+Error why_not(const std::string& path, int error) {
+  if (error == EXDEV || error == ELOOP) return fail(Code::permission_denied, "path '" + path + "' leaves the sandboxes");
+  return fail(error == ENOENT || error == ENOTDIR ? Code::not_found : Code::permission_denied,
+              "cannot open '" + path + "': " + std::strerror(error));
+}
+
+}  // namespace
+
+Result<std::string> SandboxFiles::below(const std::string& path) const {
+  if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos)
+    return fail(Code::not_found, "path '" + path + "' is not known; it is absolute");
+  const auto inside = [&](const std::string& root) -> std::optional<std::string> {
+    if (!path.starts_with(root) || (path.size() > root.size() && path[root.size()] != '/')) return std::nullopt;
+    std::string rest = path.substr(root.size());
+    while (!rest.empty() && rest.front() == '/') rest.erase(0, 1);
+    while (!rest.empty() && rest.back() == '/') rest.pop_back();
+    return rest;
+  };
+  if (const auto rest = inside("/frameworks")) return agent_id + "/frameworks" + (rest->empty() ? "" : "/" + *rest);
+  if (const auto rest = inside(work_dir + "/slaves")) return rest->empty() ? std::string(".") : *rest;
+  return fail(Code::not_found, "path '" + path + "' is not known");
+}
+
+Result<std::vector<std::unique_ptr<fb::ops::FileInfoT>>> SandboxFiles::list(const std::string& path) const {
+  GANTRY_TRY(const std::string relative, below(path));
+  const std::string root = work_dir + "/slaves";
+  const base::Fd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!top) return fail(Code::not_found, "there are no sandboxes");
+  base::Fd fd(open_beneath(top.get(), root, relative));
+  if (!fd) return why_not(path, errno);
+  std::vector<std::unique_ptr<fb::ops::FileInfoT>> out;
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return why_not(path, errno);
+  if (!S_ISDIR(st.st_mode)) return out;
+  DIR* dir = ::fdopendir(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!dir) return why_not(path, errno);
+  std::string prefix = path;
+  while (prefix.size() > 1 && prefix.back() == '/') prefix.pop_back();
+  while (const dirent* e = ::readdir(dir)) {
+    const std::string name = e->d_name;
+    if (name == "." || name == ".." || ::fstatat(fd.get(), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    auto f = std::make_unique<fb::ops::FileInfoT>();
+    f->path = prefix + "/" + name;
+    f->nlink = static_cast<int>(st.st_nlink);
+    f->size = static_cast<std::uint64_t>(st.st_size);
+    f->mtime_ns = static_cast<std::int64_t>(st.st_mtim.tv_sec) * 1'000'000'000;
+    f->mode = st.st_mode;
+    f->uid = user_name(st.st_uid);
+    f->gid = group_name(st.st_gid);
+    out.push_back(std::move(f));
+  }
+  ::closedir(dir);
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a->path < b->path; });
+  return out;
+}
+
+Result<fb::ops::ReadFileT> SandboxFiles::read(const std::string& path, std::uint64_t offset, std::optional<std::uint64_t> length) const {
+  GANTRY_TRY(const std::string relative, below(path));
+  const std::string root = work_dir + "/slaves";
+  const base::Fd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!top) return fail(Code::not_found, "there are no sandboxes");
+  const base::Fd fd(open_beneath(top.get(), root, relative));
+  if (!fd) return why_not(path, errno);
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0 || S_ISDIR(st.st_mode)) return fail(Code::failed_precondition, "Cannot read a directory");
+  if (!S_ISREG(st.st_mode)) return fail(Code::failed_precondition, "'" + path + "' is not a regular file");
+  fb::ops::ReadFileT out;
+  out.size = static_cast<std::uint64_t>(st.st_size);
+  if (offset >= out.size) return out;
+  const std::uint64_t wanted = std::min<std::uint64_t>({length.value_or(max_read), max_read, out.size - offset});
+  out.data.resize(wanted);
+  const ssize_t n = ::pread(fd.get(), out.data.data(), out.data.size(), static_cast<off_t>(offset));
+  if (n < 0) return fail(Code::internal, "cannot read '" + path + "': " + std::strerror(errno));
   out.data.resize(static_cast<std::size_t>(n));
   return out;
 }

@@ -1,5 +1,6 @@
 // One launch, top to bottom. Every step that succeeded leaves what takes it back on the container's undo list.
 #include "kernel/agent/container_launcher.hpp"
+#include "kernel/agent/volumes.hpp"
 #include "kernel/base/log.hpp"
 
 #include <gantry/fetcher_generated.h>
@@ -84,9 +85,11 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   // 1. The account and its sandbox.
   const std::string user = options_.switch_user ? c->spec.user : std::string();
   // (Named lambdas: gcc 12 destroys a temporary one in a co_await expression twice.)
-  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers"]() -> Result<Account> {
+  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers",
+               work_dir = options_.work_dir, task = c->spec.task]() -> Result<Account> {
     GANTRY_TRY(Account a, find_account(user));
     GANTRY_CHECK(make_sandbox(sandbox, a));
+    GANTRY_CHECK(link_volumes(work_dir, sandbox, task->resources, a));
     if (::mkdir(meta.c_str(), 0700) != 0 && errno == ENOENT) {
       ::mkdir(meta.substr(0, meta.rfind('/')).c_str(), 0755);
       ::mkdir(meta.c_str(), 0700);
@@ -236,14 +239,18 @@ Result<Spawn> ContainerLauncher::describe(const Container& c, const Account& acc
   environment.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
   environment.set("HOME", account.home.empty() ? "/" : account.home);
   if (!account.name.empty()) environment.set("USER", account.name);
-  environment.set("MESOS_SANDBOX", c.spec.sandbox);
-  environment.set("MESOS_DIRECTORY", c.spec.sandbox);
-  environment.set("MESOS_TASK_ID", task.task_id);
-  environment.set("MESOS_EXECUTOR_ID", task.task_id);
-  environment.set("MESOS_FRAMEWORK_ID", c.spec.framework_id);
-  environment.set("MESOS_AGENT_ID", c.spec.agent_id);
-  environment.set("MESOS_SLAVE_ID", c.spec.agent_id);
-  environment.set("MESOS_CONTAINER_ID", c.spec.container_id);
+  if (c.spec.executor) {
+    for (const auto& [name, value] : c.spec.environment) environment.set(name, value);
+  } else {
+    environment.set("MESOS_SANDBOX", c.spec.sandbox);
+    environment.set("MESOS_DIRECTORY", c.spec.sandbox);
+    environment.set("MESOS_TASK_ID", task.task_id);
+    environment.set("MESOS_EXECUTOR_ID", task.task_id);
+    environment.set("MESOS_FRAMEWORK_ID", c.spec.framework_id);
+    environment.set("MESOS_AGENT_ID", c.spec.agent_id);
+    environment.set("MESOS_SLAVE_ID", c.spec.agent_id);
+    environment.set("MESOS_CONTAINER_ID", c.spec.container_id);
+  }
   for (const auto& v : command.environment) {
     if (v->type == fb::VariableType::SECRET)
       return fail(Code::failed_precondition, "environment variable " + v->name + " is a secret; secrets need a secret module, which this release does not have");

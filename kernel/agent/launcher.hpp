@@ -33,6 +33,10 @@ struct LaunchSpec {
   // Absolute: <work_dir>/slaves/<agent>/frameworks/<framework>/executors/<task>/runs/<container>
   std::string sandbox;
   std::shared_ptr<const fb::TaskInfoT> task;  // has a command
+  // Of a custom executor's container: what it finds in its environment, below what its command says. `task` is then made
+  // up: id and command of the executor, resources of it and its tasks.
+  bool executor = false;
+  std::vector<std::pair<std::string, std::string>> environment;
 };
 
 // Why and how a container ended.
@@ -86,6 +90,12 @@ class Launcher {
   // SIGTERM to every process of the container now, SIGKILL after `grace`. Repeated: the earlier SIGKILL counts. Grace
   // 0: SIGKILL at once. Unknown or ended containers: nothing happens.
   virtual void kill(const std::string& container_id, base::Nanos grace) = 0;
+
+  // A running container's resources have become these. Unknown containers: OK.
+  virtual void update(const std::string& /*container_id*/, std::vector<std::unique_ptr<fb::ResourceT>> /*resources*/,
+                      Function<void(Status)> done) {
+    done(ok);
+  }
 
   // Runs a command beside the task, in its namespaces and sandbox, with its environment and user. done gets the wait
   // status, or an error (DEADLINE_EXCEEDED after `timeout`, when it has been killed; NOT_FOUND for unknown containers).

@@ -9,6 +9,7 @@ using fb::record::EntryType;
 
 void Core::replay(const fb::record::Entry& e) {
   const std::string framework_id(text(e.framework_id())), task_id(text(e.task_id()));
+  if (task_id.empty() && !text(e.container_id()).empty()) return replay_executor(e);
   switch (e.type()) {
     case EntryType::IDENTITY:
       agent_id_ = text(e.agent_id());
@@ -28,6 +29,11 @@ void Core::replay(const fb::record::Entry& e) {
       task.sandbox = text(e.sandbox());
       task.launched_wall = static_cast<base::Wall>(e.wall_ns());
       task.status.task_id = task.info->task_id;
+      if (task.info->executor) {
+        task.status.state = fb::TaskState::TASK_STAGING;
+        if (const auto executor = find_executor(framework_id, task.info->executor->executor_id)) add_to(task, executor);
+        return;
+      }
       task.status.state = fb::TaskState::TASK_STARTING;
       containers_[task.container_id] = &task;
       return;
@@ -42,7 +48,7 @@ void Core::replay(const fb::record::Entry& e) {
       task->launched_wall = static_cast<base::Wall>(e.wall_ns());
       break;
     case EntryType::KILLING:
-      if (e.exit_status() > 0 && e.exit_status() <= static_cast<int>(Task::Cause::shutdown)) {
+      if (e.exit_status() > 0 && e.exit_status() <= static_cast<int>(Task::kLastCause)) {
         task->cause = static_cast<Task::Cause>(e.exit_status());
       }
       break;
@@ -50,7 +56,10 @@ void Core::replay(const fb::record::Entry& e) {
       if (!e.status()) break;
       e.status()->UnPackTo(&task->status);
       task->outbox.push_back(task->status);
-      if (is_terminal(task->status.state)) task->phase = Task::Phase::ended;
+      if (is_terminal(task->status.state)) {
+        task->phase = Task::Phase::ended;
+        if (task->executor) std::erase(task->executor->tasks, task);
+      }
       break;
     case EntryType::ACKED:
       if (e.uuid() && !task->outbox.empty() &&
@@ -87,6 +96,7 @@ void Core::on(Step& step, const event::Start&) {
       finish(step, *task, std::move(status));
       continue;
     }
+    if (task->info->executor) continue;  // its container is the executor's
     KnownContainer k;
     k.spec.container_id = task->container_id;
     k.spec.agent_id = agent_id_;
@@ -100,6 +110,12 @@ void Core::on(Step& step, const event::Start&) {
     k.identity = task->identity;
     known.push_back(std::move(k));
   }
+  if (rebooted) {
+    std::vector<std::shared_ptr<Executor>> executors;
+    for (const auto& [k, executor] : executors_) executors.push_back(executor);
+    for (const auto& executor : executors) executor_ended(step, *executor, {}, std::pair(fb::Reason::REASON_AGENT_RESTARTED, "The machine was restarted"));
+  }
+  executors_started(known);
   // Also with nothing known: the launcher removes what an earlier life left behind.
   step.effects.emplace_back(effect::Recover{std::move(known)});
 }
@@ -122,6 +138,7 @@ void Core::on(Step& step, const event::Recovered& e) {
       ended(step, *task, r.exit);
     }
   }
+  executors_recovered(step, e.containers);
   std::size_t kept = 0;
   for (Task* task : in_order()) {
     if (task->phase == Task::Phase::running) ++kept;
@@ -156,6 +173,8 @@ std::vector<fb::record::EntryT> Core::snapshot() const {
   for (const Task* task : tasks) {
     if (task->recorded) frameworks.insert(task->framework_id);
   }
+  for (const auto& [k, executor] : executors_)
+    if (executor->recorded) frameworks.insert(executor->framework_id);
   for (const auto& id : frameworks) {
     const auto* info = framework(id);
     if (!info) continue;
@@ -165,6 +184,7 @@ std::vector<fb::record::EntryT> Core::snapshot() const {
     e.framework = std::make_unique<fb::FrameworkInfoT>(*info);
     out.push_back(std::move(e));
   }
+  append_executors(out);
   for (const Task* task : tasks) {
     if (!task->recorded) continue;
     auto intent = entry(EntryType::INTENT, *task, task->launched_wall);

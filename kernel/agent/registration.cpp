@@ -108,16 +108,15 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::AckUpdate: return on_ack(step, *frame->body_as_AckUpdate());
     case FromMaster::RemoveFramework: return on_remove_framework(step, *frame->body_as_RemoveFramework());
     case FromMaster::ReconcileAgentTasks: return on_reconcile(step, *frame->body_as_ReconcileAgentTasks());
+    case FromMaster::SetResources:  // the registry's name is the master's id without its term
+      return step.effects.emplace_back(effect::Volumes{Buffer(e.bytes), master_id_.substr(0, master_id_.rfind('-'))}), void();
     case FromMaster::Ping: return on_ping(step, *frame->body_as_Ping());
     case FromMaster::Shutdown: return on_shutdown(step, *frame->body_as_Shutdown());
-    case FromMaster::MasterMessage:
-      // Messages are for executors of frameworks, at most once; no task here has one.
-      return log(step, base::Level::debug, "dropped a message to an executor that does not exist");
-    case FromMaster::ShutdownExecutor:
-    case FromMaster::UpdateFramework:
-    case FromMaster::SetResources:
-    case FromMaster::Drain:
-    case FromMaster::EndDrain:
+    case FromMaster::Drain: return on_drain(step, *frame->body_as_Drain());
+    case FromMaster::EndDrain: return on_end_drain(step);
+    case FromMaster::MasterMessage: return on_message(step, *frame->body_as_MasterMessage());
+    case FromMaster::ShutdownExecutor: return on_shutdown_executor(step, *frame->body_as_ShutdownExecutor());
+    case FromMaster::UpdateFramework: return on_update_framework(step, *frame->body_as_UpdateFramework());
     case FromMaster::NONE: break;
   }
   log(step, base::Level::debug, "ignored a frame of an unknown type from a newer master");
@@ -154,6 +153,14 @@ void Core::send_register(Step& step) {
     reg.tasks.push_back(std::move(known));
     frameworks.insert(task->framework_id);
   }
+  for (const auto& [k, executor] : executors_) {
+    auto known = std::make_unique<fb::link::KnownExecutorT>();
+    known->framework_id = executor->framework_id;
+    known->info = std::make_unique<fb::ExecutorInfoT>(*executor->info);
+    reg.executors.push_back(std::move(known));
+    frameworks.insert(executor->framework_id);
+  }
+  exited_.clear();
   for (const auto& id : frameworks) {
     auto known = std::make_unique<fb::link::KnownFrameworkT>();
     const auto* info = framework(id);
@@ -185,9 +192,11 @@ void Core::on_registered(Step& step, const fb::link::Registered& registered) {
     append(step, std::move(e));
   }
   link_ = LinkState::registered;
+  draining_.reset();  // should it be draining, the master says so next
   backoff_ = Nanos{0};
   set_due(nullptr, Due::link, agent_timeout_.count() > 0 ? step.time.now + agent_timeout_ : Instant{0});
   log(step, base::Level::info, "registered with master " + master_id_ + " as agent " + agent_id_);
+  for (const auto& [framework_id, executor_id, status] : std::exchange(exited_, {})) tell_exited(step, framework_id, executor_id, status);
   send_all(step);
 }
 
@@ -236,6 +245,24 @@ void Core::on_shutdown(Step& step, const fb::link::Shutdown& shutdown) {
   shut_down(step, "the master asked this agent to shut down: " + std::string(text(shutdown.message())), false);
 }
 
+// All tasks end, none is taken; the master waits until their ends are acknowledged.
+void Core::on_drain(Step& step, const fb::link::Drain& d) {
+  if (!registered() || stopping_) return;
+  draining_ = Draining{d.max_grace_ns() < 0 ? std::nullopt : std::optional(Nanos(d.max_grace_ns())), d.mark_gone()};
+  log(step, base::Level::info, "draining: all tasks are killed, and no new ones are taken");
+  for (Task* task : in_order()) {
+    if (task->phase == Task::Phase::ended) continue;
+    const Nanos grace = grace_of(*task);
+    kill(step, *task, draining_->mark_gone ? Task::Cause::drained_gone : Task::Cause::drained,
+         draining_->max_grace ? std::min(grace, *draining_->max_grace) : grace);
+  }
+}
+
+void Core::on_end_drain(Step& step) {
+  if (!std::exchange(draining_, std::nullopt)) return;
+  log(step, base::Level::info, "no longer draining");
+}
+
 void Core::on(Step& step, const event::ShutDown& e) { shut_down(step, e.message, false); }
 
 void Core::shut_down(Step& step, std::string message, bool failed) {
@@ -248,6 +275,9 @@ void Core::shut_down(Step& step, std::string message, bool failed) {
   for (Task* task : in_order()) {
     if (task->phase != Task::Phase::ended) kill(step, *task, Task::Cause::shutdown, grace_of(*task));
   }
+  std::vector<std::shared_ptr<Executor>> executors;
+  for (const auto& [k, executor] : executors_) executors.push_back(executor);
+  for (const auto& executor : executors) shut_down_executor(step, *executor, Executor::Cause::shutdown);
   finish_shutdown(step);
 }
 
@@ -256,6 +286,7 @@ void Core::finish_shutdown(Step& step) {
   for (const auto& [k, task] : tasks_) {
     if (task->phase != Task::Phase::ended) return;
   }
+  if (!executors_.empty()) return;
   if (link_ == LinkState::registered) {
     FromAgentUnion body;
     body.Set(fb::link::UnregisterT{});
@@ -263,6 +294,7 @@ void Core::finish_shutdown(Step& step) {
   }
   stopped_ = true;
   timers_.clear();
+  executor_timers_.clear();
   step.effects.emplace_back(effect::Stop{stop_message_, stop_failed_});
 }
 

@@ -55,17 +55,14 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
   if (stopping_) {
     return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is shutting down");
   }
+  if (draining_) return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is draining");
   if (!is_folder_name(framework_id) || !is_folder_name(info->task_id)) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
                   "Task id '" + info->task_id + "' of framework '" + framework_id +
                       "' cannot be used as a folder name: remove slashes "
                       "and control characters");
   }
-  if (info->executor) {
-    return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
-                  "Task '" + info->task_id +
-                      "' names an executor; custom executors come with a later release: give it a command instead");
-  }
+  if (info->executor) return run_with_executor(step, framework, std::move(info), dropped);
   if (!info->command || (info->command->value.empty() && info->command->arguments.empty())) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
                   "Task '" + info->task_id + "' has no command: set command.value");
@@ -132,6 +129,7 @@ void Core::tell_unknown(Step& step, const std::string& framework_id, const std::
 }
 
 void Core::on(Step& step, const event::Launched& e) {
+  if (Executor* executor = executor_by_container(e.container_id)) return executor_launched(step, *executor, e.identity);
   Task* task = by_container(e.container_id);
   if (!task || task->phase != Task::Phase::launching) return;
   task->phase = Task::Phase::running;
@@ -172,6 +170,13 @@ void Core::running(Step& step, Task& task, bool resumed) {
 }
 
 void Core::on(Step& step, const event::LaunchFailed& e) {
+  if (Executor* executor = executor_by_container(e.container_id)) {
+    if (e.unrecorded) {
+      executor->recorded = false;
+      for (Task* task : executor->tasks) task->recorded = false;
+    }
+    return executor_ended(step, *executor, {}, std::pair(e.reason, e.message));
+  }
   Task* task = by_container(e.container_id);
   if (!task || task->phase != Task::Phase::launching) return;
   if (e.unrecorded) task->recorded = false;
@@ -179,11 +184,13 @@ void Core::on(Step& step, const event::LaunchFailed& e) {
   auto status = make_status(step, *task, killed ? TaskState::TASK_KILLED : TaskState::TASK_FAILED);
   status.reason = killed ? Reason::REASON_TASK_KILLED_DURING_LAUNCH : e.reason;
   status.message = killed ? "Killed while it was being launched" : e.message;
+  if (!killed) ++counters_.launches_failed;
   if (!killed) log(step, base::Level::warning, "launch failed: " + e.message, task->info->task_id);
   finish(step, *task, std::move(status));
 }
 
 void Core::on(Step& step, const event::Exited& e) {
+  if (Executor* executor = executor_by_container(e.container_id)) return executor_ended(step, *executor, e.exit, {});
   Task* task = by_container(e.container_id);
   if (!task || task->phase == Task::Phase::ended) return;
   ended(step, *task, e.exit);
@@ -206,6 +213,8 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
       healthy = false;
       break;
     case Task::Cause::asked:
+    case Task::Cause::drained:
+    case Task::Cause::drained_gone:
     case Task::Cause::framework_removed:
     case Task::Cause::shutdown:
       state = TaskState::TASK_KILLED;
@@ -240,6 +249,7 @@ void Core::finish(Step& step, Task& task, fb::TaskStatusT status) {
   ++task.health.run;
   set_due(&task, Due::health, Instant{0});
   set_due(&task, Due::completion, Instant{0});
+  if (task.executor) remove_from(step, task);
   if (task.cause == Task::Cause::framework_removed || task.cause == Task::Cause::shutdown) {
     // Nobody is left to acknowledge it: told once, then forgotten.
     if (task.cause == Task::Cause::framework_removed) status.reason = Reason::REASON_FRAMEWORK_REMOVED;
@@ -259,6 +269,7 @@ Nanos Core::grace_of(const Task& task) const {
 
 void Core::kill(Step& step, Task& task, Task::Cause cause, Nanos grace) {
   if (task.phase == Task::Phase::ended) return;
+  if (task.executor) return kill_at_executor(step, task, cause, grace);
   // Far beyond any sensible grace, near enough to add to a clock.
   const Instant due = step.time.now + std::min<Nanos>(grace, std::chrono::hours(24 * 365));
   const bool first = task.cause == Task::Cause::none;
@@ -297,6 +308,10 @@ void Core::on_kill(Step& step, const fb::link::KillTask& e) {
     return;
   }
   const auto grace = e.grace_ns();
+  if (task->executor) {
+    // Without a word of the framework the executor's own is asked for.
+    return kill_at_executor(step, *task, Task::Cause::asked, grace ? std::optional(Nanos(*grace)) : std::nullopt);
+  }
   kill(step, *task, Task::Cause::asked, grace ? std::max(Nanos{0}, Nanos(*grace)) : grace_of(*task));
 }
 
@@ -314,6 +329,10 @@ void Core::on_remove_framework(Step& step, const fb::link::RemoveFramework& e) {
       kill(step, *task, Task::Cause::framework_removed, grace_of(*task));
     }
   }
+  std::vector<std::shared_ptr<Executor>> executors;
+  for (const auto& [k, executor] : executors_)
+    if (executor->framework_id == id) executors.push_back(executor);
+  for (const auto& executor : executors) shut_down_executor(step, *executor, Executor::Cause::framework_removed);
 }
 
 void Core::on_reconcile(Step& step, const fb::link::ReconcileAgentTasks& e) {

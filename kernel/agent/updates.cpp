@@ -17,10 +17,11 @@ fb::TaskStatusT Core::make_status(const Step& step, const Task& task, fb::TaskSt
   s.timestamp = static_cast<double>(step.time.wall) / 1e9;
   s.source = fb::Source::SOURCE_AGENT;
   if (!task.container_id.empty()) {
-    s.executor_id = task.info->task_id;  // as a command task always had
+    if (!task.executor) s.executor_id = task.info->task_id;  // as a command task always had
     s.container_status = std::make_unique<fb::ContainerStatusT>();
     s.container_status->container_id = task.container_id;
-    if (task.identity) s.container_status->executor_pid = static_cast<std::uint32_t>(task.identity->pid);
+    const auto& identity = task.executor ? task.executor->identity : task.identity;
+    if (identity) s.container_status->executor_pid = static_cast<std::uint32_t>(identity->pid);
   }
   // Updates of one kind must not erase what another kind has told.
   if (!is_terminal(state)) s.healthy = task.status.healthy;
@@ -28,8 +29,18 @@ fb::TaskStatusT Core::make_status(const Step& step, const Task& task, fb::TaskSt
 }
 
 void Core::update(Step& step, Task& task, fb::TaskStatusT status) {
-  status.uuid = new_uuid();
+  // Whatever kills it: on an agent that is being drained, that is why.
+  const bool gone = (draining_ && draining_->mark_gone) || task.cause == Task::Cause::drained_gone;
+  const bool killed = status.state == fb::TaskState::TASK_KILLED;
+  if ((killed || status.state == fb::TaskState::TASK_KILLING) && (draining_ || gone || task.cause == Task::Cause::drained)) {
+    status.reason = fb::Reason::REASON_AGENT_DRAINING;
+    if (killed && gone && has_capability(task.framework_id, fb::FrameworkCapability::PARTITION_AWARE))
+      status.state = fb::TaskState::TASK_GONE_BY_OPERATOR;
+  }
+  if (status.uuid.empty()) status.uuid = new_uuid();  // executors bring their own
   task.status = status;
+  ++counters_.updates;
+  if (is_terminal(status.state) && !task.unknown) ++counters_.ended[status.state];
   if (task.recorded) {
     auto e = entry(fb::record::EntryType::UPDATE, task, step.time.wall);
     e.status = std::make_unique<fb::TaskStatusT>(status);
@@ -106,7 +117,7 @@ void Core::on_ack(Step& step, const fb::link::AckUpdate& ack) {
 // Nobody will ask for it any more: the end of every task.
 void Core::forget(Step& step, Task& task) {
   if (task.recorded) append(step, entry(fb::record::EntryType::FORGOTTEN, task, step.time.wall));
-  if (!task.sandbox.empty()) step.effects.emplace_back(effect::Release{task.sandbox});
+  if (!task.sandbox.empty() && !task.info->executor) step.effects.emplace_back(effect::Release{task.sandbox});
   if (!task.unknown) {
     completed_.push_back(
         Completed{task.framework_id, task.info, task.status, task.container_id, task.sandbox, task.launched_wall});

@@ -29,11 +29,15 @@ void Builder::address_rules(const Manifest& manifest, const Values& values,
     const fb::SettingT* insecure = values.find(prefix + "insecure");
     const fb::SettingT* realm = values.find(prefix + "realm");
     const fb::SettingT* authenticate = manifest.kind == "kernel" ? values.find("authenticate") : nullptr;
-    if ((insecure && insecure->flag) || (realm && !realm->text.empty()) || (authenticate && authenticate->flag))
+    // A module that judges credentials itself: whom it asks for them. It refuses to start if that leaves something open.
+    const fb::SettingT* asks = manifest.kind != "kernel" ? values.find(prefix + "authenticate") : nullptr;
+    if ((insecure && insecure->flag) || (realm && !realm->text.empty()) || (authenticate && authenticate->flag) ||
+        (asks && !asks->items.empty()))
       continue;
     std::string remedy;
     if (authenticate) remedy += "set authenticate = true";
     if (realm) remedy += "set " + prefix + "realm";
+    if (asks) remedy += (remedy.empty() ? "set " : ", or set ") + prefix + "authenticate";
     if (insecure) remedy += (remedy.empty() ? "write " : ", or write ") + prefix + "insecure = true if that is meant";
     error(place_of(where_of, f.key, where), title + "." + f.key + ": " + address->text +
                                                 " is reachable from other machines without authentication; " +

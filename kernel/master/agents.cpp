@@ -94,7 +94,7 @@ void Core::on_frame(const AgentFrame& e) {
     case link::FromAgent::Unregister:
       return on_unregister(h);
     case link::FromAgent::Pong:
-      if (!a.active) {  // its removal failed to be stored, and now it answers
+      if (!a.active && offerable(a)) {  // its removal failed to be stored, and now it answers
         a.active = true;
         note_agent(h);
         touch_agent(h);
@@ -124,6 +124,15 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
     }
   }
   const Handle h = name.empty() ? 0 : find_agent(name);
+  if (machine_down(*reg.info()) && !(h && agents_[h].state == AgentState::gone)) {
+    // With nothing running it may wait until the machine is up again; what runs must end.
+    if (reg.tasks() && reg.tasks()->size() > 0) {
+      to_agent(id, shutdown("Machine is `DOWN`"));
+      out_->emplace_back(DropLink{id, "the agent's machine is down for maintenance"});
+      return;
+    }
+    return refuse_link(id, "Machine is `DOWN`", false);
+  }
   if (!h) return admit_new(id, frame, reg);
 
   Agent& a = agents_[h];
@@ -139,6 +148,10 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
     case AgentState::registered:
     case AgentState::unreachable:
       break;
+  }
+  if (a.going) {
+    out_->emplace_back(DropLink{id, "the agent's record is being stored; come again"});
+    return;
   }
   if (a.state == AgentState::registered) disconnect_agent(h);
   bind_link(h, id);
@@ -189,20 +202,27 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   a.returning = false;
   Resources total = with_reservations(a.id(), *resource::from_wire(reg.info()->resources()));
 
+  set_total(h, std::move(total));
   if (a.link) to_agent(a.link, fb_registered(a.id(), options_.run_id));
+  tell_reservations(h);
+  if (a.link && a.upkeep && a.upkeep->drain != Upkeep::Drain::none)
+    to_agent(a.link, drain(a.upkeep->grace_ns, a.upkeep->mark_gone));
+  plan_agent(h);
   Resources used;
   adopt_tasks(h, frame, reg, was_away && !is_new, used);
-  a.overdrawn = !total.contains(used);
+  a.overdrawn = !a.total.contains(used);
   if (a.overdrawn) {
     log(Level::warning, "agent has less than its tasks use; what is missing is not offered until they end",
-        {{"agent", std::string(a.id())}, {"total", total.text()}, {"used", used.text()}});
+        {{"agent", std::string(a.id())}, {"total", a.total.text()}, {"used", used.text()}});
   }
-  replace_available(h, total.without(used));
-  a.total = std::move(total);
-  a.active = a.link != 0;
+  replace_available(h, a.total.without(used));
+  a.active = offerable(a);
   touch_total(h);
   start_pinging(h);
+  look_after(h);
+  ask_back(h);
   ++(is_new ? counters_.agents_registered : counters_.agents_reregistered);
+  if (machine_down(a.about())) take_down(h);  // it went down while this was stored
 }
 
 // The agent's word on what runs there is final; the master only knows what should not.
@@ -216,6 +236,30 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       if (k->info() && removed_ids_.contains(std::string(text(k->info()->id()))))
         unwanted.emplace(text(k->info()->id()));
   }
+  // 0: it was removed, and what is left of it must go.
+  const auto framework_of = [&](const std::string& framework_id) -> Handle {
+    if (const Handle known = find_framework(framework_id)) return known;
+    if (removed_ids_.contains(framework_id)) {
+      unwanted.insert(framework_id);
+      return 0;
+    }
+    fb::FrameworkInfoT info;
+    if (reg.frameworks()) {
+      for (const auto* known : *reg.frameworks())
+        if (known->info() && text(known->info()->id()) == framework_id) known->info()->UnPackTo(&info);
+    }
+    info.id = framework_id;
+    const Handle fh = add_framework(framework_id, Blob(Bytes(pack(info))));
+    Framework& f = frameworks_[fh];
+    f.recovered = true;
+    f.failover_at = now_ + std::max(f.failover_timeout, options_.agent_reregister_timeout);
+    failovers_.insert({f.failover_at, fh});
+    std::vector<store::Op> ops;
+    ops.push_back(framework_record(framework_id, f.info, false));
+    persist(std::move(ops), Pending{});
+    return fh;
+  };
+  adopt_executors(h, reg, framework_of, used);
   const std::size_t n = reg.tasks() ? reg.tasks()->size() : 0;
   for (std::size_t i = 0; i < n; ++i) {
     const auto* k = reg.tasks()->Get(static_cast<flatbuffers::uoffset_t>(i));
@@ -225,27 +269,8 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
       continue;
     }
     const std::string framework_id(text(k->framework_id()));
-    Handle fh = find_framework(framework_id);
-    if (!fh) {
-      if (removed_ids_.contains(framework_id)) {
-        unwanted.insert(framework_id);
-        continue;
-      }
-      fb::FrameworkInfoT info;
-      if (reg.frameworks()) {
-        for (const auto* known : *reg.frameworks())
-          if (known->info() && text(known->info()->id()) == framework_id) known->info()->UnPackTo(&info);
-      }
-      info.id = framework_id;
-      fh = add_framework(framework_id, Blob(Bytes(pack(info))));
-      Framework& f = frameworks_[fh];
-      f.recovered = true;
-      f.failover_at = now_ + std::max(f.failover_timeout, options_.agent_reregister_timeout);
-      failovers_.insert({f.failover_at, fh});
-      std::vector<store::Op> ops;
-      ops.push_back(framework_record(framework_id, f.info, false));
-      persist(std::move(ops), Pending{});
-    }
+    const Handle fh = framework_of(framework_id);
+    if (!fh) continue;
     Framework& f = frameworks_[fh];
     const std::string_view task_id = text(k->info()->task_id());
     Handle th = find_task(fh, task_id);
@@ -266,9 +291,7 @@ void Core::adopt_tasks(Handle h, Bytes frame, const link::Register& reg, bool wa
         if (r.allocation_role() != RoleId::none) role = r.allocation_role();
     }
     Resources needs = charge ? charge->unallocated() : Resources();
-    if (k->info()->executor()) {
-      if (const auto extra = resource::from_wire(k->info()->executor()->resources())) needs += extra->unallocated();
-    }
+    needs = charge_of(a.total, needs);
     const bool ended = terminal(k->state());
     bool tell = false;
     if (!th) {
@@ -408,6 +431,7 @@ void Core::lose_unprotected_tasks(Handle h) {
 
 void Core::on_unregister(Handle h) {
   Agent& a = agents_[h];
+  if (a.going) return;
   withdraw_all_of_agent(h, true);
   a.active = false;
   touch_agent(h);
@@ -441,7 +465,9 @@ void Core::forget_agent(Handle h) {
     finish_task(th);
     th = next;
   }
+  end_executors(h, true, {});
   broadcast_failure(agent_id);
+  forget_inverse(h, 0);
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent has left"});
   unbind_link(h);
@@ -453,6 +479,7 @@ void Core::forget_agent(Handle h) {
 
 void Core::mark_unreachable(Handle h) {
   Agent& a = agents_[h];
+  if (a.going) return;
   Pending p;
   p.kind = Pending::Kind::unreachable;
   p.id = a.id();
@@ -491,13 +518,14 @@ void Core::became_unreachable(Handle h) {
     }
     th = next;
   }
+  end_executors(h, true, {});
   broadcast_failure(agent_id);
+  forget_inverse(h, 0);
   Agent& a = agents_[h];
   if (a.link) out_->emplace_back(DropLink{a.link, "the agent did not answer pings"});
   unbind_link(h);
   set_state(a, AgentState::unreachable);
   note_away(h);
-  a.total.clear();
   agent_gone(h);
 }
 

@@ -31,6 +31,7 @@ void Core::note_role(RoleId role) {
 }
 
 void Core::note_held(Handle framework, RoleId role, const Resources& r, int sign) {
+  count_allocated(role, r, sign);
   if (reset_ || !framework) return;  // reset: the whole state is about to be told
   note_role(role);
   for (const auto& q : r) {
@@ -78,9 +79,10 @@ void Core::recount(Handle h) {
   Resources taken;
   for (Handle t = a.first_task; t; t = tasks_[t].of_agent.next)
     if (!tasks_[t].released) taken += tasks_[t].resources;
+  taken += executor_resources(h);
   for (Handle o = a.first_offer; o; o = offers_[o].of_agent.next) taken += offers_[o].resources;
   for (const auto& [cookie, p] : pending_)
-    if (p.kind == Pending::Kind::accept && p.agent == h && p.epoch == a.epoch) taken += p.before;
+    if (p.limbo() && p.agent == h && p.epoch == a.epoch) taken += p.before;
   a.overdrawn = !a.total.contains(taken);
   replace_available(h, a.total.without(taken));
   touch_agent(h);
@@ -106,6 +108,7 @@ void Core::touch_framework(Handle h) {
 }
 void Core::agent_gone(Handle h) {
   replace_available(h, {});
+  set_total(h, {});
   agents_[h].tell_gone = true;
   touch_agent(h);
 }
@@ -115,7 +118,7 @@ void Core::framework_gone(Handle h) {
 }
 
 void Core::flush_allocator() {
-  if (in_flight_ || now_ < allocator_retry_) return;
+  if (in_flight_ || now_ < allocator_retry_ || awaits_agents()) return;
   if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && filters_.empty() && unfilters_.empty())
     return;
   out_->emplace_back(Allocate{build_deltas()});
@@ -145,10 +148,13 @@ Buffer Core::build_deltas() {
     for (Handle h = 1; h < tasks_.end(); ++h)
       if (tasks_.contains(h) && !tasks_[h].released)
         note_held(tasks_[h].framework, tasks_[h].role, tasks_[h].resources, +1);
+    for (const auto& [agent, list] : executors_)
+      for (const auto& e : list) note_held(e.framework, e.role, e.resources, +1);
     for (Handle h = 1; h < offers_.end(); ++h)
       if (offers_.contains(h)) note_held(offers_[h].framework, offers_[h].role, offers_[h].resources, +1);
     for (const auto& [cookie, p] : pending_)
       if (p.kind == Pending::Kind::accept) note_held(p.handle, p.role, p.before, +1);
+    for (const auto& [role, s] : role_settings_) note_role(role);
     reset_ = true;
   }
   flatbuffers::FlatBufferBuilder b(1024 + 160 * dirty_agents_.size() + 24 * held_.size());
@@ -185,7 +191,14 @@ Buffer Core::build_deltas() {
       continue;
     }
     if (a.state != AgentState::registered && !a.told) continue;
-    const bool whole = a.send_total || !a.told || reset_;
+    if (a.renew && a.told && !reset_) {  // as if another had come in its place: what was refused of it counts no more
+      al::AgentDeltaBuilder d(b);
+      d.add_id(h);
+      d.add_gone(true);
+      agents.push_back(d.Finish());
+    }
+    const bool whole = a.send_total || a.renew || !a.told || reset_;
+    a.renew = false;
     const auto total = whole ? quantities(a.total) : 0;
     const auto available = quantities(a.available);
     al::AgentDeltaBuilder d(b);
@@ -255,8 +268,20 @@ Buffer Core::build_deltas() {
   for (const auto r : new_roles_) {
     const auto s = resource::text_of(r);
     const auto name = b.CreateString(s.data(), s.size());
-    roles.push_back(
-        al::CreateRole(b, static_cast<std::uint32_t>(r), name, static_cast<std::uint32_t>(resource::parent_of(r))));
+    const auto settings = role_settings_.find(r);
+    const bool limited = settings != role_settings_.end() && settings->second.limited;
+    flatbuffers::Offset<flatbuffers::Vector<const al::Amount*>> limits, guarantees;
+    if (limited) {
+      const auto amounts = [&](const RoleAmounts& from) {
+        std::vector<al::Amount> list;
+        for (const auto& [n, milli] : from) list.emplace_back(static_cast<std::uint32_t>(n), 0, milli);
+        return b.CreateVectorOfStructs(list);
+      };
+      limits = amounts(settings->second.limits);
+      guarantees = amounts(settings->second.guarantees);
+    }
+    roles.push_back(al::CreateRole(b, static_cast<std::uint32_t>(r), name, static_cast<std::uint32_t>(resource::parent_of(r)),
+                                   settings == role_settings_.end() ? 1 : settings->second.weight, limited, limits, guarantees));
   }
   new_roles_.clear();
 
@@ -319,7 +344,7 @@ void Core::on_round(const RoundDone& e) {
     }
     Agent& a = agents_[h];
     // Mostly everything is for everybody; then it moves instead of being copied and subtracted.
-    const bool whole = !g.part_count() && std::all_of(a.available.begin(), a.available.end(),
+    bool whole = !g.part_count() && std::all_of(a.available.begin(), a.available.end(),
                                                       [&](const auto& r) { return r.allocatable_to(role); });
     Resources bundle = whole ? std::move(a.available) : a.available.allocatable_to(role);
     if (whole) a.available = Resources();
@@ -338,8 +363,27 @@ void Core::on_round(const RoundDone& e) {
         !exceeds && !bundle.empty() && frameworks_.contains(fh) && !frameworks_[fh].tell_gone &&
         std::find(frameworks_[fh].roles.begin(), frameworks_[fh].roles.end(), role) != frameworks_[fh].roles.end();
     const bool fresh = !stale_.contains(h);
+    // An allocator that ignores quota must not break it: what is beyond stays with the agent.
+    if (sound && fresh && quotas_) {
+      Resources allowed = within_limits(role, bundle);
+      if (!(allowed == bundle)) {
+        ++counters_.trimmed_grants;
+        stale_.insert(h);
+        allocator_retry_ = now_ + options_.retry;  // it may do so again: it must not spin
+        if (whole) a.available = std::move(bundle);
+        whole = false;
+        bundle = std::move(allowed);
+        if (bundle.empty()) continue;
+      }
+    }
     const bool current = sound && fresh && a.state == AgentState::registered && a.active &&
                          frameworks_[fh].connected() && !frameworks_[fh].removing;
+    if (current && !worth_offering(fh, role, h, bundle)) {
+      if (whole) a.available = std::move(bundle);
+      stale_.insert(h);
+      ++counters_.unwanted_grants;
+      continue;
+    }
     if (current) {
       if (!whole) a.available -= bundle;
       note_held(fh, role, bundle, +1);
@@ -365,6 +409,23 @@ void Core::on_round(const RoundDone& e) {
     wake_ = Instant(static_cast<std::int64_t>(std::min<std::uint64_t>(round->wake_ns(), INT64_MAX)));
   end_round();
   if (!made.empty()) send_offers(made);
+}
+
+// Its agent is sent again in full, as after any grant that was not booked, together with a filter.
+bool Core::worth_offering(Handle fh, RoleId role, Handle ah, const Resources& bundle) {
+  const Constraints* wishes = frameworks_[fh].wishes.get();
+  if (!wishes) return true;
+  constexpr auto kLong = std::chrono::hours(24 * 365);
+  const Agent& a = agents_[ah];
+  if (!wishes->admits(role, a.about())) {
+    auto everything = a.total.quantities();
+    for (auto& q : everything) q.milli = INT64_MAX / 4;
+    filters_.push_back({fh, ah, role, now_ + kLong, std::move(everything)});
+    return false;
+  }
+  if (wishes->worth(role, bundle)) return true;
+  filters_.push_back({fh, ah, role, now_ + kLong, bundle.quantities()});  // of anything larger it is asked again
+  return false;
 }
 
 void Core::end_round() {

@@ -1,4 +1,5 @@
 #include "kernel/master/core.hpp"
+#include "kernel/master/maintenance.hpp"
 
 #include <algorithm>
 
@@ -36,8 +37,11 @@ void Core::apply(Instant now, Wall wall, const Event& event, Effects& out) {
                  [this](const StoreFailed& e) { on_store_failed(e); },
                  [this](const Tick&) { tick(); },
                  [this](const OperatorKill& e) { on_operator_kill(e); },
+                 [this](const OperatorCall& e) { on_operate(e); },
              },
              event);
+  settle_upkeep();
+  send_inverse_offers();
   if (log_) settle_notes();
   flush_allocator();
   schedule();
@@ -48,7 +52,10 @@ void Core::tick() {
   timer_ = Instant::max();
   ping_due();
   offers_due();
+  operations_due();
+  write_reservations_due();
   failover_due();
+  inverse_due();
   collect_away();
   if (now_ >= reregister_deadline_) {
     reregister_deadline_ = Instant::max();
@@ -60,6 +67,7 @@ void Core::tick() {
     retries_.pop_front();
     if (!agents_.contains(h)) continue;
     const Agent& a = agents_[h];
+    if (a.upkeep && a.upkeep->drain != Upkeep::Drain::none) look_after(h);
     if ((a.state == AgentState::recovered && !a.link) ||
         (a.state == AgentState::registered && a.missed >= options_.ping_misses))
       mark_unreachable(h);
@@ -75,9 +83,13 @@ void Core::tick() {
 void Core::schedule() {
   Instant next = std::min({wake_, reregister_deadline_, collect_at_});
   if (!pings_.empty()) next = std::min(next, pings_.front().at);
+  if (awaited_) next = std::min(next, awaited_until_);
+  if (!operations_due_.empty()) next = std::min(next, operations_due_.begin()->first);
+  if (!unwritten_.empty()) next = std::min(next, unwritten_.front().first);
   if (!offer_expiry_.empty()) next = std::min(next, offer_expiry_.front().at);
   if (!failovers_.empty()) next = std::min(next, failovers_.begin()->first);
   if (!retries_.empty()) next = std::min(next, retries_.front().at);
+  if (!plan_->due.empty()) next = std::min(next, plan_->due.begin()->first);
   if (allocator_retry_ > now_) next = std::min(next, allocator_retry_);
   if (next == Instant::max() || next == timer_) return;
   timer_ = next;

@@ -2,24 +2,56 @@
 // here, so the daemon, the tests and the simulator run the very same thing.
 //
 // Not thread safe; apply() never calls out. Each flow is one file: agents.cpp, frameworks.cpp, offers.cpp, launch.cpp,
-// updates.cpp, reconcile.cpp, allocation.cpp, records.cpp; inspect.cpp has the read views, follow.cpp what followers hear. Semantics:
+// updates.cpp, reconcile.cpp, allocation.cpp, upkeep.cpp, maintenance.cpp, records.cpp; inspect.cpp has the read views, follow.cpp what followers hear. Semantics:
 // reference mesos-kernel.md A1, A3, A5, A10; differences are listed in README.md.
 #pragma once
 
 #include "kernel/master/events.hpp"
 #include "kernel/master/state.hpp"
+#include "kernel/resource/volumes.hpp"
 
 #include <gantry/allocator_generated.h>
-#include <gantry/control_generated.h>
+#include <gantry/cluster_generated.h>
 #include <gantry/record_generated.h>
-#include <gantry/state_generated.h>
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
+
+// Messages that are only passed on in here; their headers are large.
+namespace gantry::fb::control {
+struct AgentsT;
+struct AskTasksT;
+struct FrameworksT;
+struct StatusT;
+struct TasksT;
+struct WhyT;
+}
+namespace gantry::fb::master {
+struct Call;
+struct CreateVolumes;
+struct DestroyVolumes;
+struct DrainAgent;
+struct GrowVolume;
+struct ReserveResources;
+struct ShrinkVolume;
+struct Teardown;
+struct UnreserveResources;
+struct UpdateQuota;
+struct UpdateWeights;
+}
+namespace gantry::fb::state {
+struct BeginT;
+struct Chunk;
+struct MaintenanceT;
+struct Role;
+struct RoleT;
+}
 
 namespace gantry::master {
 
@@ -32,7 +64,8 @@ struct CoreCounters {
                 tasks_error = 0;
   std::uint64_t updates_received = 0, updates_forwarded = 0, acknowledgements = 0;
   std::uint64_t invalid_messages = 0, refused_operations = 0;
-  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0;
+  std::uint64_t rounds = 0, grants = 0, bad_grants = 0, stale_grants = 0, trimmed_grants = 0, unwanted_grants = 0;
+  std::uint64_t agents_gone = 0, inverse_offers_made = 0;
   std::uint64_t store_failures = 0;
   std::uint64_t events = 0;  // calls of apply()
 };
@@ -76,6 +109,9 @@ class Core {
   bool list_frameworks(Cursor& cursor, std::size_t limit, fb::control::FrameworksT& out) const;
   bool list_tasks(const fb::control::AskTasksT& ask, Cursor& cursor, std::size_t limit, fb::control::TasksT& out) const;
 
+  // Why a framework is offered what it is, or nothing (why.cpp); walks all agents. NOT_FOUND: no such framework.
+  [[nodiscard]] Result<fb::control::WhyT> why(std::string_view framework_id, Instant now) const;
+
   // ---- followers (follow.cpp): fb::state::Chunk. Nothing is noted, and nothing spent, while nobody follows.
   void follow(bool on);
   [[nodiscard]] bool followed() const { return log_ != nullptr; }
@@ -89,7 +125,7 @@ class Core {
     Handle at = 1;
     std::uint64_t order = 0;
   };
-  static constexpr int kSnapshotStages = 7;
+  static constexpr int kSnapshotStages = 10;
   [[nodiscard]] Buffer snapshot(SnapshotCursor& cursor, std::size_t bytes, const fb::state::BeginT* begin) const;
 
   // The laws of the books: free + offered + used = total on every agent, lists and counts agree. Walks everything.
@@ -109,7 +145,9 @@ class Core {
       remove_framework,
       accept,
       forget,
-      update_framework
+      update_framework,
+      book,
+      then
     };
     Kind kind = Kind::nothing;
     std::string id;  // of the agent or framework: handles may be reused meanwhile
@@ -121,10 +159,17 @@ class Core {
     Blob info;
     std::vector<RoleId> suppressed;
     RoleId role{};
-    Resources before, after;  // accept: the pool without and with the reservation
+    Resources before, after;  // accept, book: what is taken out of the books until it is stored, and what it becomes
+    std::string booked;       // the agent's id
+    std::string uuid;         // of an operation whose outcome is to be told
+    Buffer operation;         // its record
     std::size_t next_operation = 0;
     std::uint32_t epoch = 0;
     AgentState was = AgentState::recovered;
+    std::shared_ptr<const Constraints> wishes;
+    // Kind `then`: what follows, and whether it is stored. It names things by their ids: handles may be reused meanwhile.
+    std::function<void(Status)> then;
+    [[nodiscard]] bool limbo() const { return kind == Kind::accept || kind == Kind::book; }
   };
 
   // agents.cpp
@@ -151,6 +196,42 @@ class Core {
   void unbind_link(Handle agent);
   void set_state(Agent& agent, AgentState state);
 
+  // upkeep.cpp: what the operator does with single agents; each answers once it is stored
+  void on_deactivate(std::string_view agent_id, RequestId request);
+  void on_reactivate(std::string_view agent_id, RequestId request);
+  void on_drain(const fb::master::DrainAgent& d, RequestId request);
+  void on_mark_gone(std::string_view agent_id, RequestId request);
+  [[nodiscard]] Status changeable(Handle agent) const;
+  void change_upkeep(Handle agent, Upkeep next, RequestId request);
+  void upkeep_stored(const std::string& id, std::optional<Upkeep> before, std::uint64_t change, RequestId request,
+                     const Status& stored);
+  void look_after(Handle agent);  // at the end of the step: is it drained?
+  void settle_upkeep();
+  [[nodiscard]] bool drained(Handle agent) const;
+  void mark_gone(Handle agent, RequestId request);
+  void became_gone(Handle agent);
+  void not_gone(Handle agent);
+  [[nodiscard]] bool offerable(const Agent& a) const;
+
+  // maintenance.cpp: machines that go away for a while, and asking frameworks to leave them
+  struct Plan;
+  void on_maintenance(const fb::master::Call& call, Bytes bytes, RequestId request);
+  void maintenance_stored(const Buffer& record, RequestId request, const Status& stored);
+  Status load_plan(Bytes record);
+  void apply_plan();
+  bool plan_agent(Handle agent);  // looks its machine up; true: what is planned for it has changed
+  [[nodiscard]] bool machine_down(const fb::AgentInfo& info) const;
+  void take_down(Handle agent);
+  void ask_back(Handle agent);  // at the end of the step: who is to be asked to leave it?
+  void send_inverse_offers();
+  void inverse_due();
+  void drop_inverse(Handle agent, Handle framework, bool rescind);  // 0: of any
+  void forget_inverse(Handle agent, Handle framework);              // and what was answered; 0: of any
+  void on_answer_inverse(Handle framework, const fb::AnswerInverseOffers& a, bool accept);
+  void revive_inverse(Handle framework);
+  [[nodiscard]] fb::InverseOfferT inverse_offer(std::uint64_t number, Handle agent, Handle framework) const;
+  void write_plan(fb::state::MaintenanceT& out) const;
+
   // collect.cpp
   struct Away {
     std::int64_t since;  // wall clock, ns
@@ -164,13 +245,15 @@ class Core {
 
   // frameworks.cpp
   void on_subscribe(const Subscribe& e);
-  void subscribed(Handle framework, StreamId stream, Blob info, std::vector<RoleId> suppressed);
+  void subscribed(Handle framework, StreamId stream, Blob info, std::vector<RoleId> suppressed,
+                  std::shared_ptr<const Constraints> wishes);
   void apply_info(Framework& f, Blob info);
   void on_stream_closed(StreamId stream);
   void disconnect_framework(Handle framework);
   void on_call(const FrameworkCall& e);
   void on_update_framework(Handle framework, const fb::UpdateFramework& u, RequestId request);
-  void framework_updated(Handle framework, Blob info, std::vector<RoleId> suppressed);
+  void framework_updated(Handle framework, Blob info, std::vector<RoleId> suppressed,
+                         std::shared_ptr<const Constraints> wishes);
   void teardown(Handle framework, RequestId request);
   void framework_removed(Handle framework);
   void remember_removed(std::string id);
@@ -180,6 +263,80 @@ class Core {
   [[nodiscard]] Handle find_framework(std::string_view id) const;
   Handle add_framework(std::string id, Blob info);
   void send_update(const Framework& f, const fb::TaskStatusT& status);
+
+  // operate.cpp: what operators change
+  void on_operate(const OperatorCall& e);
+  void operator_teardown(const fb::master::Teardown& t, RequestId request);
+
+  // roles.cpp: weights and quota
+  struct RoleQuota {
+    RoleId role{};
+    RoleAmounts guarantees, limits;  // both empty: none
+  };
+  void update_weights(const fb::master::UpdateWeights& u, RequestId request);
+  void update_quota(const fb::master::UpdateQuota& u, RequestId request);
+  void set_old_quota(const fb::master::QuotaRequest& q, RequestId request);
+  void remove_quota(std::string_view role, RequestId request);
+  void set_quota(std::vector<RoleQuota> changes, bool force, RequestId request);
+  void apply_quota(const RoleQuota& q);
+  [[nodiscard]] Result<RoleQuota> read_quota(const fb::master::QuotaConfig& q) const;
+  [[nodiscard]] Status check_hierarchy(const std::vector<RoleQuota>& changes) const;
+  [[nodiscard]] Status check_capacity(const std::vector<RoleQuota>& changes) const;
+  [[nodiscard]] fb::state::RoleT role_row(RoleId role) const;
+  [[nodiscard]] Status recover_role(const fb::state::Role& r, bool quota);
+  void touch_role(RoleId role);
+  void count_allocated(RoleId role, const Resources& r, int sign);
+  void count_reserved(const Resources& total, int sign);
+  void count_roles();
+  [[nodiscard]] RoleAmounts sum_of_role(RoleId role, bool offered) const;
+  [[nodiscard]] Status check_roles() const;
+  template <class F>
+  void each_allocation(F fn) const;
+  [[nodiscard]] Resources within_limits(RoleId role, const Resources& bundle) const;
+  void rescind_beyond_limits(RoleId role);
+  void rescind_for_guarantees();
+  [[nodiscard]] bool awaits_agents();
+  void set_total(Handle agent, Resources total);
+
+  // bookings.cpp: reservations and volumes
+  [[nodiscard]] static bool books(fb::OperationType type);
+  [[nodiscard]] std::string agent_words(const Agent& a) const;
+  [[nodiscard]] bool in_use(Handle agent, const Resources& volumes) const;
+  [[nodiscard]] Status check_new_volumes(Handle agent, const Resources& volumes) const;
+  [[nodiscard]] Result<resource::Conversion> conversion_of(const Framework& f, Handle agent, RoleId role, const Resources& pool,
+                                                           const fb::Operation& op) const;
+  void operator_reserve(const fb::master::ReserveResources& r, std::string_view principal, RequestId request);
+  void operator_unreserve(const fb::master::UnreserveResources& r, std::string_view principal, RequestId request);
+  void operator_create(const fb::master::CreateVolumes& v, std::string_view principal, RequestId request);
+  void operator_destroy(const fb::master::DestroyVolumes& v, std::string_view principal, RequestId request);
+  void operator_grow(const fb::master::GrowVolume& g, std::string_view principal, RequestId request);
+  void operator_shrink(const fb::master::ShrinkVolume& s, std::string_view principal, RequestId request);
+  void operate_books(std::string_view agent_id, fb::OperationType type, const char* name, std::string_view principal,
+                     RequestId request, const std::function<Result<resource::Conversion>(Handle)>& make);
+  void operator_booked(Pending& p, bool stored);
+  [[nodiscard]] Resources free_of(Handle agent) const;
+  [[nodiscard]] Status make_room(Handle agent, const Resources& needed);
+  void persist_booking(Handle agent, Resources before, Resources after, Pending p, std::vector<store::Op> ops);
+  bool settle_booking(Pending& p, bool stored);
+  void persist_reservations(const std::string& agent_id);
+  void write_reservations_due();
+  void tell_reservations(Handle agent);
+
+  // operations.cpp: feedback
+  [[nodiscard]] std::string new_uuid();
+  [[nodiscard]] bool may_track(const Framework& f) const;
+  [[nodiscard]] store::Op operation_record(const std::string& uuid, const Framework& f, const Agent& agent,
+                                           const fb::Operation& op) const;
+  [[nodiscard]] static store::Op operation_gone(const std::string& uuid);
+  void track_operation(const std::string& uuid, Bytes record);
+  void tell_tracked(const std::string& uuid, TrackedOperation& o);
+  void retell_operations(const std::string& framework_id);
+  void operations_due();
+  void forget_operation(const std::string& uuid);
+  void forget_operations_of(const std::string& framework_id);
+  void on_acknowledge_operation(Handle framework, const fb::AcknowledgeOperationStatus& a);
+  bool reconcile_tracked(const Framework& f, std::string_view id);
+  [[nodiscard]] Status recover_operation(Bytes value);
 
   // offers.cpp
   Handle add_offer(Handle agent, Handle framework, RoleId role, Resources resources);
@@ -196,10 +353,11 @@ class Core {
   void offers_due();
   [[nodiscard]] Nanos refusal(const fb::Filters* filters) const;
   void add_filter(Handle framework, RoleId role, Handle agent, const Resources& refused, Nanos d);
+  void forget_declined(Framework& f, RoleId role);  // none: of all roles
 
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
-  void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why);
+  void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why, std::size_t from = 0);
   void reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why);
   // Tells the framework what became of an operation, if it gave it an id.
   void tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state, std::string_view why);
@@ -208,9 +366,9 @@ class Core {
   void continue_accept(Pending& p, bool stored);
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
   [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
-                                     const Resources& pool, Resources& needs) const;
-  [[nodiscard]] Result<Resources> apply_reservation(const Framework& f, RoleId role, const Resources& pool,
-                                                    const fb::Operation& op) const;
+                                     const Resources& pool, Resources& needs, Resources& of_executor) const;
+  // What a task is charged of an agent's resources: its volumes as the agent has them, and nothing that is shared.
+  [[nodiscard]] static Resources charge_of(const Resources& there, const Resources& needs);
   Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
   [[nodiscard]] Handle find_task(Handle framework, std::string_view id) const;
   void send_run_task(const Agent& agent, const Framework& f, const Task& t);
@@ -222,7 +380,6 @@ class Core {
   void on_operator_kill(const OperatorKill& e);
   void send_kill(const Task& t, std::optional<std::int64_t> grace_ns);
   void on_agent_message(Handle agent, const fb::link::AgentMessage& m);
-  void on_executor_exited(Handle agent, const fb::link::ExecutorExited& x);
   void release(Handle task);  // its resources
   void set_task_state(Task& t, fb::TaskState latest);
   void finish_task(Handle task);  // to the history
@@ -241,6 +398,19 @@ class Core {
   [[nodiscard]] bool waits_to_launch(Handle framework, std::string_view task_id) const;
   void tell_state(const Framework& f, const Task& t);
 
+  // executors.cpp
+  [[nodiscard]] const Executor* find_executor(Handle agent, Handle framework, std::string_view id) const;
+  [[nodiscard]] Resources executor_resources(Handle agent) const;
+  [[nodiscard]] Status validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, Resources& needs) const;
+  void use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources);
+  void end_executors(Handle agent, bool give, const std::function<bool(const Executor&)>& which);
+  void end_executors_of(Handle framework, std::set<LinkId>& links);
+  void adopt_executors(Handle agent, const fb::link::Register& reg, const std::function<Handle(const std::string&)>& framework_of,
+                       Resources& used);
+  void on_executor_exited(Handle agent, const fb::link::ExecutorExited& x);
+  void on_shutdown_executor(Handle framework, const fb::ShutdownExecutor& s);
+  void tell_agents_of(Handle framework);
+
   // allocation.cpp
   void give_back(Handle agent, Handle framework, RoleId role, const Resources& r);  // from an offer or a task
   void note_held(Handle framework, RoleId role, const Resources& r, int sign);
@@ -257,9 +427,12 @@ class Core {
   [[nodiscard]] Buffer build_deltas();
   void on_round(const RoundDone& e);
   void end_round();
+  // Whether the framework wants this bundle at all; if not, the allocator is told, so that it is not granted again.
+  [[nodiscard]] bool worth_offering(Handle framework, RoleId role, Handle agent, const Resources& bundle);
 
   // records.cpp
   void persist(std::vector<store::Op> ops, Pending pending);
+  void persist(std::vector<store::Op> ops, std::function<void(Status)> then);
   void on_stored(Cookie cookie);
   void on_store_failed(const StoreFailed& e);
   [[nodiscard]] store::Op agent_record(std::string_view id, Bytes info, fb::record::AgentFate fate,
@@ -280,6 +453,14 @@ class Core {
   void note_completed(const CompletedFramework& framework);
   void note_gone(std::string_view framework_id, std::string_view task_id);
   void note_offer_gone(std::uint64_t number);
+  void note_executor(Handle agent, const Executor& e);
+  void note_executor_gone(Handle agent, const Executor& e);
+  void note_plan();
+  void note_inverse(std::uint64_t number, Handle agent, Handle framework);
+  void note_inverse_gone(std::uint64_t number);
+  void note_role_row(RoleId role);
+  void note_operation(const TrackedOperation& o);
+  void note_operation_gone(std::string_view uuid);
   void settle_notes();
 
   // shared
@@ -308,6 +489,7 @@ class Core {
   std::unordered_map<StreamId, Handle> framework_by_stream_;
   std::unordered_set<StreamId> opening_;  // streams whose framework is being stored
   std::deque<CompletedFramework> completed_;
+  std::unordered_map<Handle, std::vector<Executor>> executors_;  // by agent; few of them have any
   // Tasks given up with an agent, by its id, until it returns; may name tasks that were forgotten meanwhile.
   std::unordered_map<std::string, std::vector<Handle>> absent_of_;
   std::unordered_set<std::string> removed_ids_;
@@ -316,7 +498,16 @@ class Core {
   std::array<std::size_t, 14> by_state_{};
 
   std::uint64_t next_agent_ = 0, next_framework_ = 0, next_offer_ = 0, next_cookie_ = 0, next_ping_ = 0;
+  std::uint64_t next_uuid_ = 0;
   std::uint32_t next_key_ = 0;
+
+  std::map<RoleId, RoleSettings> role_settings_;
+  std::size_t quotas_ = 0;  // roles with quota
+  std::size_t awaited_ = 0;  // nothing is allocated before so many agents are back, or it is late: quota needs to know what is in use
+  Instant awaited_until_ = Instant::max();
+  std::map<std::string, TrackedOperation> operations_;
+  std::set<std::pair<Instant, std::string>> operations_due_;
+  std::deque<std::pair<Instant, std::string>> unwritten_;  // agents whose reservations are not what the store says
 
   // time
   struct Due {
@@ -335,7 +526,7 @@ class Core {
 
   // records under way
   std::unordered_map<Cookie, Pending> pending_;
-  std::unordered_map<std::string, Resources> reserved_;  // agent id -> dynamic reservations decided on
+  std::unordered_map<std::string, Resources> reserved_;  // agent id -> reservations and volumes decided on
 
   // allocator
   bool in_flight_ = false;
@@ -358,6 +549,10 @@ class Core {
   bool poke_ = false;                              // time has passed that the allocator waited for
   std::unordered_map<Handle, Resources> returns_;  // came back while a round was under way
   std::unordered_set<Handle> stale_;               // agents the allocator sees otherwise than the books do
+
+  std::unique_ptr<Plan> plan_;  // never null
+  std::vector<Handle> to_look_after_;
+  std::uint64_t next_change_ = 0;
 
   CoreCounters counters_;
   std::unique_ptr<ChangeLog> log_;  // null: nobody follows

@@ -65,9 +65,14 @@ struct OperatorKill {
   std::string_view framework_id;  // empty: any framework that has the task
   std::string_view task_id;
 };
+struct OperatorCall {  // fb::master::Call: something is to be changed. Answered once by `Answer`
+  RequestId request;
+  std::string_view principal;  // empty: nobody was authenticated
+  Bytes call;
+};
 
 using Event = std::variant<Subscribe, FrameworkCall, StreamClosed, AgentFrame, LinkClosed, RoundDone, RoundFailed,
-                           Stored, StoreFailed, Tick, OperatorKill>;
+                           Stored, StoreFailed, Tick, OperatorKill, OperatorCall>;
 
 // ---- out, to be carried out in order
 

@@ -3,8 +3,10 @@
 // A change is noted where it is made and written at the end of the step that made it: rows of what is then alive, after what
 // is gone or completed. A snapshot piece is the state of that moment, so a follower that applies pieces and changes in the order they were
 // sent has every row at its newest; what it missed because its piece had passed came as a change.
-#include "kernel/master/core.hpp"
+#include "kernel/master/maintenance.hpp"
 #include "kernel/resource/wire.hpp"
+
+#include <gantry/state_generated.h>
 
 #include <algorithm>
 
@@ -42,6 +44,24 @@ struct Core::Rows {
     const auto info = nest(b, a.info);
     resource::ResourceOffsets total;
     if (!a.total.empty()) total = resource::write(b, a.total);
+    Offset<fb::ops::DrainInfo> drain;
+    Offset<fb::Unavailability> unavailability;
+    if (const Upkeep* u = a.upkeep.get()) {
+      if (u->drain != Upkeep::Drain::none) {
+        fb::ops::DrainConfigBuilder config(b);
+        if (u->grace_ns >= 0) config.add_max_grace_period_ns(u->grace_ns);
+        config.add_mark_gone(u->mark_gone);
+        const auto configured = config.Finish();
+        drain = fb::ops::CreateDrainInfo(
+            b, u->drain == Upkeep::Drain::draining ? fb::ops::DrainState::DRAINING : fb::ops::DrainState::DRAINED, configured);
+      }
+      if (u->planned) {
+        fb::UnavailabilityBuilder window(b);
+        window.add_start_ns(u->start_ns);
+        if (u->duration_ns) window.add_duration_ns(*u->duration_ns);
+        unavailability = window.Finish();
+      }
+    }
     st::AgentBuilder r(b);
     if (!info.IsNull()) r.add_info(info);
     switch (a.state) {
@@ -62,6 +82,12 @@ struct Core::Rows {
     r.add_connected(a.link != 0);
     r.add_since_ns(ns(a.since_wall));
     if (!total.IsNull()) r.add_total(total);
+    if (a.deactivated()) r.add_deactivated(true);
+    if (!drain.IsNull()) {
+      r.add_drain(drain);
+      r.add_drain_since_ns(ns(a.upkeep->drain_since));
+    }
+    if (!unavailability.IsNull()) r.add_unavailability(unavailability);
     const auto row = r.Finish();
     st::ChangeBuilder c(b);
     c.add_agent(row);
@@ -72,6 +98,11 @@ struct Core::Rows {
     std::vector<Offset<flatbuffers::String>> roles;
     for (const RoleId r : f.suppressed) roles.push_back(b.CreateString(std::string(resource::text_of(r))));
     const auto suppressed = b.CreateVector(roles);
+    Offset<fb::OfferConstraints> constraints;
+    if (f.wishes && !f.wishes->message().empty()) {
+      const Bytes message = f.wishes->message();
+      constraints = graft(b, message, flatbuffers::GetRoot<fb::OfferConstraints>(message.data()));
+    }
     st::FrameworkBuilder r(b);
     if (!info.IsNull()) r.add_info(info);
     r.add_connected(f.connected());
@@ -80,6 +111,7 @@ struct Core::Rows {
     r.add_registered_ns(ns(f.registered_wall));
     r.add_reregistered_ns(ns(f.reregistered_wall));
     r.add_suppressed(suppressed);
+    if (!constraints.IsNull()) r.add_offer_constraints(constraints);
     const auto row = r.Finish();
     st::ChangeBuilder c(b);
     c.add_framework(row);
@@ -133,6 +165,27 @@ struct Core::Rows {
     c.add_update(row);
     changes.push_back(c.Finish());
   }
+  void maintenance(const st::MaintenanceT& m) {
+    const auto row = st::Maintenance::Pack(b, &m);
+    st::ChangeBuilder c(b);
+    c.add_maintenance(row);
+    changes.push_back(c.Finish());
+  }
+  void inverse_offer(const fb::InverseOfferT& o) {
+    const auto row = st::CreateOpenInverseOffer(b, fb::InverseOffer::Pack(b, &o));
+    st::ChangeBuilder c(b);
+    c.add_inverse_offer(row);
+    changes.push_back(c.Finish());
+  }
+  void inverse_gone(const std::string& id) {
+    const auto i = b.CreateString(id);
+    st::GoneBuilder g(b);
+    g.add_inverse_offer_id(i);
+    const auto row = g.Finish();
+    st::ChangeBuilder c(b);
+    c.add_gone(row);
+    changes.push_back(c.Finish());
+  }
   void offer(std::string id_text, const std::string& framework_id, std::string_view agent_id, const Offer& o) {
     const auto id = b.CreateString(id_text);
     const auto fid = b.CreateSharedString(framework_id);
@@ -142,6 +195,35 @@ struct Core::Rows {
     const auto row = st::CreateOffer(b, id, fid, aid, role, resources);
     st::ChangeBuilder c(b);
     c.add_offer(row);
+    changes.push_back(c.Finish());
+  }
+  void role(const st::RoleT& r) {
+    const auto row = st::Role::Pack(b, &r);
+    st::ChangeBuilder c(b);
+    c.add_role(row);
+    changes.push_back(c.Finish());
+  }
+  void operation(const TrackedOperation& o) {
+    std::unique_ptr<fb::ops::OperationT> t(o.row.as<fb::ops::Operation>()->UnPack());
+    const auto operation = fb::ops::Operation::Pack(b, t.get());
+    const auto row = st::CreateOperation(b, operation);
+    st::ChangeBuilder c(b);
+    c.add_operation(row);
+    changes.push_back(c.Finish());
+  }
+  void executor(std::string_view agent_id, const std::string& framework_id, const Executor& e) {
+    const auto aid = b.CreateSharedString(agent_id.data(), agent_id.size());
+    const auto fid = b.CreateSharedString(framework_id);
+    const auto info = graft(b, e.info, flatbuffers::GetRoot<fb::ExecutorInfo>(Bytes(e.info).data()));
+    const auto row = st::CreateExecutor(b, aid, fid, info);
+    st::ChangeBuilder c(b);
+    c.add_executor(row);
+    changes.push_back(c.Finish());
+  }
+  void gone(const st::GoneT& g) {
+    const auto row = st::Gone::Pack(b, &g);
+    st::ChangeBuilder c(b);
+    c.add_gone(row);
     changes.push_back(c.Finish());
   }
   void gone(std::string_view agent_id, std::string_view framework_id, std::string_view task_id, std::string_view offer_id) {
@@ -174,11 +256,12 @@ struct Core::Rows {
 struct Core::ChangeLog {
   std::vector<Handle> agents, frameworks, tasks, offers;  // whose rows are to be written at the end of this step
   std::unique_ptr<Rows> rows = std::make_unique<Rows>();
+  bool plan = false;       // the row of maintenance, likewise
   std::uint64_t from = 0;  // version at which `rows` begins
   std::vector<Buffer> ready;
 };
 
-Core::Core(CoreOptions options) : options_(std::move(options)) {}
+Core::Core(CoreOptions options) : options_(std::move(options)), plan_(std::make_unique<Plan>()) {}
 Core::~Core() = default;
 
 void Core::follow(bool on) {
@@ -237,6 +320,59 @@ void Core::note_offer_gone(std::uint64_t number) {
   ++version_;
 }
 
+void Core::note_executor(Handle agent, const Executor& e) {
+  if (!log_) return;
+  log_->rows->executor(agents_[agent].id(), frameworks_[e.framework].id, e);
+  ++version_;
+}
+void Core::note_executor_gone(Handle agent, const Executor& e) {
+  if (!log_) return;
+  st::GoneT gone;
+  gone.agent_id = agents_[agent].id();
+  gone.framework_id = frameworks_[e.framework].id;
+  gone.executor_id = e.id();
+  log_->rows->gone(gone);
+  ++version_;
+}
+
+void Core::note_plan() {
+  if (log_) log_->plan = true;
+}
+void Core::note_inverse(std::uint64_t number, Handle agent, Handle framework) {
+  if (!log_) return;
+  log_->rows->inverse_offer(inverse_offer(number, agent, framework));
+  ++version_;
+}
+void Core::note_inverse_gone(std::uint64_t number) {
+  if (!log_) return;
+  log_->rows->inverse_gone(offer_id(number));
+  ++version_;
+}
+void Core::note_role_row(RoleId role) {
+  if (!log_) return;
+  const auto it = role_settings_.find(role);
+  if (it != role_settings_.end() && (it->second.limited || it->second.weighted)) {
+    log_->rows->role(role_row(role));
+  } else {
+    st::GoneT g;
+    g.role = resource::text_of(role);
+    log_->rows->gone(g);
+  }
+  ++version_;
+}
+void Core::note_operation(const TrackedOperation& o) {
+  if (!log_) return;
+  log_->rows->operation(o);
+  ++version_;
+}
+void Core::note_operation_gone(std::string_view uuid) {
+  if (!log_) return;
+  st::GoneT g;
+  g.operation_uuid.assign(uuid.begin(), uuid.end());
+  log_->rows->gone(g);
+  ++version_;
+}
+
 // At the end of a step, before the allocator is told and handles become free.
 void Core::settle_notes() {
   ChangeLog& log = *log_;
@@ -278,6 +414,12 @@ void Core::settle_notes() {
     log.rows->offer(offer_id(o.number), frameworks_[o.framework].id, agents_[o.agent].id(), o);
     ++version_;
   });
+  if (std::exchange(log.plan, false)) {
+    st::MaintenanceT m;
+    write_plan(m);
+    log.rows->maintenance(m);
+    ++version_;
+  }
 }
 
 Buffer Core::snapshot(SnapshotCursor& c, std::size_t bytes, const st::BeginT* begin) const {
@@ -335,10 +477,36 @@ Buffer Core::snapshot(SnapshotCursor& c, std::size_t bytes, const st::BeginT* be
         }
         return true;
       }
-      default:
-        return walk(offers_, [&](const Offer& o) {
+      case 6: {
+        // Few; all of them in one piece.
+        for (const auto& [role, settings] : role_settings_)
+          if (settings.limited || settings.weighted) rows.role(role_row(role));
+        return true;
+      }
+      case 7:
+        for (const auto& [uuid, o] : operations_) rows.operation(o);
+        return true;
+      case 8:
+        for (; c.at < agents_.end() && !executors_.empty(); ++c.at) {
+          if (full()) return false;
+          const auto it = executors_.find(c.at);
+          if (it == executors_.end() || !agents_.contains(c.at)) continue;
+          for (const Executor& e : it->second) rows.executor(agents_[c.at].id(), frameworks_[e.framework].id, e);
+        }
+        return true;
+      default: {
+        const bool over = walk(offers_, [&](const Offer& o) {
           rows.offer(offer_id(o.number), frameworks_[o.framework].id, agents_[o.agent].id(), o);
         });
+        if (!over) return false;
+        for (const auto& [number, of] : plan_->by_number) rows.inverse_offer(inverse_offer(number, of.first, of.second));
+        if (!plan_->machines.empty()) {
+          st::MaintenanceT m;
+          write_plan(m);
+          rows.maintenance(m);
+        }
+        return true;
+      }
     }
   };
   while (c.stage < kSnapshotStages && stage()) c = {c.stage + 1, 1, 0};

@@ -1,5 +1,7 @@
 // Followers of the state: a snapshot in pieces, at their pace, and what changes, once a turn of the loop.
 #include "kernel/master/master.hpp"
+
+#include <gantry/state_generated.h>
 #include "kernel/master/state_service.hpp"
 
 #include <utility>

@@ -72,6 +72,19 @@ Status validate_info(const fb::FrameworkInfo& info) {
   return ok;
 }
 
+std::vector<RoleId> roles_of(const fb::FrameworkInfo& i) {
+  std::vector<RoleId> roles;
+  if (i.roles() && i.roles()->size() > 0) {
+    for (const auto* r : *i.roles()) roles.push_back(resource::intern_role(text(r)));
+    return roles;
+  }
+  bool multi = false;
+  if (i.capabilities())
+    for (const auto c : *i.capabilities()) multi |= c == fb::FrameworkCapability::MULTI_ROLE;
+  if (!multi) roles.push_back(i.role() ? resource::intern_role(text(i.role())) : RoleId::star);
+  return roles;
+}
+
 }  // namespace
 
 Handle Core::find_framework(std::string_view id) const {
@@ -93,15 +106,7 @@ Handle Core::add_framework(std::string id, Blob info) {
 void Core::apply_info(Framework& f, Blob info) {
   f.info = std::move(info);
   const auto& i = f.about();
-  f.roles.clear();
-  if (i.roles() && i.roles()->size() > 0) {
-    for (const auto* r : *i.roles()) f.roles.push_back(resource::intern_role(text(r)));
-  } else {
-    bool multi = false;
-    if (i.capabilities())
-      for (const auto c : *i.capabilities()) multi |= c == fb::FrameworkCapability::MULTI_ROLE;
-    if (!multi) f.roles.push_back(i.role() ? resource::intern_role(text(i.role())) : RoleId::star);
-  }
+  f.roles = roles_of(i);
   f.partition_aware = false;
   f.allocator_flags = 0;
   using A = fb::allocator::FrameworkFlags;
@@ -179,9 +184,11 @@ void Core::on_subscribe(const Subscribe& e) {
   std::vector<RoleId> suppressed;
   if (call->subscribe()->suppressed_roles())
     for (const auto* r : *call->subscribe()->suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
+  auto wishes = Constraints::make(call->subscribe()->offer_constraints(), *info, roles_of(*info));
+  if (!wishes) return refuse_stream(e.stream, std::move(wishes).error().message);
   Blob packed(pack(t));
   if (known && same_bytes(packed, frameworks_[known].info))
-    return subscribed(known, e.stream, std::move(packed), std::move(suppressed));
+    return subscribed(known, e.stream, std::move(packed), std::move(suppressed), std::move(*wishes));
 
   opening_.insert(e.stream);
   std::vector<store::Op> ops;
@@ -192,11 +199,13 @@ void Core::on_subscribe(const Subscribe& e) {
   p.stream = e.stream;
   p.info = std::move(packed);
   p.suppressed = std::move(suppressed);
+  p.wishes = std::move(*wishes);
   persist(std::move(ops), std::move(p));
 }
 
 // The record is stored: from here on the framework is ours. stream 0: it hung up meanwhile.
-void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> suppressed) {
+void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> suppressed,
+                      std::shared_ptr<const Constraints> wishes) {
   Framework& f = frameworks_[h];
   if (stream && f.stream) {
     ++counters_.frameworks_failed_over;
@@ -205,8 +214,12 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
     framework_by_stream_.erase(f.stream);
   }
   withdraw_all_of_framework(h, false);
+  const bool changed = !same_bytes(info, f.info);
   apply_info(f, std::move(info));
+  if (changed && (f.tasks || !executors_.empty())) tell_agents_of(h);
   f.suppressed = std::move(suppressed);
+  f.wishes = std::move(wishes);
+  forget_declined(f, RoleId::none);
   touch_framework(h);
   if (!stream) {
     if (!f.stream && f.failover_at == Instant::max()) {
@@ -226,6 +239,8 @@ void Core::subscribed(Handle h, StreamId stream, Blob info, std::vector<RoleId> 
   unfilters_.emplace_back(h, 0);
   ++counters_.frameworks_subscribed;
   out_->emplace_back(SendFramework{stream, subscribed_event(f.id)});
+  revive_inverse(h);
+  retell_operations(f.id);
 }
 
 // All or nothing, and only once it is stored: what is answered is what holds.
@@ -244,9 +259,12 @@ void Core::on_update_framework(Handle h, const fb::UpdateFramework& u, RequestId
   std::vector<RoleId> suppressed;
   if (u.suppressed_roles())
     for (const auto* r : *u.suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
+  auto wishes = Constraints::make(u.offer_constraints(), *info, roles_of(*info));
+  if (!wishes) return refuse(std::move(wishes).error().message);
   fb::FrameworkInfoT t;
   info->UnPackTo(&t);
   Pending p;
+  p.wishes = std::move(*wishes);
   p.kind = Pending::Kind::update_framework;
   p.id = f.id;
   p.handle = h;
@@ -259,10 +277,18 @@ void Core::on_update_framework(Handle h, const fb::UpdateFramework& u, RequestId
 }
 
 // Offers of roles it has left are taken back; its tasks stay.
-void Core::framework_updated(Handle h, Blob info, std::vector<RoleId> suppressed) {
+void Core::framework_updated(Handle h, Blob info, std::vector<RoleId> suppressed,
+                             std::shared_ptr<const Constraints> wishes) {
   Framework& f = frameworks_[h];
   apply_info(f, std::move(info));
+  tell_agents_of(h);
   f.suppressed = std::move(suppressed);
+  if (!Constraints::same(f.wishes.get(), wishes.get())) {
+    // What kept agents from it is forgotten, and with it what it declined: it looks for something else now.
+    unfilters_.emplace_back(h, 0);
+    forget_declined(f, RoleId::none);
+  }
+  f.wishes = std::move(wishes);
   for (Handle o = f.first_offer; o;) {
     const Handle next = offers_[o].of_framework.next;
     if (std::find(f.roles.begin(), f.roles.end(), offers_[o].role) == f.roles.end()) withdraw(o, true);
@@ -282,6 +308,7 @@ void Core::disconnect_framework(Handle h) {
   framework_by_stream_.erase(f.stream);
   f.stream = 0;
   withdraw_all_of_framework(h, false);
+  forget_declined(f, RoleId::none);
   touch_framework(h);
   if (f.removing) return;
   f.failover_at = now_ + f.failover_timeout;
@@ -354,11 +381,24 @@ void Core::on_call(const FrameworkCall& e) {
       if (!call->reconcile_operations()) return missing("reconcile_operations");
       on_reconcile_operations(h, *call->reconcile_operations());
       break;
-    case fb::CallType::ACCEPT_INVERSE_OFFERS:  // there are none yet, so any of them is of the past
-    case fb::CallType::DECLINE_INVERSE_OFFERS:
-    case fb::CallType::ACKNOWLEDGE_OPERATION_STATUS:  // what is told of operations carries no uuid
+    case fb::CallType::ACCEPT_INVERSE_OFFERS:
+      if (!call->accept_inverse_offers()) return missing("accept_inverse_offers");
+      on_answer_inverse(h, *call->accept_inverse_offers(), true);
       break;
-    case fb::CallType::SHUTDOWN:  // executors of frameworks arrive with a later release; there is none to shut down
+    case fb::CallType::DECLINE_INVERSE_OFFERS:
+      if (!call->decline_inverse_offers()) return missing("decline_inverse_offers");
+      on_answer_inverse(h, *call->decline_inverse_offers(), false);
+      break;
+    case fb::CallType::ACKNOWLEDGE_OPERATION_STATUS: {
+      const auto* a = call->acknowledge_operation_status();
+      if (!a || !a->uuid() || a->uuid()->size() != kUuid) return missing("acknowledge_operation_status.uuid (16 bytes)");
+      on_acknowledge_operation(h, *a);
+      break;
+    }
+    case fb::CallType::SHUTDOWN:
+      if (!call->shutdown()) return missing("shutdown");
+      on_shutdown_executor(h, *call->shutdown());
+      break;
     case fb::CallType::REQUEST:
       break;  // accepted, and of no effect, as ever (mesos-kernel.md A1)
     case fb::CallType::SUBSCRIBE:
@@ -410,7 +450,9 @@ void Core::framework_removed(Handle h) {
     }
     finish_task(th);
   }
+  end_executors_of(h, links);
   for (const LinkId l : links) to_agent(l, remove_framework(f.id));
+  forget_operations_of(f.id);
   if (f.stream) {
     framework_by_stream_.erase(f.stream);
     out_->emplace_back(EndStream{f.stream, fail(Code::not_found, "Framework has been removed")});
@@ -427,6 +469,7 @@ void Core::framework_removed(Handle h) {
   } else {
     note_gone(f.id, {});
   }
+  forget_inverse(0, h);
   framework_by_id_.erase(f.id);
   remember_removed(f.id);
   f.id.clear();

@@ -2,6 +2,8 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/control_generated.h>
+
 namespace gantry::master {
 
 void Core::sums(Resources& total, Resources& used, Resources& offered) const {
@@ -150,7 +152,7 @@ Status Core::check() const {
   };
   std::unordered_map<Handle, Resources> limbo;
   for (const auto& [cookie, p] : pending_)
-    if (p.kind == Pending::Kind::accept && agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch)
+    if (p.limbo() && agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch)
       limbo[p.agent] += p.before;
   std::size_t on_agents = 0, offers = 0, registered = 0, recovering = 0;
   for (Handle h = 1; h < agents_.end(); ++h) {
@@ -168,6 +170,7 @@ Status Core::check() const {
       if (tasks_[t].released != terminal(tasks_[t].state))
         return broken("task " + std::string(tasks_[t].id()) + " ended and was not released, or the reverse");
     }
+    used += executor_resources(h);
     if (tasks != a.tasks) return broken("agent " + id + " counts its tasks wrongly");
     on_agents += tasks;
     Resources offered;
@@ -193,6 +196,9 @@ Status Core::check() const {
       return broken("agent " + id + " has " + a.total.text() + ", of which " + sum.text() + " are free or offered");
     }
   }
+  for (const auto& [agent, list] : executors_)
+    if (list.empty() || !agents_.contains(agent) || agents_[agent].state == AgentState::unreachable || agents_[agent].state == AgentState::gone)
+      return broken("executors are booked on an agent that is not there");
   if (offers != offers_.size()) return broken("offers that belong to no agent");
   if (registered != registered_ || recovering != recovering_) return broken("the counts of agents are off");
   std::size_t of_frameworks = 0, absent = 0;
@@ -214,7 +220,7 @@ Status Core::check() const {
   }
   if (of_frameworks != tasks_.size() || on_agents + absent != tasks_.size() || states != by_state_)
     return broken("the counts of tasks are off");
-  return ok;
+  return check_roles();
 }
 
 }  // namespace gantry::master

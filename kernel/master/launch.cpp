@@ -24,37 +24,6 @@ std::optional<std::string> bad_id(std::string_view id) {
   return std::nullopt;
 }
 
-// As frameworks are used to read it: "cpus(allocated: *):0.1; mem(allocated: *):32".
-std::string allocated_text(const Resources& resources, RoleId role) {
-  std::string out;
-  for (const auto& r : resources) {
-    const std::string whole = r.text();
-    std::size_t at = r.name_text().size();
-    out += (out.empty() ? "" : "; ") + whole.substr(0, at) + "(allocated: " + std::string(resource::text_of(role)) + ")";
-    if (r.reserved()) {
-      at = whole.find(')', at) + 1;
-      out += "(reservations: [";
-      bool first = true;
-      for (const auto& reservation : r.reservations()) {
-        out += std::string(first ? "" : ",") + "(" + (reservation.dynamic ? "DYNAMIC," : "STATIC,") + reservation.role +
-               (reservation.principal.empty() ? "" : "," + reservation.principal) + ")";
-        first = false;
-      }
-      out += "])";
-    }
-    out += whole.substr(at);
-  }
-  return out;
-}
-
-Resources dynamic_part(const Resources& r) {
-  return r.filter([](const resource::Resource& x) { return x.reserved() && x.reservations().back().dynamic; });
-}
-
-bool is_reservation(const fb::Operation& op) {
-  return op.type() == fb::OperationType::RESERVE || op.type() == fb::OperationType::UNRESERVE;
-}
-
 Error invalid(std::string message) { return fail(Code::invalid_argument, std::move(message)); }
 
 }  // namespace
@@ -80,6 +49,7 @@ Handle Core::add_task(Handle framework, Handle agent, RoleId role, Blob info, Re
   ++agents_[agent].tasks;
   ++by_state_[static_cast<std::size_t>(t.state)];
   note_task(h);
+  ask_back(agent);
   return h;
 }
 
@@ -125,10 +95,11 @@ void Core::on_accept(Handle fh, Bytes bytes, const fb::Accept& a, RequestId requ
   run_operations(fh, agent, role, std::move(pool), bytes, a, 0);
 }
 
-void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why) {
+void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why, std::size_t from) {
   if (!a.operations()) return;
   const auto state = f.partition_aware ? fb::TaskState::TASK_DROPPED : fb::TaskState::TASK_LOST;
-  for (const auto* op : *a.operations()) {
+  for (std::size_t i = from; i < a.operations()->size(); ++i) {
+    const auto* op = a.operations()->Get(static_cast<flatbuffers::uoffset_t>(i));
     const auto* tasks = op->launch() ? op->launch()->task_infos() : op->launch_group() ? op->launch_group()->task_infos() : nullptr;
     if (op->type() != fb::OperationType::LAUNCH && op->type() != fb::OperationType::LAUNCH_GROUP) {
       tell_operation(f, text(op->id()), agent, fb::OperationState::OPERATION_ERROR, why);
@@ -180,32 +151,36 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
         }
         launch(fh, agent, role, pool, *t);
       }
-    } else if (is_reservation(op)) {
-      auto changed = apply_reservation(frameworks_[fh], role, pool, op);
-      if (!changed) {
+    } else if (books(op.type())) {
+      const Framework& f = frameworks_[fh];
+      auto c = conversion_of(f, agent, role, pool, op);
+      if (c && op.id() && !may_track(f))
+        c = invalid("too many operations of the framework wait for an acknowledgement");
+      if (!c) {
         ++counters_.refused_operations;
-        log(Level::warning, "dropped a reservation operation",
-            {{"framework", frameworks_[fh].id}, {"reason", changed.error().message}});
-        tell_operation(frameworks_[fh], text(op.id()), 0, fb::OperationState::OPERATION_ERROR, changed.error().message);
+        std::string why = c.error().message;
+        if (c.error().code == Code::invalid_argument) why += "; on agent " + agent_words(agents_[agent]);
+        log(Level::warning, "dropped an operation",
+            {{"framework", f.id}, {"operation", fb::EnumNameOperationType(op.type())}, {"reason", why}});
+        tell_operation(f, text(op.id()), 0, fb::OperationState::OPERATION_ERROR, why);
         continue;
       }
-      const std::string agent_id(agents_[agent].id());
-      Resources& reserved = reserved_[agent_id];
-      reserved = reserved.without(dynamic_part(pool)) + dynamic_part(*changed);
-      std::vector<store::Op> ops;
-      ops.push_back(reservation_record(agent_id, reserved));
       Pending p;
       p.kind = Pending::Kind::accept;
-      p.id = frameworks_[fh].id;
+      p.id = f.id;
       p.handle = fh;
-      p.agent = agent;
-      p.epoch = agents_[agent].epoch;
       p.role = role;
-      p.before = std::move(pool);
-      p.after = std::move(*changed);
       p.bytes = Buffer(bytes);
       p.next_operation = i + 1;
-      return persist(std::move(ops), std::move(p));
+      std::vector<store::Op> ops;
+      if (op.id()) {
+        p.uuid = new_uuid();
+        ops.push_back(operation_record(p.uuid, f, agents_[agent], op));
+        p.operation = Buffer(Bytes(*ops.back().value));
+      }
+      Resources after = pool - c->consumed;
+      after += c->converted;
+      return persist_booking(agent, std::move(pool), std::move(after), std::move(p), std::move(ops));
     } else if (op.type() == fb::OperationType::LAUNCH_GROUP && op.launch_group()) {
       ++counters_.refused_operations;
       reject_group(frameworks_[fh], *op.launch_group(), "Task groups are not supported by this release");
@@ -217,66 +192,49 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
                      "This release does not know operations of type " + std::string(fb::EnumNameOperationType(op.type())));
     }
   }
+  look_after(agent);
   if (pool.empty()) return;
   add_filter(fh, role, agent, pool, refusal(a.filters()));
   give_back(agent, fh, role, pool);
 }
 
 void Core::continue_accept(Pending& p, bool stored) {
-  const bool agent_there = agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch &&
-                           agents_[p.agent].state == AgentState::registered;
+  const bool agent_there = settle_booking(p, stored);
   const bool framework_there = frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id;
   const auto& a = *flatbuffers::GetRoot<fb::Call>(p.bytes.data())->accept();
-  if (!agent_there) {  // its books were opened anew, with the reservation in them
-    if (!framework_there) return;
-    note_held(p.handle, p.role, p.before, -1);
-    return reject_operations(frameworks_[p.handle], a, 0, "the agent went away");
+  if (agent_there && stored) {  // what is reserved counts for its role as that
+    count_allocated(p.role, p.before, -1);
+    count_allocated(p.role, p.after, +1);
   }
-  Agent& agent = agents_[p.agent];
-  Resources pool = p.before;
-  if (stored) {
-    agent.total = agent.total.without(p.before) + p.after;
-    touch_total(p.agent);
-    pool = std::move(p.after);
-  } else {
-    Resources& reserved = reserved_[std::string(agent.id())];
-    reserved = reserved.without(dynamic_part(p.after)) + dynamic_part(p.before);
-    ++counters_.refused_operations;
+  if (!stored) ++counters_.refused_operations;
+  if (framework_there) {
+    const auto* op = a.operations()->Get(static_cast<flatbuffers::uoffset_t>(p.next_operation - 1));
+    if (stored && !p.uuid.empty())
+      track_operation(p.uuid, p.operation);
+    else if (!stored && op->id())
+      tell_operation(frameworks_[p.handle], text(op->id()), agent_there ? p.agent : 0, fb::OperationState::OPERATION_FAILED,
+                     "The operation could not be stored");
+  } else if (stored && !p.uuid.empty()) {
+    std::vector<store::Op> ops;
+    ops.push_back(operation_gone(p.uuid));
+    persist(std::move(ops), Pending{});
   }
+  if (!agent_there) {  // its books were opened anew, with what was decided in them
+    note_held(framework_there ? p.handle : 0, p.role, p.before, -1);
+    if (framework_there) reject_operations(frameworks_[p.handle], a, 0, "the agent went away", p.next_operation);
+    return;
+  }
+  Resources pool = stored ? std::move(p.after) : std::move(p.before);
   if (!framework_there) return give_back(p.agent, 0, p.role, pool);
-  if (const auto* op = a.operations()->Get(static_cast<flatbuffers::uoffset_t>(p.next_operation - 1)); op->id()) {
-    tell_operation(frameworks_[p.handle], text(op->id()), p.agent,
-                   stored ? fb::OperationState::OPERATION_FINISHED : fb::OperationState::OPERATION_FAILED,
-                   stored ? "" : "The reservation could not be stored");
-  }
   run_operations(p.handle, p.agent, p.role, std::move(pool), p.bytes, a, p.next_operation);
 }
 
-Result<Resources> Core::apply_reservation(const Framework& f, RoleId role, const Resources& pool,
-                                          const fb::Operation& op) const {
-  const bool reserve = op.type() == fb::OperationType::RESERVE;
-  if (reserve ? !op.reserve() : !op.unreserve()) return invalid("the operation has no body");
-  if (reserve && op.reserve()->source() && op.reserve()->source()->size() > 0)
-    return invalid("'source' is for operators only");
-  GANTRY_TRY(const Resources given,
-             resource::from_wire(reserve ? op.reserve()->resources() : op.unreserve()->resources()));
-  const Resources wanted = given.unallocated();
-  if (wanted.empty()) return invalid("no resources given");
-  const std::string_view principal = text(f.about().principal());
-  for (const auto& r : wanted) {
-    if (!r.reserved() || !r.reservations().back().dynamic) return invalid(r.text() + " is not dynamically reserved");
-    if (!reserve) continue;
-    if (r.reservation_role() != role)
-      return invalid(r.text() + " is reserved for another role than the offer's, " +
-                     std::string(resource::text_of(role)));
-    if (!principal.empty() && r.reservations().back().principal != principal)
-      return invalid(r.text() + " names another principal than the framework's");
-  }
-  return reserve ? pool.reserve(wanted) : pool.unreserve(wanted);
+Resources Core::charge_of(const Resources& there, const Resources& needs) {
+  return resource::as_in(there, needs).filter([](const resource::Resource& r) { return !r.shared(); });
 }
 
 Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
-                           const Resources& pool, Resources& needs) const {
+                           const Resources& pool, Resources& needs, Resources& of_executor) const {
   const std::string_view id = text(t.task_id());
   if (auto bad = bad_id(id)) return invalid(*bad);
   if (text(t.agent_id()) != agent.id()) {
@@ -299,11 +257,10 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
   Resources all = *own;
   if (t.executor()) {
     if (auto bad = bad_id(text(t.executor()->executor_id()))) return invalid("Executor ID is invalid: " + *bad);
-    if (t.executor()->shutdown_grace_period_ns().value_or(0) < 0)
-      return invalid("ExecutorInfo's 'shutdown_grace_period' must be non-negative");
-    const auto extra = resource::from_wire(t.executor()->resources());
-    if (!extra) return invalid("Executor uses invalid resources: " + extra.error().message);
-    all += *extra;
+    Resources extra;
+    GANTRY_CHECK(validate_executor(f, agent, *t.executor(), role, extra));
+    of_executor = extra.unallocated();
+    all += extra;
   }
   needs = all.unallocated();
   if (!needs.gpus().is_whole()) return invalid("The 'gpus' resource must be an unsigned integer");
@@ -319,28 +276,36 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
       }
     }
   }
+  needs = resource::as_in(pool, needs);
   if (!pool.contains(needs))
-    return invalid("Total resources " + allocated_text(needs, role) + " required by task and its executor is more than available " +
-                   allocated_text(pool, role));
+    return invalid("Total resources " + resource::words(needs, role) + " required by task and its executor is more than available " +
+                   resource::words(pool, role));
   return ok;
 }
 
 void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::TaskInfo& info) {
   const Framework& f = frameworks_[fh];
   const Agent& agent = agents_[ah];
-  Resources needs;
-  if (auto s = validate_task(f, agent, info, role, pool, needs); !s) {
+  Resources needs, of_executor;
+  if (auto s = validate_task(f, agent, info, role, pool, needs, of_executor); !s) {
     ++counters_.tasks_error;
     return send_update(f, status_of(text(info.task_id()), agent.id(), fb::TaskState::TASK_ERROR,
                                     fb::Reason::REASON_TASK_INVALID, s.error().message));
   }
+  needs = charge_of(pool, needs);  // what is shared stays on offer while it is in use
   pool -= needs;
+  if (info.executor()) {
+    of_executor = charge_of(needs, of_executor);
+    needs -= of_executor;
+    use_executor(ah, fh, role, *info.executor(), std::move(of_executor));
+  }
   // Kept alone, not inside its call: a million of these stay. The task carries its role, to be charged rightly after a
   // master failover, whatever roles its framework has by then.
   fb::TaskInfoT t;
   info.UnPackTo(&t);
   for (auto& r : t.resources)
     if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);
+  if (t.executor) t.executor->framework_id = f.id;
   if (t.executor)
     for (auto& r : t.executor->resources)
       if (r->allocation_role.empty()) r->allocation_role = resource::text_of(role);

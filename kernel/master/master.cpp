@@ -1,6 +1,9 @@
 #include "kernel/master/master.hpp"
 
+#include <gantry/operator_generated.h>
+
 #include "kernel/master/cluster_service.hpp"
+#include "kernel/master/operate_service.hpp"
 #include "kernel/master/state_service.hpp"
 
 #include <gantry/allocator_generated.h>
@@ -37,11 +40,13 @@ Master::Master(base::Loop& loop, MasterOptions options, module::Instance& alloca
       store_(store),
       links_(links),
       service_(std::make_unique<ClusterService>(*this)),
-      state_service_(std::make_unique<StateService>(*this)) {
+      state_service_(std::make_unique<StateService>(*this)),
+      operate_service_(std::make_unique<OperateService>(*this)) {
   if (options_.page == 0) options_.page = 1;
 }
 
 Master::~Master() {
+  if (logging_timer_) loop_.cancel(logging_timer_);
   if (core_ || recovery_) step_down();
 }
 
@@ -110,7 +115,7 @@ void Master::open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta
 }
 
 void Master::read_records(std::shared_ptr<Recovery> r, std::size_t kind) {
-  static constexpr const char* kinds[] = {"reservation/", "framework/", "agent/"};
+  static constexpr const char* kinds[] = {"weight/", "quota/", "reservation/", "operation/", "maintenance/", "framework/", "agent/"};
   if (kind == std::size(kinds)) return end_recovery(r, std::exchange(r->problem, ok));
   store_.list(
       kinds[kind],
@@ -384,11 +389,49 @@ void Master::call(Bytes call, std::function<void(Status)> done) {
 
 // ---- operators
 
+module::Service& Master::operate_service() { return *operate_service_; }
+
+void Master::operate(Bytes call, std::string_view principal, std::function<void(Status)> done) {
+  if (!core_) {
+    Error e = fail(Code::unavailable, "this master does not lead");
+    e.retry_after_ns = 1'000'000'000;
+    return done(e);
+  }
+  if (const auto* c = view<fb::master::Call>(call); c && c->set_logging_level()) {
+    raise_logging(*c->set_logging_level());
+    return done(ok);
+  }
+  const RequestId id = ++next_request_;
+  answers_.emplace(id, std::move(done));
+  if (stepping_) {
+    later_.push_back([this, id, who = std::string(principal), copy = Buffer(call)] {
+      if (core_) step(OperatorCall{id, who, copy});
+    });
+  } else {
+    deliver(OperatorCall{id, principal, call});
+  }
+}
+
+// Everything is logged for a while; then as before.
+void Master::raise_logging(const fb::ops::LoggingChange& change) {
+  if (logging_timer_) {
+    loop_.cancel(std::exchange(logging_timer_, 0));
+    base::log_threshold() = logging_before_;
+  }
+  if (change.level() == 0 || change.duration_ns() <= 0) return;
+  logging_before_ = base::log_threshold();
+  base::log_threshold() = std::min(logging_before_, static_cast<std::uint32_t>(Level::debug));
+  logging_timer_ = loop_.after(Nanos(change.duration_ns()), [this] {
+    logging_timer_ = 0;
+    base::log_threshold() = logging_before_;
+  });
+}
+
 bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control::AnswerT)> reply) {
   namespace fc = fb::control;
   const auto type = q.ask.type;
   if (type != fc::Ask::AskAgents && type != fc::Ask::AskFrameworks && type != fc::Ask::AskTasks &&
-      type != fc::Ask::KillTask)
+      type != fc::Ask::KillTask && type != fc::Ask::AskWhy)
     return false;
   const auto problem = [](std::uint64_t id, const Error& e) {
     fc::AnswerT a;
@@ -401,6 +444,18 @@ bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control
   };
   if (!core_) {
     reply(problem(q.id, fail(Code::unavailable, "this master does not lead")));
+    return true;
+  }
+  if (const auto* ask_why = q.ask.AsAskWhy()) {
+    auto why = core_->why(ask_why->framework_id, loop_.now());
+    if (!why) {
+      reply(problem(q.id, why.error()));
+      return true;
+    }
+    fc::AnswerT a;
+    a.id = q.id;
+    a.say.Set(std::move(*why));
+    reply(std::move(a));
     return true;
   }
   if (type == fc::Ask::KillTask) {
@@ -513,6 +568,9 @@ std::vector<MetricValue> Master::metrics() const {
   count("allocator_rounds", c.rounds, "rounds of the allocator");
   count("allocator_bad_grants", c.bad_grants, "grants dropped because they contradict the books");
   count("allocator_stale_grants", c.stale_grants, "grants dropped because the cluster had changed meanwhile");
+  count("allocator_unwanted_grants", c.unwanted_grants, "grants dropped because the framework's constraints exclude them");
+  count("inverse_offers_made", c.inverse_offers_made, "inverse offers sent");
+  count("slaves_marked_gone", c.agents_gone, "agents the operator marked as gone");
   count("allocator_failures", allocator_failures_, "failed calls of the allocator");
   count("store_failures", c.store_failures, "records that could not be stored");
   return out;

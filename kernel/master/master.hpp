@@ -18,6 +18,10 @@
 #include <unordered_map>
 #include <vector>
 
+namespace gantry::fb::ops {
+struct LoggingChange;
+}
+
 namespace gantry::master {
 
 // The connections of agents, implemented by the composition root over kernel/net, by tests in memory. The implementer
@@ -56,6 +60,7 @@ struct MetricValue {
 
 class ClusterService;
 class StateService;
+class OperateService;
 
 class Master {
  public:
@@ -100,6 +105,11 @@ class Master {
   void unfollow(FollowerId id);            // on_end does not run
   bool continue_snapshot(FollowerId id);   // one more piece; false: no such follower
 
+  // ---- operators who change something: the host service OPERATE. `call` is an fb::master::Call; done runs at once or, where
+  // something must be stored first, later. UNIMPLEMENTED: the call changes nothing, or is not known.
+  [[nodiscard]] module::Service& operate_service();
+  void operate(Bytes call, std::string_view principal, std::function<void(Status)> done);
+
   // ---- operators: AskAgents, AskFrameworks, AskTasks, KillTask. Listings are built a page a turn of the loop, so that
   // they never hold up scheduling; reply runs once or more (Answer.more). False: not a question for the master, reply
   // was not touched (a status is composed by the kernel, with fill() and metrics()).
@@ -129,6 +139,7 @@ class Master {
   void allocate(Buffer deltas);
   void arm(Instant at);
   void continue_listing(std::shared_ptr<Listing> listing);
+  void raise_logging(const fb::ops::LoggingChange& change);
   void publish_later();
   void publish();
   void send_pieces(FollowerId id);
@@ -140,6 +151,7 @@ class Master {
   LinkServer& links_;
   std::unique_ptr<ClusterService> service_;
   std::unique_ptr<StateService> state_service_;
+  std::unique_ptr<OperateService> operate_service_;
   std::unique_ptr<Core> core_;
   std::string run_id_;
   std::shared_ptr<std::uint64_t> term_;  // replaced when the term ends: late callbacks hold the old one, expired
@@ -165,6 +177,8 @@ class Master {
   std::unordered_map<FollowerId, Follower> followers_;
   FollowerId next_follower_ = 0;
   bool publish_posted_ = false;
+  base::TimerId logging_timer_ = 0;
+  std::uint32_t logging_before_ = 0;  // while it is raised
   std::uint64_t next_stream_ = 0, next_request_ = 0;
   std::uint64_t allocator_failures_ = 0;
   base::Instant led_since_{0};

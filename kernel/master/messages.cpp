@@ -1,5 +1,7 @@
 #include "kernel/master/messages.hpp"
 
+#include "kernel/resource/wire.hpp"
+
 namespace gantry::master {
 
 namespace {
@@ -63,6 +65,16 @@ Buffer ack_update(std::string_view framework_id, std::string_view task_id, Bytes
   const auto u = put(b, uuid);
   return to_agent_frame(b, link::FromMaster::AckUpdate, link::CreateAckUpdate(b, f, t, u));
 }
+Buffer shutdown_executor(std::string_view framework_id, std::string_view executor_id) {
+  FlatBufferBuilder b(192);
+  const auto f = put(b, framework_id), x = put(b, executor_id);
+  return to_agent_frame(b, link::FromMaster::ShutdownExecutor, link::CreateShutdownExecutor(b, f, x));
+}
+Buffer changed_framework(Bytes framework_info) {
+  FlatBufferBuilder b(framework_info.size() + 64);
+  const auto f = graft(b, framework_info, flatbuffers::GetRoot<fb::FrameworkInfo>(framework_info.data()));
+  return to_agent_frame(b, link::FromMaster::UpdateFramework, link::CreateUpdateFramework(b, f));
+}
 Buffer remove_framework(std::string_view framework_id) {
   FlatBufferBuilder b(128);
   const auto f = put(b, framework_id);
@@ -77,6 +89,19 @@ Buffer master_message(std::string_view framework_id, const fb::SendMessage& m) {
 Buffer ping(std::uint64_t seq) {
   FlatBufferBuilder b(64);
   return to_agent_frame(b, link::FromMaster::Ping, link::CreatePing(b, seq));
+}
+Buffer shutdown(std::string_view message) {
+  FlatBufferBuilder b(192);
+  const auto m = put(b, message);
+  return to_agent_frame(b, link::FromMaster::Shutdown, link::CreateShutdown(b, m));
+}
+Buffer drain(std::int64_t grace_ns, bool mark_gone) {
+  FlatBufferBuilder b(64);
+  return to_agent_frame(b, link::FromMaster::Drain, link::CreateDrain(b, grace_ns, mark_gone));
+}
+Buffer end_drain() {
+  FlatBufferBuilder b(64);
+  return to_agent_frame(b, link::FromMaster::EndDrain, link::CreateEndDrain(b));
 }
 
 Buffer subscribed_event(std::string_view framework_id) {
@@ -145,6 +170,21 @@ Buffer update_event(const fb::TaskStatusT& status) {
   return finish_event(b, e);
 }
 
+Buffer inverse_offers_event(std::vector<fb::InverseOfferT> offers) {
+  fb::EventT e;
+  e.type = fb::EventType::INVERSE_OFFERS;
+  e.inverse_offers = std::make_unique<fb::InverseOffersT>();
+  for (auto& o : offers) e.inverse_offers->inverse_offers.push_back(std::make_unique<fb::InverseOfferT>(std::move(o)));
+  return pack(e);
+}
+Buffer rescind_inverse_event(std::string_view id) {
+  fb::EventT e;
+  e.type = fb::EventType::RESCIND_INVERSE_OFFER;
+  e.rescind_inverse_offer = std::make_unique<fb::RescindInverseOfferT>();
+  e.rescind_inverse_offer->inverse_offer_id = id;
+  return pack(e);
+}
+
 Buffer operation_event(std::string_view id, std::string_view agent_id, fb::OperationState state, std::string_view message) {
   FlatBufferBuilder b(256);
   const auto i = put(b, id);
@@ -160,6 +200,19 @@ Buffer operation_event(std::string_view id, std::string_view agent_id, fb::Opera
   e.add_type(fb::EventType::UPDATE_OPERATION_STATUS);
   e.add_update_operation_status(update);
   return finish_event(b, e);
+}
+
+Buffer operation_event(const fb::OperationStatus& status) {
+  fb::EventT e;
+  e.type = fb::EventType::UPDATE_OPERATION_STATUS;
+  e.update_operation_status = std::make_unique<fb::UpdateOperationStatusT>();
+  e.update_operation_status->status.reset(status.UnPack());
+  return pack(e);
+}
+Buffer set_resources(const resource::Resources& made) {
+  FlatBufferBuilder b(256);
+  const auto total = resource::write(b, made);
+  return to_agent_frame(b, link::FromMaster::SetResources, link::CreateSetResources(b, total));
 }
 
 Blob packed_info(const fb::AgentInfo& info, std::string_view id) {

@@ -4,6 +4,7 @@
 
 #include "kernel/base/loop.hpp"
 #include "kernel/master/graft.hpp"
+#include "kernel/resource/resources.hpp"
 
 #include <gantry/framework_generated.h>
 #include <gantry/link_generated.h>
@@ -21,9 +22,14 @@ namespace gantry::master {
 [[nodiscard]] Buffer kill_task(std::string_view framework_id, std::string_view task_id,
                                std::optional<std::int64_t> grace_ns);
 [[nodiscard]] Buffer ack_update(std::string_view framework_id, std::string_view task_id, Bytes uuid);
+[[nodiscard]] Buffer shutdown_executor(std::string_view framework_id, std::string_view executor_id);
+[[nodiscard]] Buffer changed_framework(Bytes framework_info);
 [[nodiscard]] Buffer remove_framework(std::string_view framework_id);
 [[nodiscard]] Buffer master_message(std::string_view framework_id, const fb::SendMessage& m);
 [[nodiscard]] Buffer ping(std::uint64_t seq);
+[[nodiscard]] Buffer shutdown(std::string_view message);
+[[nodiscard]] Buffer drain(std::int64_t grace_ns, bool mark_gone);
+[[nodiscard]] Buffer end_drain();
 
 // ---- to frameworks (fb::Event)
 [[nodiscard]] Buffer subscribed_event(std::string_view framework_id);
@@ -35,7 +41,11 @@ namespace gantry::master {
 // `status` lies inside `source`.
 [[nodiscard]] Buffer update_event(Bytes source, const fb::TaskStatus* status);
 [[nodiscard]] Buffer update_event(const fb::TaskStatusT& status);
+[[nodiscard]] Buffer inverse_offers_event(std::vector<fb::InverseOfferT> offers);
+[[nodiscard]] Buffer rescind_inverse_event(std::string_view id);
 // Without uuid: it is told once. Empty agent_id or message: absent.
+[[nodiscard]] Buffer operation_event(const fb::OperationStatus& status);
+[[nodiscard]] Buffer set_resources(const resource::Resources& made);
 [[nodiscard]] Buffer operation_event(std::string_view id, std::string_view agent_id, fb::OperationState state,
                                      std::string_view message);
 

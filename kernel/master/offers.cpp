@@ -36,6 +36,7 @@ Handle Core::add_offer(Handle agent, Handle framework, RoleId role, Resources re
   ++frameworks_[framework].offers;
   ++counters_.offers_made;
   note_offer(h);
+  ask_back(agent);
   if (options_.offer_timeout > Nanos(0)) offer_expiry_.push_back({now_ + options_.offer_timeout, o.number});
   return h;
 }
@@ -79,6 +80,20 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
       if (about.attributes() && about.attributes()->size() > 0) attributes = graft(b, a.info, about.attributes());
       const auto role_text = resource::text_of(o.role);
       const auto role = b.CreateSharedString(role_text.data(), role_text.size());
+      flatbuffers::Offset<fb::Unavailability> unavailability;
+      if (a.upkeep && a.upkeep->planned) {
+        fb::UnavailabilityBuilder u(b);
+        u.add_start_ns(a.upkeep->start_ns);
+        if (a.upkeep->duration_ns) u.add_duration_ns(*a.upkeep->duration_ns);
+        unavailability = u.Finish();
+      }
+      flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>> executors;
+      if (const auto list = executors_.find(o.agent); list != executors_.end()) {
+        std::vector<flatbuffers::Offset<flatbuffers::String>> ids;
+        for (const auto& e : list->second)
+          if (e.framework == fh) ids.push_back(b.CreateString(e.id().data(), e.id().size()));
+        if (!ids.empty()) executors = b.CreateVector(ids);
+      }
       fb::OfferBuilder ob(b);
       ob.add_id(id_at);
       ob.add_framework_id(framework_id);
@@ -87,6 +102,8 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
       ob.add_resources(resources);
       if (!attributes.IsNull()) ob.add_attributes(attributes);
       ob.add_allocation_role(role);
+      if (!executors.IsNull()) ob.add_executor_ids(executors);
+      if (!unavailability.IsNull()) ob.add_unavailability(unavailability);
       offers.push_back(ob.Finish());
     }
     const auto list = fb::CreateOffers(b, b.CreateVector(offers));
@@ -123,9 +140,11 @@ void Core::withdraw(Handle h, bool rescind) {
 }
 void Core::withdraw_all_of_agent(Handle agent, bool rescind) {
   while (const Handle h = agents_[agent].first_offer) withdraw(h, rescind);
+  drop_inverse(agent, 0, rescind);
 }
 void Core::withdraw_all_of_framework(Handle framework, bool rescind) {
   while (const Handle h = frameworks_[framework].first_offer) withdraw(h, rescind);
+  drop_inverse(0, framework, rescind);
 }
 
 void Core::offers_due() {
@@ -150,6 +169,16 @@ Nanos Core::refusal(const fb::Filters* filters) const {
 void Core::add_filter(Handle framework, RoleId role, Handle agent, const Resources& refused, Nanos d) {
   if (d <= Nanos(0) || refused.empty()) return;
   filters_.push_back({framework, agent, role, now_ + d, refused.quantities()});
+  Framework& f = frameworks_[framework];
+  f.declined[std::uint64_t{static_cast<std::uint32_t>(role)} << 32 | agent] = now_ + d;
+  if (f.declined.size() < f.declined_bound) return;
+  std::erase_if(f.declined, [this](const auto& x) { return x.second <= now_; });
+  f.declined_bound = std::max<std::size_t>(64, 2 * f.declined.size());
+}
+
+void Core::forget_declined(Framework& f, RoleId role) {
+  if (role == RoleId::none) f.declined.clear();
+  else std::erase_if(f.declined, [&](const auto& x) { return x.first >> 32 == static_cast<std::uint32_t>(role); });
 }
 
 void Core::on_decline(Handle fh, const fb::Decline& d) {
@@ -169,14 +198,17 @@ void Core::on_revive(Handle fh, const fb::Revive* r) {
   if (!r || !r->roles() || r->roles()->size() == 0) {
     f.suppressed.clear();
     unfilters_.emplace_back(fh, 0);
+    forget_declined(f, RoleId::none);
   } else {
     for (const auto* name : *r->roles()) {
       const RoleId role = resource::intern_role(text(name));
       std::erase(f.suppressed, role);
       note_role(role);
       unfilters_.emplace_back(fh, static_cast<std::uint32_t>(role));
+      forget_declined(f, role);
     }
   }
+  revive_inverse(fh);
   touch_framework(fh);
 }
 

@@ -16,11 +16,17 @@ void Core::on_reconcile(Handle fh, const fb::Reconcile* r) {
   for (const auto* t : *r->tasks()) reconcile_one(fh, text(t->task_id()), text(t->agent_id()));
 }
 
-// Operations are done or refused at once, so none is ever known afterwards; what can be said is where it would be.
+// Operations are done or refused at once, and forgotten when that is acknowledged; of others can be said only where they
+// would be.
 void Core::on_reconcile_operations(Handle fh, const fb::ReconcileOperations& r) {
   using O = fb::OperationState;
-  if (!r.operations()) return;
+  if (!r.operations() || r.operations()->size() == 0) {  // all that are known
+    for (auto& [uuid, o] : operations_)
+      if (o.framework_id == frameworks_[fh].id) tell_tracked(uuid, o);
+    return;
+  }
   for (const auto* o : *r.operations()) {
+    if (reconcile_tracked(frameworks_[fh], text(o->operation_id()))) continue;
     O state = O::OPERATION_UNKNOWN;
     std::string_view why = "Reconciliation: Operation is unknown";
     const Handle ah = find_agent(text(o->agent_id()));

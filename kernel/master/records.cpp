@@ -1,6 +1,8 @@
 // What the master keeps on disk, and what follows once it is there. Nothing is said to an agent or framework before the
 // record it rests on is stored.
 #include "kernel/master/core.hpp"
+
+#include <gantry/state_generated.h>
 #include "kernel/master/messages.hpp"
 #include "kernel/resource/wire.hpp"
 
@@ -14,7 +16,19 @@ namespace rec = fb::record;
 store::Op Core::agent_record(std::string_view id, Bytes info, rec::AgentFate fate, std::int64_t since) const {
   flatbuffers::FlatBufferBuilder b(info.size() + 64);
   const auto i = graft(b, info, flatbuffers::GetRoot<fb::AgentInfo>(info.data()));
-  b.Finish(rec::CreateAgentRecord(b, i, fate, static_cast<std::uint64_t>(since)));
+  rec::AgentRecordBuilder r(b);
+  r.add_info(i);
+  r.add_fate(fate);
+  r.add_since_wall_ns(static_cast<std::uint64_t>(since));
+  if (const Handle h = find_agent(id); h && agents_[h].upkeep) {
+    const Upkeep& u = *agents_[h].upkeep;
+    r.add_deactivated(u.deactivated);
+    r.add_drain(static_cast<rec::Drain>(u.drain));
+    r.add_drain_grace_ns(u.grace_ns);
+    r.add_drain_mark_gone(u.mark_gone);
+    r.add_drain_since_ns(static_cast<std::uint64_t>(u.drain_since));
+  }
+  b.Finish(r.Finish());
   return {"agent/" + store::key_segment(id), Buffer(b.Release())};
 }
 store::Op Core::framework_record(std::string_view id, Bytes info, bool removed) const {
@@ -38,9 +52,7 @@ Resources Core::with_reservations(std::string_view agent_id, Resources total) {
   const auto it = reserved_.find(std::string(agent_id));
   if (it == reserved_.end()) return total;
   for (const auto& r : it->second) {
-    resource::Resource plain = r;
-    while (plain.reserved() && plain.reservations().back().dynamic) plain.pop_reservation();
-    if (total.subtract(Resources{plain}))
+    if (total.subtract(Resources{resource::bare(r)}))
       total += r;
     else
       log(Level::warning, "the agent no longer has what was reserved on it",
@@ -53,6 +65,13 @@ void Core::persist(std::vector<store::Op> ops, Pending pending) {
   const Cookie cookie = ++next_cookie_;
   pending_.emplace(cookie, std::move(pending));
   out_->emplace_back(Persist{cookie, std::move(ops)});
+}
+
+void Core::persist(std::vector<store::Op> ops, std::function<void(Status)> then) {
+  Pending p;
+  p.kind = Pending::Kind::then;
+  p.then = std::move(then);
+  persist(std::move(ops), std::move(p));
 }
 
 void Core::on_stored(Cookie cookie) {
@@ -72,10 +91,11 @@ void Core::on_stored(Cookie cookie) {
       return;
     case Pending::Kind::reregister:
       if (!agent_there || agents_[p.handle].link != p.link) return;  // it has come again meanwhile, or gone
+      agents_[p.handle].renew = !same_bytes(agents_[p.handle].info, p.info);
       agents_[p.handle].info = std::move(p.info);
       return complete_registration(p.handle, p.bytes, registration());
     case Pending::Kind::unreachable:
-      if (agent_there) became_unreachable(p.handle);
+      if (agent_there && agents_[p.handle].state == AgentState::marking) became_unreachable(p.handle);
       return;
     case Pending::Kind::depart:
       if (agent_there) forget_agent(p.handle);
@@ -88,7 +108,7 @@ void Core::on_stored(Cookie cookie) {
         return;
       }
       if (!h) h = add_framework(p.id, Blob(Bytes(p.info)));
-      return subscribed(h, open ? p.stream : 0, std::move(p.info), std::move(p.suppressed));
+      return subscribed(h, open ? p.stream : 0, std::move(p.info), std::move(p.suppressed), std::move(p.wishes));
     }
     case Pending::Kind::remove_framework:
       if (frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id) framework_removed(p.handle);
@@ -96,13 +116,17 @@ void Core::on_stored(Cookie cookie) {
     case Pending::Kind::update_framework: {
       const bool there = frameworks_.contains(p.handle) && frameworks_[p.handle].id == p.id && !frameworks_[p.handle].removing;
       if (!there) return answer(p.request, fail(Code::not_found, "Framework cannot be found"));
-      framework_updated(p.handle, std::move(p.info), std::move(p.suppressed));
+      framework_updated(p.handle, std::move(p.info), std::move(p.suppressed), std::move(p.wishes));
       return answer(p.request, ok);
     }
     case Pending::Kind::accept:
       return continue_accept(p, true);
     case Pending::Kind::forget:
       return forgotten(p.handle);
+    case Pending::Kind::book:
+      return operator_booked(p, true);
+    case Pending::Kind::then:
+      return p.then(ok);
   }
 }
 
@@ -167,6 +191,10 @@ void Core::on_store_failed(const StoreFailed& e) {
       return continue_accept(p, false);
     case Pending::Kind::forget:
       return not_forgotten(p.handle, p.was);
+    case Pending::Kind::book:
+      return operator_booked(p, false);
+    case Pending::Kind::then:
+      return p.then(e.error);
   }
 }
 
@@ -188,6 +216,17 @@ Status Core::recover(std::string_view key, Bytes value) {
     const Handle h = add_agent(packed_info(*r->info(), text(r->info()->id())), state);
     agents_[h].since_wall = static_cast<std::int64_t>(r->since_wall_ns());
     if (state != AgentState::recovered) note_away(h);
+    if (r->deactivated() || r->drain() != rec::Drain::NONE) {
+      auto u = std::make_unique<Upkeep>();
+      u->deactivated = r->deactivated();
+      u->drain = r->drain() == rec::Drain::DRAINING  ? Upkeep::Drain::draining
+                 : r->drain() == rec::Drain::DRAINED ? Upkeep::Drain::drained
+                                                     : Upkeep::Drain::none;
+      u->mark_gone = r->drain_mark_gone();
+      u->grace_ns = r->drain_grace_ns();
+      u->drain_since = static_cast<std::int64_t>(r->drain_since_ns());
+      agents_[h].upkeep = std::move(u);
+    }
   } else if (kind == "framework") {
     const auto* r = view<rec::FrameworkRecord>(value);
     if (!r || !r->info() || text(r->info()->id()).empty()) return damaged();
@@ -208,7 +247,14 @@ Status Core::recover(std::string_view key, Bytes value) {
     auto resources = resource::from_wire(r->resources());
     if (!resources) return std::move(resources).error().because("the record '" + std::string(key) + "' of the store");
     reserved_[std::string(text(r->agent_id()))] = std::move(*resources);
+  } else if (kind == "weight" || kind == "quota") {
+    const auto* r = view<fb::state::Role>(value);
+    if (!r || text(r->name()).empty()) return damaged();
+    return recover_role(*r, kind == "quota");
+  } else if (kind == "operation") {
+    if (!recover_operation(value)) return damaged();
   }
+  if (kind == "maintenance") return load_plan(value) ? Status(ok) : Status(damaged());
   return ok;  // other kinds are not the core's
 }
 
@@ -218,6 +264,10 @@ void Core::recovered(Instant now, Wall wall, Effects& out) {
   out_ = &out;
   std::sort(away_.begin(), away_.end(), [](const Away& a, const Away& b) { return a.since < b.since; });
   if (recovering_) reregister_deadline_ = now + options_.agent_reregister_timeout;
+  if (quotas_ && recovering_) {  // mesos-kernel.md A1: four of five, or ten minutes
+    awaited_ = (recovering_ * 4 + 4) / 5;
+    awaited_until_ = now + options_.agent_reregister_timeout;
+  }
   // A framework could not help that the master was away, so it has at least as long to return as an agent.
   for (const auto& [id, h] : framework_by_id_) {
     Framework& f = frameworks_[h];

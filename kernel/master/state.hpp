@@ -5,6 +5,7 @@
 // what is only passed on, lists threaded through the objects.
 #pragma once
 
+#include "kernel/master/constraints.hpp"
 #include "kernel/master/events.hpp"
 #include "kernel/master/graft.hpp"
 #include "kernel/master/slab.hpp"
@@ -15,7 +16,10 @@
 #include <gantry/types_generated.h>
 
 #include <array>
+#include <memory>
+#include <unordered_map>
 #include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +45,25 @@ enum class AgentState : std::uint8_t {
   departed,  // said goodbye; only waits for the allocator to forget its handle
 };
 
+// What the operator has in mind with an agent that is not simply to serve. Few agents have one.
+struct Upkeep {
+  enum class Drain : std::uint8_t { none, draining, drained };  // as stored
+  bool deactivated = false;      // no offers are made of it
+  Drain drain = Drain::none;
+  bool mark_gone = false;        // once it is drained
+  std::int64_t grace_ns = -1;    // most a task gets; -1: its own
+  std::int64_t drain_since = 0;  // wall clock
+  std::uint64_t change = 0;      // which one this is: a failed store takes back its own only
+  bool storing = false;
+
+  // Of its machine, from the maintenance schedule; kept there.
+  bool planned = false;
+  std::int64_t start_ns = 0;
+  std::optional<std::int64_t> duration_ns;
+
+  [[nodiscard]] bool idle() const { return !deactivated && drain == Drain::none && !planned; }
+};
+
 struct Agent {
   Blob info;  // fb::AgentInfo, id set
   LinkId link = 0;
@@ -61,9 +84,22 @@ struct Agent {
   bool tell_gone = false;
   bool overdrawn = false;  // its tasks use more than it now has
   bool returning = false;  // its registration waits for the store: what it said there must not be overtaken
+  bool going = false;      // that it is gone for good is being stored
+  bool renew = false;      // the allocator forgets what it knows of it: its attributes have changed
+  std::unique_ptr<Upkeep> upkeep;
 
   [[nodiscard]] const fb::AgentInfo& about() const { return *info.as<fb::AgentInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().id()); }
+  [[nodiscard]] bool deactivated() const { return upkeep && upkeep->deactivated; }
+};
+
+// A framework is asked to leave an agent before its machine goes away for a while (mesos-kernel.md A12, Maintenance).
+struct Inverse {
+  enum class Answer : std::uint8_t { unknown = 1, accept = 2, decline = 3 };  // as fb::master::InverseOfferAnswer
+  std::uint64_t number = 0;  // of the outstanding one, id is "<run>-O<number>"; 0 = none
+  Instant not_before{0};     // the next one
+  Answer answer = Answer::unknown;  // the last one
+  std::int64_t answered_wall = 0;
 };
 
 struct Task {
@@ -85,6 +121,16 @@ struct Task {
 
   [[nodiscard]] const fb::TaskInfo& about() const { return *info.as<fb::TaskInfo>(); }
   [[nodiscard]] std::string_view id() const { return text(about().task_id()); }
+};
+
+// A custom executor on an agent.
+struct Executor {
+  Handle framework = 0;
+  Blob info;            // fb::ExecutorInfo, framework_id and the role of its resources set
+  Resources resources;  // charged as long as it lives
+  RoleId role{};
+
+  [[nodiscard]] std::string_view id() const { return text(info.as<fb::ExecutorInfo>()->executor_id()); }
 };
 
 struct CompletedTask {
@@ -110,6 +156,10 @@ struct Framework {
   std::vector<RoleId> roles;
   std::vector<RoleId> suppressed;
   std::uint32_t allocator_flags = 0;
+  std::shared_ptr<const Constraints> wishes;  // null: any agent will do
+  // Declined until when, by role and agent; for explanations only, the allocator keeps its own.
+  std::unordered_map<std::uint64_t, Instant> declined;
+  std::size_t declined_bound = 64;  // at which what has passed is thrown out
   Handle first_task = 0, first_offer = 0;
   std::uint32_t tasks = 0, offers = 0, absent = 0;
   std::deque<CompletedTask> completed;
@@ -127,6 +177,27 @@ struct Framework {
 
   [[nodiscard]] const fb::FrameworkInfo& about() const { return *info.as<fb::FrameworkInfo>(); }
   [[nodiscard]] bool connected() const { return stream != 0; }
+};
+
+// Thousandths of each scalar.
+using RoleAmounts = std::map<resource::NameId, std::int64_t>;
+
+// What the operator has set for a role, and, if it is limited, what it has.
+struct RoleSettings {
+  double weight = 1;
+  bool weighted = false;
+  bool limited = false;  // it has quota
+  RoleAmounts guarantees, limits;
+  RoleAmounts allocated;  // to it and the roles below, of what is not reserved for them
+  RoleAmounts reserved;   // for it and the roles below
+};
+
+// An operation whose outcome its framework has not acknowledged. Keyed by its uuid.
+struct TrackedOperation {
+  std::string framework_id, id;
+  Blob row;  // fb::ops::Operation
+  Instant due = Instant::max();  // told again
+  Nanos interval{0};
 };
 
 struct CompletedFramework {

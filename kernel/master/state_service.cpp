@@ -1,5 +1,7 @@
 #include "kernel/master/state_service.hpp"
 
+#include <gantry/state_generated.h>
+
 #include <gantry/host_generated.h>
 
 namespace gantry::master {

@@ -85,6 +85,7 @@ void Core::erase_task(Handle h) {
     Agent& a = agents_[t.agent];
     chain_remove(tasks_, &Task::of_agent, a.first_task, h);
     --a.tasks;
+    look_after(t.agent);
   }
   --by_state_[static_cast<std::size_t>(t.state)];
   tasks_.erase(h);
@@ -96,6 +97,7 @@ void Core::make_absent(Handle h, fb::TaskState state) {
   Agent& a = agents_[t.agent];
   chain_remove(tasks_, &Task::of_agent, a.first_task, h);
   --a.tasks;
+  look_after(t.agent);
   absent_of_[std::string(a.id())].push_back(h);
   t.agent = 0;
   t.absent = true;
@@ -233,13 +235,6 @@ void Core::on_agent_message(Handle ah, const fb::link::AgentMessage& m) {
   const Handle fh = find_framework(text(m.framework_id()));
   if (fh && frameworks_[fh].stream)
     out_->emplace_back(SendFramework{frameworks_[fh].stream, message_event(agents_[ah].id(), m)});
-}
-
-void Core::on_executor_exited(Handle ah, const fb::link::ExecutorExited& x) {
-  const Handle fh = find_framework(text(x.framework_id()));
-  if (fh && frameworks_[fh].stream)
-    out_->emplace_back(
-        SendFramework{frameworks_[fh].stream, failure_event(agents_[ah].id(), text(x.executor_id()), x.status())});
 }
 
 void Core::broadcast_failure(std::string_view agent_id) {

@@ -47,6 +47,7 @@ const std::array services_names = {
     GANTRY_NAMES("state", fb::host, StateMethod),
     GANTRY_NAMES("operate", fb::host, OperateMethod),
     GANTRY_NAMES("executors", fb::host, ExecutorMethod),
+    GANTRY_NAMES("auth", fb::authenticator, Method),
     GANTRY_NAMES("authorize", fb::authorizer, Method),
 };
 #undef GANTRY_NAMES

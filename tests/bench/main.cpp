@@ -16,6 +16,7 @@ namespace {
 const std::vector<Group> groups = {
     {{"allocate_10k_agents_200_frameworks", "allocate_idle_10k_agents", "agent_arrives_to_offer", "freed_to_offer"}, run_allocate},
     {{"allocate_filtered_10k_agents_50_frameworks"}, run_allocate_filtered},
+    {{"allocate_3k_agents_3k_roles_with_quota"}, run_allocate_quota},
     {{"control_plane_10k", "control_plane_10k_master_cpu"}, run_control_plane},
     {{"accept_to_running"}, run_accept_to_running},
     {{"place_100k_tasks_10k_agents"}, run_place_100k},

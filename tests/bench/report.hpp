@@ -45,6 +45,7 @@ struct Group {
 
 void run_allocate(const Settings&, const Report&);
 void run_allocate_filtered(const Settings&, const Report&);
+void run_allocate_quota(const Settings&, const Report&);
 void run_control_plane(const Settings&, const Report&);
 void run_accept_to_running(const Settings&, const Report&);
 void run_place_100k(const Settings&, const Report&);

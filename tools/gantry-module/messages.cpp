@@ -13,6 +13,7 @@ extern "C" {
   extern const unsigned char gantry_schema_##kind[]
 GANTRY_SCHEMA(allocator);
 GANTRY_SCHEMA(authenticator);
+GANTRY_SCHEMA(authorizer);
 GANTRY_SCHEMA(common);
 GANTRY_SCHEMA(election);
 GANTRY_SCHEMA(fetcher);
@@ -39,6 +40,9 @@ const std::map<std::string_view, std::vector<Message>>& table_of_methods() {
       {"authenticator",
        {{16, "AUTHENTICATE", "gantry.fb.authenticator.Credentials", "gantry.fb.authenticator.Identity", {}},
         {17, "CHALLENGE", "gantry.fb.authenticator.Challenge", "gantry.fb.authenticator.Challenge", {}}}},
+      {"authorizer",
+       {{16, "AUTHORIZE", "gantry.fb.authorizer.Questions", "gantry.fb.authorizer.Verdicts", {}},
+        {17, "CHANGED", {}, {}, {}}}},
       {"election",
        {{16, "CONTEND", "gantry.fb.election.Candidate", {}, "gantry.fb.election.Leadership"},
         {17, "WATCH", {}, {}, "gantry.fb.election.Leader"}}},
@@ -280,6 +284,7 @@ const Schema* schema(std::string_view kind) {
   if (kind == #name) return reflection::GetSchema(gantry_schema_##name)
   GANTRY_SCHEMA(allocator);
   GANTRY_SCHEMA(authenticator);
+  GANTRY_SCHEMA(authorizer);
   GANTRY_SCHEMA(common);
   GANTRY_SCHEMA(election);
   GANTRY_SCHEMA(fetcher);

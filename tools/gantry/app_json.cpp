@@ -1,6 +1,6 @@
 #include "tools/gantry/app_json.hpp"
 
-#include <boost/json/src.hpp>
+#include <boost/json.hpp>
 
 #include <algorithm>
 

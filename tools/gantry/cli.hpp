@@ -41,6 +41,7 @@ int report(const Context&, const Error&);
 int status(Context&);
 int agents(Context&);
 int frameworks(Context&);
+int why_framework(Context&, const std::string& id);  // why_command.cpp
 int version(Context&);
 
 // module_commands.cpp
@@ -92,5 +93,7 @@ struct ConfigOptions {
 int config_check(Context&, const ConfigOptions&);
 int config_show(Context&, const ConfigOptions&);
 int config_fields(Context&, const std::string& id, const ConfigOptions&);
+// `role`: master or agent. `flags`: as mesos-master and mesos-agent take them.
+int config_from_mesos(Context&, const std::string& role, const std::vector<std::string>& flags);
 
 }  // namespace gantry::cli

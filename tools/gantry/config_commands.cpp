@@ -3,6 +3,7 @@
 #include "tools/gantry/control.hpp"
 #include "tools/gantry/format.hpp"
 #include "tools/gantry/json_writer.hpp"
+#include "tools/mesos-compat/daemon.hpp"
 
 #include <fstream>
 #include <iostream>
@@ -129,6 +130,13 @@ int config_fields(Context& c, const std::string& id, const ConfigOptions& o) {
   }
   w.close().close();
   *c.out << w.text();
+  return exit_ok;
+}
+
+int config_from_mesos(Context& c, const std::string& role, const std::vector<std::string>& flags) {
+  const auto text = compat::configuration(role == "agent" ? compat::Role::agent : compat::Role::master, flags);
+  if (!text) return report(c, text.error());
+  *c.out << *text;
   return exit_ok;
 }
 

@@ -122,6 +122,12 @@ int main(int argc, char** argv) {
   command(app, "status", "What the daemon is and how it fares", [&] { return status(c); });
   command(app, "agents", "The machines of the cluster: what they have and what is used", [&] { return agents(c); });
   command(app, "frameworks", "The frameworks that receive offers", [&] { return frameworks(c); });
+  std::string framework_id;
+  CLI::App* why = group("why", "Explain what the cluster does");
+  command(*why, "framework", "Why a framework gets the offers it gets, or none: filters, constraints, agents",
+          [&] { return why_framework(c, framework_id); })
+      ->add_option("FRAMEWORK", framework_id, "Its id, as gantry frameworks shows it")
+      ->required();
 
   DeployOptions deploy;
   bool no_wait = false;
@@ -246,6 +252,22 @@ int main(int argc, char** argv) {
       ->add_option(
           "TABLE", fields,
           "KIND.NAME, for example isolator.cgroups; or kernel (the default); or the path of a .so or module.toml");
+
+  std::string mesos_role = "master";
+  // What stands behind "--" is another program's; CLI11 would take it for words of this one.
+  std::vector<std::string> from_mesos_flags;
+  bool mesos = false;
+  for (int i = 1; i < argc; ++i) {
+    mesos = mesos || std::string_view(argv[i]) == "from-mesos";
+    if (!mesos || std::string_view(argv[i]) != "--") continue;
+    from_mesos_flags.assign(argv + i + 1, argv + argc);
+    argc = i;
+  }
+  CLI::App* from_mesos = command(*configuration, "from-mesos",
+                                 "Print the configuration for flags of mesos-master or mesos-agent, which stand behind --",
+                                 [&] { return config_from_mesos(c, mesos_role, from_mesos_flags); });
+  from_mesos->add_option("ROLE", mesos_role, "master (the default) or agent")->check(CLI::IsMember({"master", "agent"}));
+  from_mesos->footer("\nExample:\n  gantry config from-mesos agent -- --master=10.0.0.1:5050 --work_dir=/var/lib/mesos");
 
   command(app, "version", "The version of this program", [&] { return version(c); });
 

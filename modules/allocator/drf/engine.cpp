@@ -89,6 +89,9 @@ void Engine::clear() {
   tree_.clear();
   shapes_.clear();
   roles_.clear();
+  quotas_.clear();
+  free_.clear();
+  required_.clear();
   frameworks_.clear();
   clients_.clear();
   tentative_.clear();
@@ -254,6 +257,7 @@ void Engine::apply_agent(const fb::allocator::AgentDelta& d) {
     a.total = after;
     shapes_.release(before);
   }
+  if (!quotas_.empty()) count_free(a, -1);
   if (d.gone()) {
     set_available(id, false);
     for (const auto& f : a.filters) shapes_.release(f.refused);
@@ -276,6 +280,7 @@ void Engine::apply_agent(const fb::allocator::AgentDelta& d) {
                                                     fb::allocator::QuantityFlags::REFINED);
     a.plain = std::all_of(a.available.begin(), a.available.end(), [special](const Amount& x) { return x.role == 0 && !(x.flags & special); });
   }
+  if (!quotas_.empty()) count_free(a, +1);
   set_available(id, a.active && !a.available.empty());
   mark_dirty(id);
 }
@@ -355,7 +360,16 @@ Status Engine::apply(const fb::allocator::Deltas& d) {
     resolve_names();
   }
   if (d.roles())
-    for (const auto* r : *d.roles()) learn_role(r->id(), r->parent(), r->weight());
+    for (const auto* r : *d.roles()) {
+      learn_role(r->id(), r->parent(), r->weight());
+      learn_quota(*r);
+    }
+  // What stood in somebody's way may be gone; which agent that concerns nobody knows.
+  if (bounded_ && (d.held() || d.agents() || d.roles())) {
+    bounded_ = false;
+    ++generation_;
+    all_ = true;
+  }
   if (d.frameworks())
     for (const auto* f : *d.frameworks()) apply_framework(*f);
   if (d.unfilters())

@@ -83,7 +83,35 @@ class Engine {
     NodeId node = kNone;
     NodeId self = kNone;
     std::uint32_t parent = 0;
+    std::uint32_t quota = kNone;           // in quotas_
+    std::uint64_t hopeless = 0;            // the round in which its limits left nothing worth an offer
   };
+  struct Cap {
+    std::uint16_t name;
+    std::int64_t milli;
+  };
+  struct Quota {
+    std::uint32_t role = 0;
+    std::vector<Cap> limits, guarantees;
+    std::vector<std::int64_t> reserved;    // for it and the roles below, and free; by name
+    std::vector<std::int64_t> missing;     // of its guarantees; only of roles without a guaranteed one above
+  };
+
+  // quota.cpp: limits and guarantees
+  void learn_quota(const fb::allocator::Role& r);
+  void recount_quota();
+  void count_free(const Agent& a, int sign);
+  void begin_quota_round();
+  void update_missing(Quota& q);
+  [[nodiscard]] bool bounded(std::uint32_t role) const;
+  [[nodiscard]] std::int64_t consumed(const Quota& q, std::uint16_t name) const;
+  [[nodiscard]] std::int64_t room(std::uint32_t role, std::uint16_t name, std::uint32_t reserved_for) const;
+  [[nodiscard]] std::int64_t headroom(std::uint32_t role, std::uint16_t name) const;
+  [[nodiscard]] Quota* guaranteed(std::uint32_t role);
+  [[nodiscard]] const Quota* guaranteed(std::uint32_t role) const { return const_cast<Engine*>(this)->guaranteed(role); }
+  void bound_bundle(std::uint32_t role);
+  [[nodiscard]] bool hopeless(std::uint32_t role) const;
+  void quota_granted(std::uint32_t role);
 
   // engine.cpp: the mirror
   void clear();
@@ -148,6 +176,11 @@ class Engine {
   std::uint32_t rotation_ = 0;
   std::uint32_t generation_ = 1;  // grows whenever a blocked agent might find a taker
   bool all_ = false;
+  std::vector<Quota> quotas_;                  // none: nothing of quota.cpp is spent
+  std::vector<std::int64_t> free_, required_;  // by name: unreserved and free; to be kept so for guarantees
+  std::uint64_t round_number_ = 0;
+  bool recount_quota_ = false;                 // at the next round; nothing is counted until then
+  bool bounded_ = false;                       // somebody got less than there was because of quota
   std::uint64_t now_ns_ = 0;
 
   using Wake = std::pair<std::uint64_t, std::uint32_t>;  // time in us, agent
@@ -159,6 +192,7 @@ class Engine {
     std::uint32_t bundle_role = 0, bundle_flags = 0;
     bool bundle_made = false;
     bool bundle_good = false;         // worth an offer
+    bool bundle_own = false;          // bundle_ holds it, whatever the agent has
     bool bundle_whole = true;         // all of what the role may have: no parts needed
     ShapeId compared = 0;             // last shape compared with this bundle, and the outcome
     bool compared_valid = false, compared_fits = false;

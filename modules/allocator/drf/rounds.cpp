@@ -19,6 +19,7 @@ const Engine::Round& Engine::round() {
   out_.grants.clear();
   out_.parts.clear();
   tree_.refresh();
+  if (!quotas_.empty()) begin_quota_round();
   const std::uint64_t now_us = now_ns_ / 1000;
   while (!wakes_.empty() && wakes_.top().first <= now_us) {
     const auto [at, id] = wakes_.top();
@@ -104,8 +105,15 @@ NodeId Engine::pick(NodeId node) {
       continue;
     }
     // One bundle serves all clients of a role on a plain agent: nothing worth offering there ends it early.
-    if (now_.agent->plain && now_.bundle_made && !now_.bundle_good) return kNone;
+    if (now_.agent->plain && now_.bundle_made && !now_.bundle_own && !now_.bundle_good) return kNone;
+    const bool limited = !quotas_.empty() && tree_.kind(e.node) == NodeKind::role && now_.agent->plain;
+    const std::uint32_t role = tree_.owner(e.node);
+    if (limited && roles_[role].hopeless == round_number_) continue;
     if (const NodeId found = pick(e.node); found != kNone) return found;
+    if (limited && hopeless(role)) {
+      roles_[role].hopeless = round_number_;  // it only gets less in a round
+      bounded_ = true;
+    }
   }
   return kNone;
 }
@@ -126,7 +134,8 @@ bool Engine::filtered(NodeId client) {
     if (!now_.compared_valid || now_.compared != f.refused) {
       now_.compared_valid = true;
       now_.compared = f.refused;
-      now_.compared_fits = fits(now_.agent->plain ? now_.agent->available : bundle_, shapes_[f.refused]);
+      now_.compared_fits =
+          fits(now_.agent->plain && !now_.bundle_own ? now_.agent->available : bundle_, shapes_[f.refused]);
     }
     if (now_.compared_fits) {
       now_.next_expiry_us = std::min<std::uint64_t>(now_.next_expiry_us, f.until_us);
@@ -138,13 +147,17 @@ bool Engine::filtered(NodeId client) {
 
 void Engine::make_bundle(std::uint32_t role, std::uint32_t flags) {
   const Agent& a = *now_.agent;
-  if (now_.bundle_made && (a.plain || (now_.bundle_role == role && now_.bundle_flags == flags))) return;
+  const bool own = bounded(role);
+  if (now_.bundle_made && now_.bundle_own == own &&
+      ((a.plain && !own) || (now_.bundle_role == role && now_.bundle_flags == flags)))
+    return;
   now_.bundle_made = true;
+  now_.bundle_own = own;
   now_.bundle_role = role;
   now_.bundle_flags = flags;
   now_.bundle_whole = true;
   now_.compared_valid = false;
-  if (a.plain) {
+  if (a.plain && !own) {
     now_.bundle_good = allocatable(a.available);
     return;
   }
@@ -154,6 +167,7 @@ void Engine::make_bundle(std::uint32_t role, std::uint32_t flags) {
     if (usable(x, role, flags)) bundle_.push_back(x);
     else now_.bundle_whole = false;
   }
+  if (own) bound_bundle(role);
   now_.bundle_good = !bundle_.empty() && allocatable(bundle_);
 }
 
@@ -189,7 +203,8 @@ bool Engine::within(std::uint32_t role, std::uint32_t ancestor) const {
 void Engine::grant(std::uint32_t id, NodeId client) {
   Agent& a = *now_.agent;
   Client& c = clients_[client];
-  const Amounts& bundle = a.plain ? a.available : bundle_;
+  const Amounts& bundle = a.plain && !now_.bundle_own ? a.available : bundle_;
+  if (!quotas_.empty()) count_free(a, -1);
   const auto first_part = static_cast<std::uint32_t>(out_.parts.size());
   if (!now_.bundle_whole) {
     for (const auto& x : bundle) out_.parts.emplace_back(x.name, x.role, x.flags, 0u, x.milli);
@@ -202,10 +217,19 @@ void Engine::grant(std::uint32_t id, NodeId client) {
     tree_.hold(client, x.name, x.milli);
   }
   tree_.granted(client);
-  if (a.plain) {
+  if (now_.bundle_own) {
+    for (auto& x : a.available)
+      for (const auto& taken : bundle_)
+        if (same_kind(x, taken)) x.milli -= taken.milli;
+    std::erase_if(a.available, [](const Amount& x) { return x.milli <= 0; });
+  } else if (a.plain) {
     a.available.clear();
   } else {
     std::erase_if(a.available, [&](const Amount& x) { return usable(x, c.role, c.flags); });
+  }
+  if (!quotas_.empty()) {
+    count_free(a, +1);
+    quota_granted(c.role);
   }
 }
 

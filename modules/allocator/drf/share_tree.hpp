@@ -50,6 +50,11 @@ class ShareTree {
   [[nodiscard]] std::uint32_t owner(NodeId id) const { return nodes_[id].owner; }
   [[nodiscard]] NodeId parent(NodeId id) const { return nodes_[id].parent; }
   [[nodiscard]] double share(NodeId id) const { return nodes_[id].share; }
+  // With what all nodes below it hold.
+  [[nodiscard]] std::int64_t held(NodeId id, std::uint16_t name) const {
+    const auto& held = nodes_[id].held;
+    return name < held.size() ? held[name] : 0;
+  }
   [[nodiscard]] std::span<const Entry> order(NodeId id) const { return nodes_[id].order; }
   [[nodiscard]] std::size_t capacity() const { return nodes_.size(); }
 

@@ -91,7 +91,7 @@ std::string_view negotiate(const std::string* accept, std::initializer_list<std:
   return {};
 }
 
-Exchange::Exchange(Host& host, Buffer request) : host_(host), request_(std::move(request)) {
+Exchange::Exchange(Host& host, Buffer request, std::string_view prefix) : host_(host), request_(std::move(request)) {
   const auto& r = this->request();
   id_ = r.id();
   method_ = gantry::text(r.method());
@@ -101,10 +101,10 @@ Exchange::Exchange(Host& host, Buffer request) : host_(host), request_(std::move
   const auto mark = std::min(target.find('?'), target.size());
   path_ = percent_decode(target.substr(0, mark), false);
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
-  if (path_ == "/master")
+  if (path_ == prefix)
     path_ = "/";
-  else if (path_.starts_with("/master/"))
-    path_.erase(0, 7);
+  else if (path_.starts_with(prefix) && path_[prefix.size()] == '/')
+    path_.erase(0, prefix.size());
   if (path_.empty()) path_ = "/";
   if (mark < target.size()) {
     split(target.substr(mark + 1), '&', [&](std::string_view pair) {

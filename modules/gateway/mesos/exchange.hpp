@@ -21,7 +21,8 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 // Held by whoever still has to answer. Lives on the strand. Only the first answer counts; later ones are dropped.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  Exchange(Host& host, Buffer request);  // a Request that was verified
+  // `prefix`: what may stand before a path besides "/master", e.g. "/slave(1)" on agents.
+  Exchange(Host& host, Buffer request, std::string_view prefix = "/master");  // a Request that was verified
   Exchange(Host& host, const fb::host::RequestT& request) : Exchange(host, pack(request)) {}
 
   // ---- the request
@@ -40,6 +41,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   [[nodiscard]] const std::string* header(std::string_view name) const;
   [[nodiscard]] Bytes body() const;
   [[nodiscard]] const std::string& principal() const { return principal_; }  // empty: not authenticated
+  void principal(std::string who) { principal_ = std::move(who); }           // by whoever judged the credentials
   [[nodiscard]] std::string_view peer() const;
 
   // ---- the answer

@@ -1,5 +1,9 @@
 #include "mesos.hpp"
 
+#include <gantry/control_generated.h>
+
+#include <algorithm>
+
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <unistd.h>
@@ -38,36 +42,108 @@ Task<Status> Mesos::configure(Settings s) {
   if (s.reload()) co_return ok;
   address_ = s.text("address");
   advertise_ = s.text("advertise");
-  realm_ = s.text("realm");
   insecure_ = s.flag("insecure");
   max_body_ = static_cast<std::uint64_t>(s.number("max_body"));
   scheduler_options_.heartbeat_interval = s.duration("heartbeat_interval");
   scheduler_options_.max_frameworks = static_cast<std::size_t>(s.number("max_frameworks"));
+  auto limits = RateLimits::parse(s.list("rate_limits"), s.text("default_rate_limit"));
+  if (!limits) co_return fail(Code::invalid_argument, limits.error().message, "rate_limits");
+  scheduler_options_.limits = std::move(*limits);
   if (!advertise_.empty()) {
     const auto [name, port] = host_and_port(advertise_);
     if (name.empty() || port < 1 || port > 65535)
       co_return fail(Code::invalid_argument, "advertise \"" + advertise_ + "\" is not host:port, as in \"master1.example.com:5050\"",
                      "advertise");
   }
+  doors_ = std::make_unique<Doors>(host());
+  for (const std::string& who : s.list("authenticate"))
+    for (const char* realm : who == "frameworks" ? std::vector{kSchedulerRealm}
+                             : who == "readonly" ? std::vector{kReadonlyRealm, kAgentReadonlyRealm}
+                                                 : std::vector{kReadwriteRealm, kAgentReadwriteRealm})
+      doors_->close(realm);
+  access_ = std::make_unique<Access>(host());
+  agent_options_.address = s.text("agent_address");
+  agent_options_.advertise = s.text("agent_advertise");
+  agent_options_.insecure = insecure_;
+  agent_options_.authenticate_executors = s.flag("authenticate_executors");
+  agent_options_.max_body = max_body_;
+  agent_options_.start_wall_ns = host().wall_ns();
   masters_ = std::make_unique<Masters>(host());
   masters_->self().cluster = s.text("cluster");
   masters_->self().start_wall_ns = host().wall_ns();
-  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, scheduler_options_,
+  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, *access_, scheduler_options_,
                                               [this](const ExchangePtr& e) { redirect(e); });
   scheduler_->routes(router_);
   ReadsOptions reads;
   reads.heartbeat_interval = scheduler_options_.heartbeat_interval;
-  const char* authenticated = realm_.empty() ? "false" : "true";
-  for (const char* flag : {"authenticate_http_frameworks", "authenticate_http_readonly", "authenticate_http_readwrite"})
-    reads.flags.emplace_back(flag, authenticated);
-  reads_ = std::make_unique<Reads>(host(), *masters_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
+  for (const auto& [flag, realm] : {std::pair{"authenticate_http_frameworks", kSchedulerRealm},
+                                    {"authenticate_http_readonly", kReadonlyRealm},
+                                    {"authenticate_http_readwrite", kReadwriteRealm}})
+    reads.flags.emplace_back(flag, doors_->closed(realm) ? "true" : "false");
+  writes_ = std::make_unique<Writes>(
+      host(), *masters_, *access_,
+      [this](const std::string& framework_id) {
+        const auto row = reads_->cluster().framework_row(framework_id);
+        return row ? std::string(text(row->info->principal())) : std::string();
+      },
+      [this](const ExchangePtr& e) { redirect(e); });
+  reads.write = [this](const ExchangePtr& e, const fb::master::Call& call) { writes_->call(e, call); };
+  reads.logging_level = [this] { return writes_->logging_level(); };
+  reads_ = std::make_unique<Reads>(host(), *masters_, *access_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
   reads_->routes(router_);
+  writes_->routes(
+      router_,
+      [this](const ExchangePtr& e) { reads_->serve(e, [](const View& v, const legacy::About&) { return legacy::quota(v); }); },
+      [this](const ExchangePtr& e) { reads_->serve(e, [](const View& v, const legacy::About&) { return legacy::weights(v); }); });
+  writes_->maintenance_routes(
+      router_, [this](const ExchangePtr& e) { reads_->serve(e, [](const View& v, const legacy::About&) { return legacy::schedule(v); }); });
   co_return ok;
 }
 
+// One daemon may be master and agent: each has a listener of its own.
 Task<Status> Mesos::start() {
+  access_->start();
+  auto asking = roles();
+  const auto roles = co_await std::move(asking);
+  if (!roles) co_return roles.error();
+  const auto is = [&](const char* role) { return std::find(roles->begin(), roles->end(), role) != roles->end(); };
+  if (is("master")) {
+    auto starting = start_master();
+    if (auto s = co_await std::move(starting); !s) co_return s;
+  }
+  if (is("agent")) {
+    agent_ = std::make_unique<AgentApi>(host(), *doors_, *access_, agent_options_);
+    auto starting = agent_->start();
+    if (auto s = co_await std::move(starting); !s) co_return s;
+  }
+  co_return ok;
+}
+
+Task<Result<std::vector<std::string>>> Mesos::roles() {
+  fb::control::QuestionT question;
+  question.ask.Set(fb::control::AskStatusT());
+  const Buffer body = pack(question);
+  Promise<Result<std::vector<std::string>>> done;
+  host().stream(fb::host::Service::QUERY, 0, body, [done](gantry_code code, Bytes reply) {
+    if (code == GANTRY_MORE || done.is_set()) return;
+    if (code < 0) return done.set(unpack_error(code, reply).because("the daemon does not say what it is"));
+    std::vector<std::string> out;
+    const auto* answer = view<fb::control::Answer>(reply);
+    if (const auto* s = answer ? answer->say_as_Status() : nullptr; s && s->roles())
+      for (const auto* r : *s->roles()) out.emplace_back(text(r));
+    if (out.empty()) out.emplace_back("master");
+    done.set(std::move(out));
+  });
+  co_return co_await done.get();
+}
+
+Task<Status> Mesos::start_master() {
   auto listening = listen();
-  if (auto s = co_await std::move(listening); !s)
+  if (auto s = co_await std::move(listening); !s && s.error().code == Code::permission_denied)
+    co_return fail(Code::permission_denied, "serving the Mesos API on " + address_ +
+                                                " without authentication is refused; write authenticate = [\"frameworks\", \"readonly\", "
+                                                "\"readwrite\"], listen on 127.0.0.1, or write insecure = true");
+  else if (!s)
     co_return std::move(s.error()).because("cannot serve the Mesos API on " + address_);
   const Self& self = masters_->self();
   if (self.ip.empty() || self.ip == "0.0.0.0") {
@@ -84,18 +160,21 @@ Task<Status> Mesos::start() {
 Task<Status> Mesos::stop() {
   stopping_ = true;
   // Absent when the settings were refused or nothing was started.
+  if (agent_) agent_->stop();
   if (reads_) reads_->stop();
   if (scheduler_) scheduler_->stop();
   if (masters_) masters_->stop();
+  if (access_) access_->stop();
   if (listener_) host().cancel_request(listener_);
   co_return ok;
 }
 
 Task<Result<fb::HealthT>> Mesos::health() {
   fb::HealthT h;
-  if (!trouble_.empty()) {
+  const std::string& trouble = trouble_.empty() && agent_ ? agent_->trouble() : trouble_;
+  if (!trouble.empty()) {
     h.state = fb::HealthState::FAILED;
-    h.message = trouble_;
+    h.message = trouble;
   }
   co_return h;
 }
@@ -103,10 +182,9 @@ Task<Result<fb::HealthT>> Mesos::health() {
 Task<Status> Mesos::listen() {
   fb::host::ListenT l;
   l.address = address_;
-  l.realm = realm_;
-  l.insecure = insecure_;
+  // Credentials are judged here, each in the realm of its path. With every realm closed that is as good as a listener's own.
+  l.insecure = insecure_ || (doors_->closed(kSchedulerRealm) && doors_->closed(kReadonlyRealm) && doors_->closed(kReadwriteRealm));
   l.max_body = max_body_;
-  l.public_paths = {"/health", "/master/health", "/version", "/master/version", "/redirect", "/master/redirect"};
   const Buffer body = pack(l);
   Promise<Status> done;
   listener_ = host().stream(fb::host::Service::HTTP, static_cast<std::uint32_t>(fb::host::HttpMethod::LISTEN), body,
@@ -152,8 +230,12 @@ void Mesos::arrived(Bytes bytes) {
   if (stopping_) return exchange->text(503, "This master is stopping");
   Route* route = router_.find(*exchange);
   if (!route) return exchange->answer(404);
-  if (!route->leader_only || masters_->view().leading) return serve(exchange, *route);
-  masters_->refresh([this, exchange, route] { gate(exchange, *route); });
+  doors_->enter(exchange, route->realm, [this, exchange, route] { admitted(exchange, *route); });
+}
+
+void Mesos::admitted(const ExchangePtr& exchange, Route& route) {
+  if (!route.leader_only || masters_->view().leading) return serve(exchange, route);
+  masters_->refresh([this, exchange, at = &route] { gate(exchange, *at); });
 }
 
 // Before anything else is looked at: 307 to the leader, 503 without one or while this one recovers (B1).

@@ -79,10 +79,11 @@ class MesosTest : public ::testing::Test {
       if (call_error) return a.fail(*call_error);
       a.ok();
     });
+    host.serve(Service::AUTHORIZE, [](Asked a) { a.fail(fail(Code::unimplemented, "no authorizer")); });
     ASSERT_TRUE(m.configure({{"address", "127.0.0.1:5050"},
                              {"advertise", ""},
                              {"insecure", false},
-                             {"realm", ""},
+                             {"authenticate", std::vector<std::string>()},
                              {"cluster", ""},
                              {"heartbeat_interval", 15s},
                              {"max_body", 1 << 20},

@@ -29,29 +29,31 @@ void downgrade(List& list, Format format) {
   }
 }
 
-void upgrade(List& list) {
-  for (auto& r : list) {
-    if (r->reservations.empty() && !r->role.empty() && r->role != "*") {
-      auto info = std::make_unique<fb::ReservationInfoT>();
-      info->role = r->role;
-      info->type = r->reservation ? fb::ReservationType::DYNAMIC : fb::ReservationType::STATIC;
-      if (r->reservation) {
-        info->principal = std::move(r->reservation->principal);
-        info->labels = std::move(r->reservation->labels);
-      }
-      r->reservations.push_back(std::move(info));
+void upgrade(fb::ResourceT& r) {
+  if (r.reservations.empty() && !r.role.empty() && r.role != "*") {
+    auto info = std::make_unique<fb::ReservationInfoT>();
+    info->role = r.role;
+    info->type = r.reservation ? fb::ReservationType::DYNAMIC : fb::ReservationType::STATIC;
+    if (r.reservation) {
+      info->principal = std::move(r.reservation->principal);
+      info->labels = std::move(r.reservation->labels);
     }
-    r->role.clear();
-    r->reservation.reset();
+    r.reservations.push_back(std::move(info));
   }
+  r.role.clear();
+  r.reservation.reset();
+}
+void upgrade(List& list) {
+  for (auto& r : list) upgrade(*r);
 }
 
 using Packed = flatbuffers::Vector<flatbuffers::Offset<fb::Resource>>;
 
+bool old(const fb::Resource* r) { return r && (r->reservation() || (r->role() && text(r->role()) != "*")); }
 bool old(const Packed* list) {
   if (!list) return false;
   for (const auto* r : *list)
-    if (r->reservation() || (r->role() && text(r->role()) != "*")) return true;
+    if (old(r)) return true;
   return false;
 }
 
@@ -98,6 +100,8 @@ bool needs_upgrade(const fb::Accept& accept) {
     if (op->unreserve() && old(op->unreserve()->resources())) return true;
     if (op->create() && old(op->create()->volumes())) return true;
     if (op->destroy() && old(op->destroy()->volumes())) return true;
+    if (op->grow_volume() && (old(op->grow_volume()->volume()) || old(op->grow_volume()->addition()))) return true;
+    if (op->shrink_volume() && old(op->shrink_volume()->volume())) return true;
     if (op->launch_group() && op->launch_group()->task_infos()) {
       for (const auto* t : *op->launch_group()->task_infos())
         if (old(*t)) return true;
@@ -105,6 +109,9 @@ bool needs_upgrade(const fb::Accept& accept) {
   }
   return false;
 }
+
+void upgrade_resources(std::vector<std::unique_ptr<fb::ResourceT>>& list) { upgrade(list); }
+void upgrade_resource(fb::ResourceT& resource) { upgrade(resource); }
 
 void upgrade(fb::AcceptT& accept) {
   for (auto& op : accept.operations) {
@@ -114,6 +121,8 @@ void upgrade(fb::AcceptT& accept) {
     if (op->unreserve) upgrade(op->unreserve->resources);
     if (op->create) upgrade(op->create->volumes);
     if (op->destroy) upgrade(op->destroy->volumes);
+    if (op->grow_volume) upgrade(*op->grow_volume->volume), upgrade(*op->grow_volume->addition);
+    if (op->shrink_volume) upgrade(*op->shrink_volume->volume);
     if (op->launch_group)
       for (auto& t : op->launch_group->task_infos) upgrade(*t);
   }

@@ -5,6 +5,9 @@
 
 #include <gantry/framework_generated.h>
 
+#include <memory>
+#include <vector>
+
 namespace gantry::gateway_mesos {
 
 // What a framework's capabilities say it understands.
@@ -19,5 +22,7 @@ void downgrade(fb::EventT& event, Format format);
 // Whether an ACCEPT holds anything in the old form, or a health check that leaves its type to be inferred.
 [[nodiscard]] bool needs_upgrade(const fb::Accept& accept);
 void upgrade(fb::AcceptT& accept);
+void upgrade_resources(std::vector<std::unique_ptr<fb::ResourceT>>& list);
+void upgrade_resource(fb::ResourceT& resource);
 
 }  // namespace gantry::gateway_mesos

@@ -1,5 +1,6 @@
 #include "scheduler.hpp"
 
+#include "permits.hpp"
 #include "validate.hpp"
 #include "wire/codec.hpp"
 
@@ -38,8 +39,8 @@ bool has(const fb::FrameworkInfo& info, fb::FrameworkCapability c) {
 
 }  // namespace
 
-SchedulerApi::SchedulerApi(Host& host, Masters& masters, SchedulerOptions options, Redirect redirect)
-    : host_(host), masters_(masters), options_(options), redirect_(std::move(redirect)) {
+SchedulerApi::SchedulerApi(Host& host, Masters& masters, Access& access, SchedulerOptions options, Redirect redirect)
+    : host_(host), masters_(masters), access_(access), options_(std::move(options)), redirect_(std::move(redirect)) {
   std::random_device device;
   random_.seed((static_cast<std::uint64_t>(device()) << 32) ^ device());
   streams_metric_ = host.metric("streams", fb::MetricKind::GAUGE, "1", "open event streams of frameworks");
@@ -50,7 +51,7 @@ SchedulerApi::SchedulerApi(Host& host, Masters& masters, SchedulerOptions option
 }
 
 void SchedulerApi::routes(Router& router) {
-  router.add({"/api/v1/scheduler", {"POST"}, true, [this](const ExchangePtr& e) { arrived(e); }});
+  router.add({"/api/v1/scheduler", {"POST"}, true, [this](const ExchangePtr& e) { arrived(e); }, kSchedulerRealm});
 }
 
 void SchedulerApi::stop() {
@@ -114,6 +115,7 @@ void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body) {
   s->id = new_stream_id();
   s->protobuf = accepted == kProtobuf;
   s->principal = std::string(text(info.principal()));
+  s->user = std::string(text(info.user()));
   s->format.multi_role = has(info, fb::FrameworkCapability::MULTI_ROLE);
   s->format.refinement = has(info, fb::FrameworkCapability::RESERVATION_REFINEMENT);
   if (s->principal.empty() && !exchange->principal().empty()) {
@@ -123,17 +125,34 @@ void SchedulerApi::subscribe(const ExchangePtr& exchange, Buffer body) {
     call->subscribe->framework_info->principal = s->principal;
     body = pack(*call);
   }
+  if (limited(exchange, s->principal)) return;
+  if (access_.open()) return permit(s, std::move(body));
+  auto asks = asks_of(*flatbuffers::GetRoot<fb::Call>(body.data())->subscribe()->framework_info());
+  access_.allowed(s->principal, std::move(asks), [this, s, body = std::move(body)](bool yes) mutable {
+    if (stopped_ || s->exchange->answered()) return;
+    if (yes) return permit(s, std::move(body));
+    refused_metric_.add();
+    refuse(s, not_registered(*flatbuffers::GetRoot<fb::Call>(body.data())->subscribe()->framework_info()));
+  });
+}
+
+// What a semantic refusal looks like: an event, on a stream that ends with it.
+void SchedulerApi::refuse(const StreamPtr& s, const std::string& why) {
+  fb::EventT e;
+  e.type = fb::EventType::ERROR;
+  e.error = std::make_unique<fb::FrameworkErrorT>();
+  e.error->message = why;
+  send(s, Bytes(pack(e)));
+  s->exchange->end();
+}
+
+void SchedulerApi::permit(const StreamPtr& s, Buffer body) {
   const std::string id(text(flatbuffers::GetRoot<fb::Call>(body.data())->framework_id()));
   if (id.empty() || by_framework_.count(id)) return open(s, body);
   // A framework that is connected, but not through here, lives in a module: nobody takes it over from outside.
   probe(id, [this, s, id, body = std::move(body)](Code code) {
     if (code != Code::unimplemented || by_framework_.count(id)) return open(s, body);
-    fb::EventT e;
-    e.type = fb::EventType::ERROR;
-    e.error = std::make_unique<fb::FrameworkErrorT>();
-    e.error->message = "Framework is not connected via HTTP";
-    send(s, Bytes(pack(e)));
-    s->exchange->end();
+    refuse(s, "Framework is not connected via HTTP");
   });
 }
 
@@ -237,6 +256,16 @@ void SchedulerApi::forget(const StreamPtr& s) {
 
 // ---- calls
 
+bool SchedulerApi::limited(const ExchangePtr& exchange, const std::string& principal) {
+  const auto wait = options_.limits.take(principal, host_.now());
+  if (!wait) return false;
+  refused_metric_.add();
+  const auto seconds = (wait->count() + 999'999'999) / 1'000'000'000;
+  exchange->text(429, "Principal '" + principal + "' makes more calls than it may; try again later",
+                 {{"Retry-After", std::to_string(std::max<std::int64_t>(1, seconds))}});
+  return true;
+}
+
 void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
   calls_metric_.add();
   const auto& c = *flatbuffers::GetRoot<fb::Call>(body.data());
@@ -263,10 +292,11 @@ void SchedulerApi::call(const ExchangePtr& exchange, Buffer body) {
                  "' included in this request didn't match the stream ID currently associated with framework ID " +
                  framework_id);
   }
-  forward(exchange, s, std::move(body));
+  if (limited(exchange, it->second->principal)) return;
+  forward(exchange, it->second, std::move(body));
 }
 
-void SchedulerApi::forward(const ExchangePtr& exchange, Stream& s, Buffer body) {
+void SchedulerApi::forward(const ExchangePtr& exchange, const StreamPtr& s, Buffer body) {
   const auto& c = *flatbuffers::GetRoot<fb::Call>(body.data());
   const T type = c.type();
   if (type == T::UNKNOWN) return exchange->answer(501);
@@ -279,6 +309,46 @@ void SchedulerApi::forward(const ExchangePtr& exchange, Stream& s, Buffer body) 
   if (type == T::UPDATE_FRAMEWORK) return update(exchange, s, std::move(body));
   // 202 says that the call was taken, not what came of it: that is told by events. So nobody waits for the core here.
   exchange->answer(202);
+  if (access_.open() || (s->held.empty() && !s->asking && type != T::ACCEPT)) return pass(body);
+  s->held.push_back(std::move(body));
+  pump(s);
+}
+
+// Calls go on in the order in which they came, also when an ACCEPT waits for the verdict on its tasks.
+void SchedulerApi::pump(const StreamPtr& s) {
+  while (!s->asking && !s->held.empty() && !stopped_) {
+    Buffer body = std::move(s->held.front());
+    s->held.pop_front();
+    const auto& c = *flatbuffers::GetRoot<fb::Call>(body.data());
+    auto asks = c.type() == T::ACCEPT ? asks_of(*c.accept(), s->user) : std::vector<Ask>();
+    if (asks.empty()) {
+      pass(body);
+      continue;
+    }
+    s->asking = true;
+    auto at_once = std::make_shared<bool>(true);
+    access_.verdicts(s->principal, std::move(asks), [this, s, at_once, body = std::move(body)](const Verdicts& v) {
+      s->asking = false;
+      if (stopped_) return;
+      permitted(s, body, v);
+      if (!*at_once) pump(s);
+    });
+    *at_once = false;
+  }
+}
+
+void SchedulerApi::permitted(const StreamPtr& s, const Buffer& body, const Verdicts& verdicts) {
+  if (verdicts.all()) return pass(body);
+  auto call = unpack<fb::Call>(Bytes(body));
+  if (!call) return;
+  const auto told = prune(*call->accept, verdicts, Whose{s->principal, s->user, s->framework_id, host_.wall_ns()});
+  if (told.empty()) return pass(body);
+  pass(pack(*call));  // what is left of the offers goes back with it
+  for (const auto& e : told) send(s, Bytes(pack(e)));
+}
+
+void SchedulerApi::pass(const Buffer& body) {
+  const T type = flatbuffers::GetRoot<fb::Call>(body.data())->type();
   host_.stream(
       kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body), [this, type](gantry_code code, Bytes reply) {
         if (code >= 0 || stopped_) return;
@@ -289,29 +359,39 @@ void SchedulerApi::forward(const ExchangePtr& exchange, Stream& s, Buffer body) 
 }
 
 // The one call with an answer of its own: 200 once it holds.
-void SchedulerApi::update(const ExchangePtr& exchange, Stream& s, Buffer body) {
+void SchedulerApi::update(const ExchangePtr& exchange, const StreamPtr& s, Buffer body) {
   const auto& info = *flatbuffers::GetRoot<fb::Call>(body.data())->update_framework()->framework_info();
   const Format format{has(info, fb::FrameworkCapability::MULTI_ROLE),
                       has(info, fb::FrameworkCapability::RESERVATION_REFINEMENT)};
-  const std::weak_ptr<Stream> weak = by_framework_.at(s.framework_id);
-  if (!s.principal.empty() && text(info.principal()).empty()) {
+  const std::weak_ptr<Stream> weak = s;
+  if (!s->principal.empty() && text(info.principal()).empty()) {
     auto call = unpack<fb::Call>(Bytes(body));
     if (!call) return exchange->text(500, "Internal error; it has been logged");
-    call->update_framework->framework_info->principal = s.principal;
+    call->update_framework->framework_info->principal = s->principal;
     body = pack(*call);
   }
-  host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(body),
-               [this, exchange, weak, format](gantry_code code, Bytes reply) {
-                 if (stopped_) return;
-                 if (code >= 0) {
-                   if (const auto stream = weak.lock()) stream->format = format;
-                   return exchange->answer(200);
-                 }
-                 const Error why = unpack_error(code, reply);
-                 if (why.code == Code::invalid_argument)
-                   return exchange->text(400, "Supplied FrameworkInfo is not valid: " + why.message);
-                 exchange_error(exchange, why);
-               });
+  const auto send_on = [this, exchange, weak, format](const Buffer& call) {
+    host_.stream(kCluster, number(fb::host::ClusterMethod::CALL), Bytes(call),
+                 [this, exchange, weak, format](gantry_code code, Bytes reply) {
+                   if (stopped_) return;
+                   if (code >= 0) {
+                     if (const auto stream = weak.lock()) stream->format = format;
+                     return exchange->answer(200);
+                   }
+                   const Error why = unpack_error(code, reply);
+                   if (why.code == Code::invalid_argument)
+                     return exchange->text(400, "Supplied FrameworkInfo is not valid: " + why.message);
+                   exchange_error(exchange, why);
+                 });
+  };
+  if (access_.open()) return send_on(body);
+  auto asks = asks_of(*flatbuffers::GetRoot<fb::Call>(body.data())->update_framework()->framework_info());
+  access_.allowed(s->principal, std::move(asks), [this, exchange, send_on, body = std::move(body)](bool yes) {
+    if (stopped_) return;
+    if (yes) return send_on(body);
+    refused_metric_.add();
+    exchange->text(403, not_registered(*flatbuffers::GetRoot<fb::Call>(body.data())->update_framework()->framework_info()));
+  });
 }
 
 // A call of no type tells whether the master knows a framework, and changes nothing: NOT_FOUND, FAILED_PRECONDITION

@@ -2,6 +2,8 @@
 // Contract: reference mesos-kernel.md B1, B3; clients.md section 0 rules 1 to 8, 18 to 20.
 #pragma once
 
+#include "access.hpp"
+#include "limits.hpp"
 #include "masters.hpp"
 #include "resources.hpp"
 #include "router.hpp"
@@ -9,6 +11,7 @@
 #include <gantry/framework_generated.h>
 
 #include <chrono>
+#include <deque>
 #include <random>
 #include <unordered_map>
 
@@ -17,6 +20,7 @@ namespace gantry::gateway_mesos {
 struct SchedulerOptions {
   std::chrono::nanoseconds heartbeat_interval = std::chrono::seconds(15);
   std::size_t max_frameworks = 4000;
+  RateLimits limits;
 };
 
 class SchedulerApi {
@@ -24,7 +28,7 @@ class SchedulerApi {
   // Answers a request for which this master turned out not to lead.
   using Redirect = Function<void(const ExchangePtr&)>;
 
-  SchedulerApi(Host& host, Masters& masters, SchedulerOptions options, Redirect redirect);
+  SchedulerApi(Host& host, Masters& masters, Access& access, SchedulerOptions options, Redirect redirect);
   void routes(Router& router);
   void stop();
 
@@ -37,6 +41,9 @@ class SchedulerApi {
     std::string id;            // Mesos-Stream-Id
     std::string framework_id;  // once subscribed
     std::string principal;     // of FrameworkInfo
+    std::string user;          // of FrameworkInfo
+    std::deque<Buffer> held;   // calls that wait until those before them may go on
+    bool asking = false;       // whether the first of them is allowed
     bool protobuf = false;
     Format format;
     std::uint64_t subscription = 0, heartbeat = 0;  // tokens
@@ -45,22 +52,30 @@ class SchedulerApi {
 
   void arrived(const ExchangePtr& exchange);
   void subscribe(const ExchangePtr& exchange, Buffer body);
+  void permit(const StreamPtr& s, Buffer body);
   void open(const StreamPtr& s, const Buffer& body);
+  void refuse(const StreamPtr& s, const std::string& why);
   void on_event(const StreamPtr& s, Bytes event);
   void on_end(const StreamPtr& s, const Error& why);
   void send(const StreamPtr& s, Bytes event);
   void heartbeat(const StreamPtr& s);
   void forget(const StreamPtr& s);
 
+  // Its principal has made too many calls; 429 has been answered.
+  bool limited(const ExchangePtr& exchange, const std::string& principal);
   void call(const ExchangePtr& exchange, Buffer body);
-  void forward(const ExchangePtr& exchange, Stream& s, Buffer body);
-  void update(const ExchangePtr& exchange, Stream& s, Buffer body);
+  void forward(const ExchangePtr& exchange, const StreamPtr& s, Buffer body);
+  void pump(const StreamPtr& s);
+  void permitted(const StreamPtr& s, const Buffer& body, const Verdicts& verdicts);
+  void pass(const Buffer& body);
+  void update(const ExchangePtr& exchange, const StreamPtr& s, Buffer body);
   void probe(std::string_view framework_id, Function<void(Code)> then);
   void explain(const ExchangePtr& exchange, std::string_view framework_id);
   [[nodiscard]] std::string new_stream_id();
 
   Host& host_;
   Masters& masters_;
+  Access& access_;
   SchedulerOptions options_;
   Redirect redirect_;
   std::mt19937_64 random_;

@@ -21,9 +21,9 @@ FOLDER = os.path.join(BUILD, "foreign", "pymesos")
 class Run:
     """A scheduler as a process of its own; seen grows by what it prints."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, program="pymesos_scheduler.py"):
         self.seen = []
-        self.process = subprocess.Popen(["/usr/bin/python3", "-B", os.path.join(HERE, "pymesos_scheduler.py")] + list(arguments),
+        self.process = subprocess.Popen(["/usr/bin/python3", "-B", os.path.join(HERE, program)] + list(arguments),
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=dict(os.environ, PYTHONPATH=FOLDER))
         self.errors = []
@@ -71,8 +71,8 @@ class PyMesos(mesos.Case):
             raise AssertionError(got.stdout)
         super().setUpClass()
 
-    def run_scheduler(self, *arguments):
-        r = Run("127.0.0.1:%d" % self.cluster.api_port, *arguments)
+    def run_scheduler(self, *arguments, **options):
+        r = Run("127.0.0.1:%d" % self.cluster.api_port, *arguments, **options)
         self.addCleanup(r.close)
         return r
 
@@ -91,6 +91,26 @@ class PyMesos(mesos.Case):
         # stop() tears the framework down.
         wait(lambda: not [f for f in self.cluster.ask("frameworks")["frameworks"] if f["name"] == "pymesos" and f.get("active")], 10,
              "the framework being gone")
+
+    def test_custom_executor(self):
+        r = self.run_scheduler("5", program="pymesos_squares.py")
+        for n in range(5):
+            finished = r.wait("update", task="square-%d" % n, state="TASK_FINISHED")
+            self.assertEqual(finished["data"], str(n * n))
+            self.assertTrue(finished["agent"] and finished["container"])
+            self.assertEqual([s["state"] for s in r.of("update", task="square-%d" % n)], ["TASK_RUNNING", "TASK_FINISHED"])
+            r.wait("message", executor="squares", text="%d squared is %d" % (n, n * n))
+        r.wait("update", task="square-5", state="TASK_KILLED")
+        r.wait("message", text="HELLO EXECUTOR")
+        # One executor ran them all, and it is still there.
+        agent = json.loads(mesos.request(self.cluster.agent_ports[1], "GET", "/state")[2])
+        self.assertEqual([e["id"] for f in agent["frameworks"] for e in f["executors"]], ["squares"])
+        self.assertEqual(r.of("executor lost"), [])
+        r.say("stop")
+        r.wait("stopped", 30)
+        # stop() tears the framework down, and its executor with it.
+        wait(lambda: not [f for f in json.loads(mesos.request(self.cluster.agent_ports[1], "GET", "/state")[2])["frameworks"] if f["executors"]],
+             30, "the executor being gone")
 
     def test_survives_a_master_that_is_killed(self):
         r = self.run_scheduler("1", "stays")

@@ -346,10 +346,11 @@ def one_call(port, call, form=JSON, stream_id=None, headers=None):
 # ---- the cluster
 
 class MesosCluster(base.Cluster):
-    """Masters serve the Mesos API on api_port; no services framework takes offers."""
+    """Masters serve the Mesos API on api_port, agents on agent_ports[n]; no services framework takes offers."""
 
-    def __init__(self, agents=1, gateway="", services=False, **options):
+    def __init__(self, agents=1, gateway="", services=False, agent_gateway="", **options):
         self.api_port = free_port()
+        self.agent_ports, self.agent_gateway = {}, agent_gateway
         self.gateway = gateway
         self.with_services = services
         super().__init__(agents=agents, **options)
@@ -360,6 +361,11 @@ class MesosCluster(base.Cluster):
             at = text.index("[framework.services]")
             text = text[:at]
         return text + '\n[gateway.mesos]\naddress = "127.0.0.1:%d"\n%s\n' % (self.api_port, self.gateway)
+
+    def agent_text(self, n, extra=""):
+        self.agent_ports[n] = free_port()
+        text = super().agent_text(n, (extra or self.agent_settings) + "\nagent_port = %d\n" % self.agent_ports[n])
+        return text + '\n[gateway.mesos]\nagent_address = "127.0.0.1:%d"\n%s\n' % (self.agent_ports[n], self.agent_gateway)
 
     def wait_up(self, agents):
         wait(lambda: request(self.api_port, "GET", "/api/v1/scheduler")[0] == 405, 20, "the Mesos API leading")

@@ -145,7 +145,8 @@ TEST(Calls, OperationsWithAnIdAreToldOf) {
   EXPECT_EQ(told[0].operation_id, "good");
   EXPECT_EQ(told[0].state, O::OPERATION_FINISHED);
   EXPECT_EQ(told[0].agent_id, agent);
-  EXPECT_TRUE(told[0].uuid.empty());  // nothing to acknowledge
+  EXPECT_EQ(told[0].uuid.size(), 16u);
+  EXPECT_TRUE(told[1].uuid.empty());  // nothing to acknowledge
   EXPECT_EQ(told[1].operation_id, "bad");
   EXPECT_EQ(told[1].state, O::OPERATION_ERROR);
   EXPECT_FALSE(told[1].message.empty());

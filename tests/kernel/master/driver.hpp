@@ -6,6 +6,8 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/operator_generated.h>
+#include <gantry/state_generated.h>
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -243,6 +245,101 @@ struct Cluster {
     if (!answers.contains(r)) return fail(Code::unknown, "no answer yet");
     return answers.at(r);
   }
+  // An operator's call.
+  Status operate(fb::master::CallT call, std::string_view principal = {}) {
+    const Buffer b = pack(call);
+    const RequestId r = ++last_request;
+    apply(OperatorCall{r, principal, b});
+    if (!answers.contains(r)) return fail(Code::unknown, "no answer yet");
+    return answers.at(r);
+  }
+  // A scalar, dynamically reserved if there is a role, a persistent volume if there is an id.
+  static std::unique_ptr<fb::ResourceT> amount(std::string name, double n, const std::string& role = {}, std::string volume = {},
+                                               bool shared = false, std::string principal = {}) {
+    auto r = std::make_unique<fb::ResourceT>();
+    r->name = std::move(name);
+    r->scalar = n;
+    if (!role.empty()) {
+      auto info = std::make_unique<fb::ReservationInfoT>();
+      info->type = fb::ReservationType::DYNAMIC;
+      info->role = role;
+      info->principal = principal;
+      r->reservations.push_back(std::move(info));
+    }
+    if (!volume.empty()) {
+      r->disk = std::make_unique<fb::DiskInfoT>();
+      r->disk->persistence = std::make_unique<fb::PersistenceT>();
+      r->disk->persistence->id = std::move(volume);
+      r->disk->persistence->principal = std::move(principal);
+      r->disk->volume = std::make_unique<fb::VolumeT>();
+      r->disk->volume->container_path = "data";
+      r->shared = shared;
+    }
+    return r;
+  }
+  using Amounts = std::vector<std::unique_ptr<fb::ResourceT>>;
+  static fb::master::CallT reserve_call(std::string agent, Amounts resources, bool undo = false) {
+    fb::master::CallT c;
+    if (undo) {
+      c.type = fb::master::CallType::UNRESERVE_RESOURCES;
+      c.unreserve_resources = std::make_unique<fb::master::UnreserveResourcesT>();
+      c.unreserve_resources->agent_id = std::move(agent);
+      c.unreserve_resources->resources = std::move(resources);
+    } else {
+      c.type = fb::master::CallType::RESERVE_RESOURCES;
+      c.reserve_resources = std::make_unique<fb::master::ReserveResourcesT>();
+      c.reserve_resources->agent_id = std::move(agent);
+      c.reserve_resources->resources = std::move(resources);
+    }
+    return c;
+  }
+  static fb::master::CallT volumes_call(std::string agent, Amounts volumes, bool destroy = false) {
+    fb::master::CallT c;
+    if (destroy) {
+      c.type = fb::master::CallType::DESTROY_VOLUMES;
+      c.destroy_volumes = std::make_unique<fb::master::DestroyVolumesT>();
+      c.destroy_volumes->agent_id = std::move(agent);
+      c.destroy_volumes->volumes = std::move(volumes);
+    } else {
+      c.type = fb::master::CallType::CREATE_VOLUMES;
+      c.create_volumes = std::make_unique<fb::master::CreateVolumesT>();
+      c.create_volumes->agent_id = std::move(agent);
+      c.create_volumes->volumes = std::move(volumes);
+    }
+    return c;
+  }
+  static fb::master::CallT quota_call(const std::string& role, std::map<std::string, double> limits,
+                                      std::map<std::string, double> guarantees = {}, bool force = false) {
+    fb::master::CallT c;
+    c.type = fb::master::CallType::UPDATE_QUOTA;
+    c.update_quota = std::make_unique<fb::master::UpdateQuotaT>();
+    c.update_quota->force = force;
+    add_quota(c, role, std::move(limits), std::move(guarantees));
+    return c;
+  }
+  static void add_quota(fb::master::CallT& c, const std::string& role, std::map<std::string, double> limits,
+                        std::map<std::string, double> guarantees = {}) {
+    auto q = std::make_unique<fb::master::QuotaConfigT>();
+    q->role = role;
+    const auto fill = [](auto& list, const std::map<std::string, double>& from) {
+      for (const auto& [name, n] : from) {
+        auto e = std::make_unique<fb::ScalarEntryT>();
+        e->key = name;
+        e->value = n;
+        list.push_back(std::move(e));
+      }
+    };
+    fill(q->limits, limits);
+    fill(q->guarantees, guarantees);
+    c.update_quota->quota_configs.push_back(std::move(q));
+  }
+  static Amounts list(std::unique_ptr<fb::ResourceT> a, std::unique_ptr<fb::ResourceT> b = nullptr) {
+    Amounts out;
+    out.push_back(std::move(a));
+    if (b) out.push_back(std::move(b));
+    return out;
+  }
+
   static fb::CallT make_call(const std::string& framework, fb::CallType type) {
     fb::CallT c;
     c.framework_id = framework;

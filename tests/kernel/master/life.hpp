@@ -36,7 +36,7 @@ struct Life {
       if (terminal(t.second)) k.status_uuid = Cluster::uuid(3);
       known.push_back(std::move(k));
     }
-    c.join(a.link, c.with_tasks(a.id, std::move(known), pick(4) ? "cpus:4;mem:4096" : "cpus:3;mem:4096"));
+    c.join(a.link, c.with_tasks(a.id, std::move(known), pick(4) ? "cpus:4;mem:4096;disk:1000" : "cpus:3;mem:4096;disk:1000"));
   }
   // What the agents do with what they were told.
   void listen(FakeAgent& a) {
@@ -77,7 +77,7 @@ struct Life {
   void step() {
     FakeAgent& a = agents[pick(agents.size())];
     FakeFramework& f = frameworks[pick(frameworks.size())];
-    switch (pick(16)) {
+    switch (pick(19)) {
       case 0:
         if (a.link) c.apply(LinkClosed{a.link});
         a.link = 0;
@@ -114,6 +114,12 @@ struct Life {
       case 10:
         if (pick(12) == 0) restart();
         break;
+      case 14:
+        operate(a);
+        break;
+      case 15:
+        quota();
+        break;
       case 11:
         if (f.stream && pick(10) == 0) (void)c.call(Cluster::make_call(f.id, fb::CallType::TEARDOWN)), f = {};
         break;
@@ -130,6 +136,8 @@ struct Life {
           f.offers.pop_back();
           if (pick(4) == 0) {
             (void)c.decline(f.id, o.id, pick(20));
+          } else if (pick(4) == 0) {
+            accept_with_bookings(f, o);
           } else {
             auto t = Cluster::task("t" + std::to_string(++last_task), o.agent_id);
             (void)c.call(Cluster::accept(f.id, {o.id}, {std::move(t)}, pick(10)));
@@ -140,6 +148,60 @@ struct Life {
     }
     c.pump();
     listen();
+  }
+  // Operators and frameworks reserve and release, make and destroy volumes; most of it is refused.
+  void operate(const FakeAgent& a) {
+    const std::string role = pick(2) ? "eng" : "ops";
+    const std::string id = "v" + std::to_string(pick(3));
+    switch (pick(5)) {
+      case 0:
+      case 1:
+        return (void)c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("cpus", 1, role), Cluster::amount("mem", 100 * (1 + pick(4)), role))));
+      case 2:
+        return (void)c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("cpus", 1, role)), true));
+      case 3:
+        return (void)(c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("disk", 64, role)))),
+                      c.operate(Cluster::volumes_call(a.id, Cluster::list(Cluster::amount("disk", 64, role, id)))));
+      default:
+        return (void)(c.operate(Cluster::volumes_call(a.id, Cluster::list(Cluster::amount("disk", 64, role, id)), true)),
+                      c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("disk", 64, role)), true)));
+    }
+  }
+  void quota() {
+    std::map<std::string, double> limits, guarantees;
+    if (pick(3)) limits["cpus"] = pick(12);
+    if (pick(3) == 0) limits["mem"] = 1000 * pick(12);
+    if (limits.contains("cpus") && pick(2)) guarantees["cpus"] = pick(1 + static_cast<unsigned>(limits["cpus"]));
+    (void)c.operate(Cluster::quota_call(pick(2) ? "eng" : "ops", std::move(limits), std::move(guarantees), pick(2) == 0));
+  }
+  void accept_with_bookings(const FakeFramework& f, const fb::OfferT& o) {
+    auto call = Cluster::accept(f.id, {o.id}, {}, pick(10));
+    call.accept->operations.clear();
+    const auto add = [&](fb::OperationType type, std::unique_ptr<fb::ResourceT> r) {
+      auto op = std::make_unique<fb::OperationT>();
+      op->type = type;
+      if (pick(2)) op->id = "op" + std::to_string(++last_task);
+      if (type == fb::OperationType::RESERVE) {
+        op->reserve = std::make_unique<fb::ReserveT>();
+        op->reserve->resources.push_back(std::move(r));
+      } else if (type == fb::OperationType::CREATE) {
+        op->create = std::make_unique<fb::CreateVolumesT>();
+        op->create->volumes.push_back(std::move(r));
+      } else {
+        op->destroy = std::make_unique<fb::DestroyVolumesT>();
+        op->destroy->volumes.push_back(std::move(r));
+      }
+      call.accept->operations.push_back(std::move(op));
+    };
+    add(fb::OperationType::RESERVE, Cluster::amount("disk", 64, o.allocation_role));
+    add(fb::OperationType::CREATE, Cluster::amount("disk", 64, o.allocation_role, "f" + std::to_string(pick(3)), pick(3) == 0));
+    if (pick(2)) add(fb::OperationType::DESTROY, Cluster::amount("disk", 64, o.allocation_role, "f" + std::to_string(pick(3))));
+    auto t = Cluster::task("t" + std::to_string(++last_task), o.agent_id);
+    if (pick(2)) t.resources.push_back(Cluster::amount("disk", 64, o.allocation_role, "f" + std::to_string(pick(3))));
+    std::vector<fb::TaskInfoT> tasks;
+    tasks.push_back(std::move(t));
+    call.accept->operations.push_back(Cluster::launch_op(std::move(tasks)));
+    (void)c.call(std::move(call));
   }
   void restart() {
     c.hold_store = c.hold_round = c.fail_store = false;

@@ -1,6 +1,8 @@
 // The shell: terms of leadership over a store, links and their Hello, the service CLUSTER, listings.
 #include "kernel/master/master.hpp"
 
+#include <gantry/state_generated.h>
+
 #include "driver.hpp"
 #include "fake_instance.hpp"
 #include "kernel/base/manual_loop.hpp"

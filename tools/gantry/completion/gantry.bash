@@ -30,7 +30,7 @@ _gantry() {
       *)
         if [[ -z $command ]]; then
           command=${words[i]}
-        elif [[ -z $sub && $command =~ ^(app|task|module|config)$ ]]; then
+        elif [[ -z $sub && $command =~ ^(app|task|module|config|why)$ ]]; then
           sub=${words[i]}
         else
           ((operands++))
@@ -41,7 +41,10 @@ _gantry() {
 
   local choices=""
   case "$command $sub" in
-    " ") choices="status agents frameworks app task module config version" ;;
+    " ") choices="status agents frameworks why app task module config version" ;;
+    "why ") choices="framework" ;;
+    "why framework")
+      ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never frameworks 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
     "app ") choices="deploy list show scale restart remove" ;;
     "task ") choices="list log kill" ;;
     "module ") choices="list show trace record" ;;
@@ -50,7 +53,7 @@ _gantry() {
       [[ $sub == trace ]] && common+=" --for --method --errors --slower --all --summary --every"
       [[ $sub == record ]] && common+=" --out --for --max --max-body --with-secrets"
       ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never module list 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
-    "config ") choices="check show fields" ;;
+    "config ") choices="check show fields from-mesos" ;;
     "app deploy")
       [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- "$cur"; compgen -d -- "$cur"); return; }
       common+=" --no-wait --force" ;;
@@ -65,6 +68,7 @@ _gantry() {
       [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -- "$cur"); return; }
       common+=" --set --module-dir" ;;
     "config fields") common+=" --module-dir"; choices="kernel" ;;
+    "config from-mesos") choices="master agent --" ;;
   esac
   [[ $cur == -* ]] && choices=$common
   mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$cur")

@@ -23,6 +23,13 @@ bool terminal(fb::TaskState s) {
          s == S::TASK_LOST || s == S::TASK_DROPPED || s == S::TASK_GONE || s == S::TASK_GONE_BY_OPERATOR;
 }
 
+fb::master::MaintenanceScheduleT maintenance_schedule(const View& v) {
+  return v.maintenance && v.maintenance->schedule && v.verdicts.allows("get_maintenance_schedule", {}) ? *v.maintenance->schedule : fb::master::MaintenanceScheduleT();
+}
+fb::master::MaintenanceStatusT maintenance_status(const View& v) {
+  return v.maintenance && v.maintenance->status && v.verdicts.allows("get_maintenance_status", {}) ? *v.maintenance->status : fb::master::MaintenanceStatusT();
+}
+
 bool TaskRow::holds() const { return !completed && !absent && !terminal(state); }
 
 void Cluster::clear() {
@@ -30,6 +37,11 @@ void Cluster::clear() {
   frameworks_.clear();
   over_.clear();
   offers_.clear();
+  executors_.clear();
+  inverse_offers_.clear();
+  maintenance_.reset();
+  roles_.clear();
+  operations_.clear();
   master_id_.clear();
   version_ = live_ = 0;
   begun_ = whole_ = converged_ = false;
@@ -58,6 +70,11 @@ Status Cluster::apply(Bytes chunk) {
       if (x->task()) on_task(*x->task(), c->snapshot());
       if (x->update()) on_update(*x->update());
       if (x->offer()) on_offer(*x->offer());
+      if (x->inverse_offer() && x->inverse_offer()->inverse_offer()) on_inverse_offer(*x->inverse_offer()->inverse_offer());
+      if (x->maintenance()) maintenance_.reset(x->maintenance()->UnPack());
+      if (x->role()) on_role(*x->role());
+      if (x->operation()) on_operation(*x->operation());
+      if (x->executor()) on_executor(*x->executor());
       if (x->gone()) on_gone(*x->gone());
     }
   }
@@ -189,7 +206,53 @@ void Cluster::on_offer(const st::Offer& o) {
   offers_[row->id] = std::move(row);
 }
 
+void Cluster::on_inverse_offer(const fb::InverseOffer& o) {
+  inverse_offers_[std::string(text(o.id()))].reset(o.UnPack());
+}
+
+void Cluster::on_role(const st::Role& r) {
+  auto row = std::make_shared<RoleRow>();
+  row->weight = r.weight();
+  if (r.quota()) {
+    fb::master::QuotaConfigT q;
+    r.quota()->UnPackTo(&q);
+    row->quota = Own<fb::master::QuotaConfig>(pack(q));
+  }
+  roles_[std::string(text(r.name()))] = std::move(row);
+}
+
+void Cluster::on_operation(const st::Operation& o) {
+  if (!o.operation() || !o.operation()->uuid()) return;
+  fb::ops::OperationT t;
+  o.operation()->UnPackTo(&t);
+  operations_[std::string(t.uuid.begin(), t.uuid.end())] = Own<fb::ops::Operation>(pack(t));
+}
+
+void Cluster::on_executor(const st::Executor& e) {
+  if (!e.info()) return;
+  auto row = std::make_shared<ExecutorRow>();
+  row->agent_id = text(e.agent_id());
+  row->framework_id = text(e.framework_id());
+  fb::ExecutorInfoT t;
+  e.info()->UnPackTo(&t);
+  const std::string id = t.executor_id;
+  row->info = Own<fb::ExecutorInfo>(pack(t));
+  std::array<std::string, 3> key = {row->framework_id, row->agent_id, id};
+  executors_[std::move(key)] = std::move(row);
+}
+
 void Cluster::on_gone(const st::Gone& g) {
+  if (g.executor_id()) {
+    executors_.erase({std::string(text(g.framework_id())), std::string(text(g.agent_id())), std::string(text(g.executor_id()))});
+    return;
+  }
+  if (g.role()) {
+    if (const auto it = roles_.find(text(g.role())); it != roles_.end()) roles_.erase(it);
+  }
+  if (g.operation_uuid()) operations_.erase(std::string(g.operation_uuid()->begin(), g.operation_uuid()->end()));
+  if (g.inverse_offer_id()) {
+    if (const auto it = inverse_offers_.find(text(g.inverse_offer_id())); it != inverse_offers_.end()) inverse_offers_.erase(it);
+  }
   if (g.offer_id()) {
     if (const auto it = offers_.find(text(g.offer_id())); it != offers_.end()) offers_.erase(it);
   }
@@ -211,6 +274,11 @@ void Cluster::on_gone(const st::Gone& g) {
     frameworks_.erase(f);
     if (listener_ && whole_ && was) listener_->framework_removed(was);
   }
+}
+
+FrameworkPtr Cluster::framework_row(std::string_view id) const {
+  const auto it = frameworks_.find(id);
+  return it == frameworks_.end() ? nullptr : it->second.row;
 }
 
 AgentPtr Cluster::agent(std::string_view id) const {
@@ -239,6 +307,11 @@ std::shared_ptr<const View> Cluster::view() const {
     (f.row->row->completed() ? v->completed : v->frameworks).push_back(std::move(x));
   }
   for (const auto& [id, o] : offers_) v->offers.push_back(o);
+  for (const auto& [id, x] : executors_) v->executors.push_back(x);
+  for (const auto& [id, o] : inverse_offers_) v->inverse_offers.push_back(o);
+  v->maintenance = maintenance_;
+  v->roles = roles_;
+  for (const auto& [uuid, o] : operations_) v->operations.push_back(o);
   view_ = std::move(v);
   return view_;
 }

@@ -4,9 +4,12 @@
 // written from it on another thread while the model goes on. The model itself lives on the strand.
 #pragma once
 
+#include "../access.hpp"
+
 #include <gantry/message.hpp>
 #include <gantry/state_generated.h>
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -66,6 +69,20 @@ struct OfferRow {
 };
 using OfferPtr = std::shared_ptr<const OfferRow>;
 
+using InverseOfferPtr = std::shared_ptr<const fb::InverseOfferT>;
+using MaintenancePtr = std::shared_ptr<const fb::state::MaintenanceT>;
+// What the operator has set for a role.
+struct RoleRow {
+  double weight = 1;
+  Own<fb::master::QuotaConfig> quota;  // none: no quota
+};
+
+struct ExecutorRow {
+  std::string agent_id, framework_id;
+  Own<fb::ExecutorInfo> info;
+};
+using ExecutorPtr = std::shared_ptr<const ExecutorRow>;
+
 // One moment. Agents, frameworks and offers are in order of their ids.
 struct View {
   struct Framework {
@@ -82,7 +99,17 @@ struct View {
   std::vector<AgentPtr> agents;
   std::vector<Framework> frameworks, completed;
   std::vector<OfferPtr> offers;
+  std::vector<ExecutorPtr> executors;  // custom ones that live; they hold resources of their own
+  std::vector<InverseOfferPtr> inverse_offers;
+  MaintenancePtr maintenance;  // null: nothing was ever planned
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles;  // that have a weight or quota
+  std::vector<Own<fb::ops::Operation>> operations;
+  Verdicts verdicts;  // of whom it was made for (filter.hpp); rows are filtered already, roles by whoever writes them
 };
+
+// What is planned and what becomes of it; empty where nothing is.
+[[nodiscard]] fb::master::MaintenanceScheduleT maintenance_schedule(const View& v);
+[[nodiscard]] fb::master::MaintenanceStatusT maintenance_status(const View& v);
 
 class Cluster {
  public:
@@ -113,6 +140,7 @@ class Cluster {
   [[nodiscard]] std::size_t tasks() const { return live_; }
 
   [[nodiscard]] AgentPtr agent(std::string_view id) const;  // null: not known
+  [[nodiscard]] FrameworkPtr framework_row(std::string_view id) const;
   [[nodiscard]] std::shared_ptr<const View> view() const;
 
  private:
@@ -128,6 +156,10 @@ class Cluster {
   void on_task(const fb::state::Task& t, bool snapshot);
   void on_update(const fb::state::Update& u);
   void on_offer(const fb::state::Offer& o);
+  void on_executor(const fb::state::Executor& e);
+  void on_inverse_offer(const fb::InverseOffer& o);
+  void on_role(const fb::state::Role& r);
+  void on_operation(const fb::state::Operation& o);
   void on_gone(const fb::state::Gone& g);
 
   Listener* listener_ = nullptr;
@@ -135,6 +167,11 @@ class Cluster {
   std::map<std::string, Framework, std::less<>> frameworks_;
   std::map<std::uint64_t, std::string> over_;  // completed frameworks, by the order of their end
   std::map<std::string, OfferPtr, std::less<>> offers_;
+  std::map<std::array<std::string, 3>, ExecutorPtr> executors_;  // by framework, agent and id
+  std::map<std::string, InverseOfferPtr, std::less<>> inverse_offers_;
+  MaintenancePtr maintenance_;
+  std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles_;
+  std::map<std::string, Own<fb::ops::Operation>> operations_;  // by uuid
   std::string master_id_;
   std::uint64_t elected_ns_ = 0, version_ = 0;
   std::uint32_t keep_frameworks_ = 0, keep_tasks_ = 0;

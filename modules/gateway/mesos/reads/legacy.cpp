@@ -1,6 +1,7 @@
 #include "legacy.hpp"
 
 #include "../masters.hpp"
+#include "../permits.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
 
@@ -17,12 +18,7 @@ std::string agent_ip(const AgentRow& a) {
   if (host.empty() || host == "0.0.0.0") host = text(a.info->hostname());
   return std::string(host);
 }
-int agent_port(const AgentRow& a) {
-  const std::string_view at = text(a.info->address());
-  const auto colon = at.rfind(':');
-  const int port = colon == std::string_view::npos ? 0 : std::atoi(std::string(at.substr(colon + 1)).c_str());
-  return port ? port : a.info->port();
-}
+int agent_port(const AgentRow& a) { return static_cast<int>(a.info->port()); }
 std::string agent_pid(const AgentRow& a) { return "slave(1)@" + agent_ip(a) + ":" + std::to_string(agent_port(a)); }
 
 bool multi_role(const fb::FrameworkInfo& info) {
@@ -38,8 +34,34 @@ std::vector<std::string_view> roles_of(const fb::FrameworkInfo& info) {
   if (out.empty() && !multi_role(info)) out.push_back(info.role() ? text(info.role()) : std::string_view("*"));
   return out;
 }
+// The old form tells guarantees only, the present one limits as well; both are told of every role with quota.
+fb::master::QuotaStatusT quota_status(const View& v) {
+  fb::master::QuotaStatusT out;
+  for (const auto& [role, row] : v.roles) {
+    if (!row->quota || !v.verdicts.allows("get_quota", role)) continue;
+    auto config = std::make_unique<fb::master::QuotaConfigT>();
+    row->quota->UnPackTo(config.get());
+    auto info = std::make_unique<fb::master::QuotaInfoT>();
+    info->role = role;
+    for (const auto& g : config->guarantees) {
+      auto r = std::make_unique<fb::ResourceT>();
+      r->name = g->key;
+      r->type = fb::ValueType::SCALAR;
+      r->scalar = g->value;
+      info->guarantee.push_back(std::move(r));
+    }
+    out.infos.push_back(std::move(info));
+    out.configs.push_back(std::move(config));
+  }
+  return out;
+}
+
 std::string_view executor_of(const fb::TaskInfo& info) {
   return info.executor() ? text(info.executor()->executor_id()) : std::string_view();
+}
+
+bool within(std::string_view role, std::string_view ancestor) {
+  return role == ancestor || (role.size() > ancestor.size() && role.starts_with(ancestor) && role[ancestor.size()] == '/');
 }
 
 namespace legacy {
@@ -106,14 +128,15 @@ double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 bool is_unreserved(const Amount& a, std::string_view) { return reservation_role(*a.like).empty(); }
 bool is_reserved_for(const Amount& a, std::string_view role) { return reservation_role(*a.like) == role; }
 bool is_allocated_to(const Amount& a, std::string_view role) { return a.allocation == role; }
-bool is_shareable(const Amount& a, std::string_view role) {
-  return a.allocation == role && reservation_role(*a.like).empty();
+// What a role's limits count: what it and the roles below it use, unless it is reserved for them, and what is.
+bool is_used_within(const Amount& a, std::string_view role) {
+  return within(a.allocation, role) && !within(reservation_role(*a.like), role);
 }
+bool is_reserved_within(const Amount& a, std::string_view role) { return within(reservation_role(*a.like), role); }
 
 Sums sums_of(const TaskRow& t) {
   Sums s;
   s.add(t.info->resources());
-  if (t.info->executor()) s.add(t.info->executor()->resources());
   return s;
 }
 
@@ -137,8 +160,11 @@ struct Tally {
   std::unordered_map<std::string_view, Part> agents, frameworks;
   std::unordered_map<std::string_view, const AgentRow*> agent;
   std::unordered_map<std::string_view, std::vector<const OfferRow*>> offers;  // of frameworks
+  std::unordered_map<std::string_view, std::vector<const ExecutorRow*>> executors;  // likewise
 
-  explicit Tally(const View& v, bool count = false) {
+  const Verdicts* verdicts;
+
+  explicit Tally(const View& v, bool count = false) : verdicts(&v.verdicts) {
     for (const auto& a : v.agents) agent[a->id] = a.get();
     const auto task = [&](const TaskRow& t) {
       if (t.holds()) {
@@ -162,6 +188,11 @@ struct Tally {
         if (!count) continue;
         for (const auto& t : f.completed) task(*t);
       }
+    }
+    for (const auto& e : v.executors) {
+      agents[e->agent_id].used.add(e->info->resources());
+      frameworks[e->framework_id].used.add(e->info->resources());
+      executors[e->framework_id].push_back(e.get());
     }
     for (const auto& o : v.offers) {
       agents[o->agent_id].offered.add(o->row->resources());
@@ -315,6 +346,15 @@ void resource_list(Json& j, const Sums& sums, Which of = nullptr, std::string_vi
   j.close(']');
 }
 
+void scalars(Json& j, const flatbuffers::Vector<flatbuffers::Offset<fb::ScalarEntry>>* list) {
+  std::map<std::string_view, double> sorted;
+  if (list)
+    for (const auto* e : *list) sorted[text(e->key())] = e->value();
+  j.open('{');
+  for (const auto& [name, value] : sorted) j.data_key(name), j.number(value);
+  j.close('}');
+}
+
 std::set<std::string_view> reserved_roles(const Sums& sums) {
   std::set<std::string_view> out;
   for (const auto& a : sums.amounts())
@@ -345,11 +385,16 @@ void agent(Json& j, const AgentRow& a, const Tally& tally, bool full, std::strin
   j.close('}');
   j.key("unreserved_resources"), j.resources(total, is_unreserved);
   j.field_flag("active", a.row->active());
-  j.field_flag("deactivated", false);
+  j.field_flag("deactivated", a.row->deactivated());
+  if (a.row->drain()) {
+    j.key("drain_info"), j.message(*a.row->drain(), "gantry.fb.ops.DrainInfo");
+    j.field_number("estimated_drain_start_time_seconds", static_cast<double>(a.row->drain_since_ns() / 1'000'000'000));
+  }
   j.field("version", kVersion);
   j.key("capabilities");
   j.open('[');
-  for (const char* c : {"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "TASK_RESOURCE_LIMITS"}) j.item(), j.text(c);
+  for (const char* c : {"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "RESIZE_VOLUME", "AGENT_OPERATION_FEEDBACK",
+                        "AGENT_DRAINING", "TASK_RESOURCE_LIMITS"}) j.item(), j.text(c);
   j.close(']');
   if (full) {
     j.key("reserved_resources_full");
@@ -463,28 +508,33 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   j.close(']');
   j.key("executors");
   j.open('[');
-  std::set<std::pair<std::string_view, std::string_view>> seen;
-  for (const auto& t : f.tasks) {
-    const auto* x = t->info->executor();
-    if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
-    j.item();
-    j.open('{');
-    j.field("executor_id", text(x->executor_id()));
-    j.field("name", text(x->name()));
-    j.field("framework_id", f.row->id);
-    if (x->command()) j.key("command"), j.message(*x->command(), "gantry.fb.CommandInfo");
-    Sums s;
-    s.add(x->resources());
-    j.key("resources"), j.resources(s);
-    j.field("role", role_of(*t));
-    j.field("slave_id", t->agent_id());
-    j.close('}');
+  if (const auto x = tally.executors.find(f.row->id); x != tally.executors.end()) {
+    for (const auto* row : x->second) {
+      const auto& e = *row->info;
+      j.item();
+      j.open('{');
+      j.field("executor_id", text(e.executor_id()));
+      j.field("name", text(e.name()));
+      j.field("framework_id", f.row->id);
+      if (e.command()) j.key("command"), j.message(*e.command(), "gantry.fb.CommandInfo");
+      Sums s;
+      s.add(e.resources());
+      j.key("resources"), j.resources(s);
+      const auto role = e.resources() && e.resources()->size() ? text(e.resources()->Get(0)->allocation_role()) : std::string_view();
+      j.field("role", role.empty() ? std::string_view("*") : role);
+      j.field("slave_id", row->agent_id);
+      j.close('}');
+    }
   }
   j.close(']');
   if (info.labels() && info.labels()->size()) j.key("labels"), labels(j, *info.labels());
   j.key("offer_constraints");
-  j.open('{');
-  j.close('}');
+  if (row.offer_constraints()) {
+    j.message(*row.offer_constraints(), "gantry.fb.OfferConstraints");
+  } else {
+    j.open('{');
+    j.close('}');
+  }
   j.close('}');
 }
 
@@ -551,7 +601,7 @@ std::string state(const View& v, const About& about) {
   j.field("hostname", about.hostname);
   j.key("capabilities");
   j.open('[');
-  for (const char* c : {"AGENT_UPDATE"}) j.item(), j.text(c);
+  for (const char* c : {"AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"}) j.item(), j.text(c);
   j.close(']');
   double active = 0, inactive = 0, unreachable = 0;
   for (const auto& a : v.agents) {
@@ -662,6 +712,37 @@ std::string tasks(const View& v, const TaskQuery& q) {
   return out;
 }
 
+std::string schedule(const View& v) {
+  const Buffer b = pack(maintenance_schedule(v));
+  return wire::Codec::get().to_json(b, "gantry.fb.master.MaintenanceSchedule");
+}
+std::string maintenance_status(const View& v) {
+  const Buffer b = pack(gateway_mesos::maintenance_status(v));
+  return wire::Codec::get().to_json(b, "gantry.fb.master.MaintenanceStatus");
+}
+
+std::string weights(const View& v) {
+  std::string out;
+  Json j(out);
+  j.open('[');
+  for (const auto& [role, row] : v.roles) {
+    if (row->quota && row->weight == 1) continue;  // it has a row for its quota
+    if (!v.verdicts.allows("view_role", role)) continue;
+    j.item();
+    j.open('{');
+    j.field("role", role);
+    j.field_number("weight", row->weight);
+    j.close('}');
+  }
+  j.close(']');
+  return out;
+}
+
+std::string quota(const View& v) {
+  const Buffer b = pack(quota_status(v));
+  return wire::Codec::get().to_json(b, "gantry.fb.master.QuotaStatus");
+}
+
 std::string roles(const View& v) {
   std::string out;
   Json j(out);
@@ -669,33 +750,34 @@ std::string roles(const View& v) {
   Sums total, used, offered;
   for (const auto& a : v.agents) total.add(a->row->total(), false);
   for (const auto& [id, part] : tally.frameworks) used.add(part.used), offered.add(part.offered);
-  std::map<std::string_view, std::vector<std::string_view>> names = {{"*", {}}};
+  std::map<std::string_view, std::vector<std::string_view>> names;
   for (const auto& f : v.frameworks)
     for (const auto r : roles_of(*f.row->info)) names[r].push_back(f.row->id);
   for (const auto r : reserved_roles(total)) names[r];
   for (const auto& a : used.amounts())
     if (!a.allocation.empty()) names[a.allocation];
+  for (const auto& [role, row] : v.roles) names[role];
   j.open('{');
   j.key("roles");
   j.open('[');
   for (const auto& [role, ids] : names) {
+    if (!v.verdicts.allows("view_role", role)) continue;
+    const auto set = v.roles.find(role);
     j.item();
     j.open('{');
     j.field("name", role);
-    j.field_number("weight", 1);
-    Sums consumed, held = used;  // consumed: what quota would count, reservations included
+    j.field_number("weight", set == v.roles.end() ? 1 : set->second->weight);
+    Sums consumed, held = used;  // consumed: what quota counts, reservations included
     for (const auto& a : used.amounts())
-      if (is_shareable(a, role)) consumed.add(a);
+      if (is_used_within(a, role)) consumed.add(a);
     for (const auto& a : total.amounts())
-      if (is_reserved_for(a, role)) consumed.add(a);
+      if (is_reserved_within(a, role)) consumed.add(a);
+    const fb::master::QuotaConfig* config = set != v.roles.end() && set->second->quota ? &*set->second->quota : nullptr;
     j.key("quota");
     j.open('{');
     j.field("role", role);
-    for (const char* none : {"guarantee", "limit"}) {
-      j.key(none);
-      j.open('{');
-      j.close('}');
-    }
+    j.key("guarantee"), scalars(j, config ? config->guarantees() : nullptr);
+    j.key("limit"), scalars(j, config ? config->limits() : nullptr);
     j.key("consumed"), write_quantities(out, consumed), j.done();
     j.close('}');
     held.add(offered);

@@ -6,6 +6,8 @@
 
 #include "cluster.hpp"
 
+#include <gantry/operator_generated.h>
+
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,6 +45,10 @@ struct TaskQuery {
 [[nodiscard]] std::string frameworks(const View& v, const std::optional<std::string>& framework_id);
 [[nodiscard]] std::string tasks(const View& v, const TaskQuery& query);
 [[nodiscard]] std::string roles(const View& v);
+[[nodiscard]] std::string weights(const View& v);
+[[nodiscard]] std::string schedule(const View& v);
+[[nodiscard]] std::string maintenance_status(const View& v);
+[[nodiscard]] std::string quota(const View& v);
 [[nodiscard]] std::string flags(const About& about);
 [[nodiscard]] std::string version();
 
@@ -59,9 +65,12 @@ namespace gantry::gateway_mesos {
 [[nodiscard]] std::string agent_pid(const AgentRow& a);
 [[nodiscard]] std::string agent_ip(const AgentRow& a);
 [[nodiscard]] int agent_port(const AgentRow& a);
+[[nodiscard]] fb::master::QuotaStatusT quota_status(const View& v);
 // The roles a framework has: `roles`, else `role`, else "*".
 [[nodiscard]] std::vector<std::string_view> roles_of(const fb::FrameworkInfo& info);
 [[nodiscard]] bool multi_role(const fb::FrameworkInfo& info);
+// "eng/web" is within "eng" and "eng/web".
+[[nodiscard]] bool within(std::string_view role, std::string_view ancestor);
 // Of a command task: empty.
 [[nodiscard]] std::string_view executor_of(const fb::TaskInfo& info);
 

@@ -1,5 +1,7 @@
 #include "operator_views.hpp"
 
+#include "../permits.hpp"
+
 #include "../masters.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
@@ -24,11 +26,12 @@ struct Index {
       for (const auto id : {t.agent_id(), std::string_view(*t.framework_id)}) {
         Sums& s = used[id];
         s.add(t.info->resources());
-        if (t.info->executor()) s.add(t.info->executor()->resources());
       }
     };
     for (const auto& f : v.frameworks)
       for (const auto& t : f.tasks) add(*t);
+    for (const auto& e : v.executors)
+      for (const auto id : {std::string_view(e->agent_id), std::string_view(e->framework_id)}) used[id].add(e->info->resources());
     for (const auto& o : v.offers)
       for (const auto id : {std::string_view(o->agent_id), std::string_view(o->framework_id)})
         offered[id].add(o->row->resources());
@@ -76,6 +79,7 @@ std::unique_ptr<fb::OfferT> offer(const OfferRow& o, const AgentRow* a) {
   out->url->path = "/slave(1)";
   if (a->info->attributes())
     for (const auto* x : *a->info->attributes()) out->attributes.emplace_back(x->UnPack());
+  if (a->row->unavailability()) out->unavailability.reset(a->row->unavailability()->UnPack());
   return out;
 }
 
@@ -83,25 +87,21 @@ std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View
   auto out = framework(f);
   for (const auto& o : v.offers)
     if (o->framework_id == f.id) out->offers.push_back(offer(*o, index.agent(o->agent_id)));
+  for (const auto& o : v.inverse_offers)
+    if (o->framework_id == f.id) out->inverse_offers.push_back(std::make_unique<fb::InverseOfferT>(*o));
   out->allocated_resources = Index::of(index.used, f.id);
   out->offered_resources = Index::of(index.offered, f.id);
-  out->offer_constraints = std::make_unique<fb::OfferConstraintsT>();
+  if (!out->offer_constraints) out->offer_constraints = std::make_unique<fb::OfferConstraintsT>();
   return out;
 }
 
 template <class F>
 void each_executor(const View& v, F fn) {
-  for (const auto& f : v.frameworks) {
-    std::set<std::pair<std::string_view, std::string_view>> seen;
-    for (const auto& t : f.tasks) {
-      const auto* x = t->info->executor();
-      if (!x || !t->holds() || !seen.insert({t->agent_id(), text(x->executor_id())}).second) continue;
-      om::ExecutorT e;
-      e.executor_info.reset(x->UnPack());
-      if (e.executor_info->framework_id.empty()) e.executor_info->framework_id = f.row->id;
-      e.agent_id = t->agent_id();
-      fn(std::move(e));
-    }
+  for (const auto& x : v.executors) {
+    om::ExecutorT e;
+    e.executor_info.reset(x->info->UnPack());
+    e.agent_id = x->agent_id;
+    fn(std::move(e));
   }
 }
 
@@ -217,18 +217,25 @@ struct Parts {
   }
   [[nodiscard]] std::unique_ptr<om::GetRolesT> roles() const {
     auto out = std::make_unique<om::GetRolesT>();
-    std::map<std::string_view, std::vector<std::string_view>> names = {{"*", {}}};
+    std::map<std::string_view, std::vector<std::string_view>> names;
     for (const auto& f : v.frameworks)
       for (const auto r : roles_of(*f.row->info)) names[r].push_back(f.row->id);
+    for (const auto& a : v.agents)
+      if (a->row->total())
+        for (const auto* r : *a->row->total())
+          if (const auto reserved = reservation_role(*r); !reserved.empty()) names[reserved];
+    for (const auto& [name, row] : v.roles) names[name];
     Sums held;
     for (const auto& f : v.frameworks) {
       for (const auto* map : {&index.used, &index.offered})
         if (const auto it = map->find(f.row->id); it != map->end()) held.add(it->second);
     }
     for (const auto& [name, ids] : names) {
+      if (!v.verdicts.allows("view_role", name)) continue;
       auto role = std::make_unique<fb::ops::RoleT>();
       role->name = name;
-      role->weight = 1;
+      const auto set = v.roles.find(name);
+      role->weight = set == v.roles.end() ? 1 : set->second->weight;
       role->frameworks.assign(ids.begin(), ids.end());
       std::map<std::string_view, std::int64_t> totals;
       for (const auto& a : held.amounts())
@@ -263,7 +270,7 @@ std::unique_ptr<om::GetMasterT> master(const View& v, const legacy::About& about
   m.address->hostname = about.hostname;
   m.address->ip = about.ip;
   m.address->port = about.port;
-  m.capabilities = {fb::MasterCapability::AGENT_UPDATE};
+  m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING, fb::MasterCapability::QUOTA_V2};
   out->start_time = static_cast<double>(about.start_ns) / 1e9;
   out->elected_time = static_cast<double>(v.elected_ns) / 1e9;
   return out;
@@ -323,6 +330,7 @@ std::unique_ptr<om::FrameworkT> framework(const FrameworkRow& f) {
   out->registered_time_ns = static_cast<std::int64_t>(f.row->registered_ns());
   out->reregistered_time_ns = static_cast<std::int64_t>(f.row->reregistered_ns() ? f.row->reregistered_ns() : f.row->registered_ns());
   out->unregistered_time_ns = static_cast<std::int64_t>(f.row->unregistered_ns());
+  if (f.row->offer_constraints()) out->offer_constraints.reset(f.row->offer_constraints()->UnPack());
   return out;
 }
 
@@ -332,7 +340,12 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   out->agent_info->port = agent_port(a);
   out->agent_info->checkpoint = true;  // every agent does
   out->active = a.row->active();
-  out->deactivated = false;
+  out->deactivated = a.row->deactivated();
+  if (a.row->drain()) {
+    out->drain_info.reset(a.row->drain()->UnPack());
+    // In whole seconds, as it always was.
+    out->estimated_drain_start_time_ns = static_cast<std::int64_t>(a.row->drain_since_ns() / 1'000'000'000 * 1'000'000'000);
+  }
   out->version = kVersion;
   out->pid = agent_pid(a);
   out->registered_time_ns = static_cast<std::int64_t>(a.row->since_ns());
@@ -340,7 +353,8 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   total.add(a.row->total(), false);
   out->total_resources = to_messages(total);
   using C = fb::ops::AgentCapability;
-  out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::TASK_RESOURCE_LIMITS};
+  out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::RESIZE_VOLUME, C::AGENT_OPERATION_FEEDBACK,
+                       C::AGENT_DRAINING, C::TASK_RESOURCE_LIMITS};
   return out;
 }
 
@@ -388,6 +402,28 @@ std::string Writer::response(om::CallType type) const {
       if (!protobuf_) return open("GET_EXECUTORS", "get_executors"), parts.executors(out), out + "}";
       r.type = om::ResponseType::GET_EXECUTORS;
       r.get_executors = parts.executors();
+      break;
+    case C::GET_WEIGHTS:
+      r.type = om::ResponseType::GET_WEIGHTS;
+      for (const auto& [role, row] : view_.roles) {
+        if (row->quota && row->weight == 1) continue;  // it has a row for its quota
+        if (!view_.verdicts.allows("view_role", role)) continue;
+        if (!r.get_weights) r.get_weights = std::make_unique<om::GetWeightsT>();
+        auto w = std::make_unique<fb::ops::WeightInfoT>();
+        w->role = role;
+        w->weight = row->weight;
+        r.get_weights->weight_infos.push_back(std::move(w));
+      }
+      break;
+    case C::GET_QUOTA:
+      r.type = om::ResponseType::GET_QUOTA;
+      r.get_quota = std::make_unique<om::GetQuotaT>();
+      r.get_quota->status = std::make_unique<om::QuotaStatusT>(quota_status(view_));
+      break;
+    case C::GET_OPERATIONS:
+      r.type = om::ResponseType::GET_OPERATIONS;
+      r.get_operations = std::make_unique<fb::ops::GetOperationsT>();
+      for (const auto& o : view_.operations) r.get_operations->operations.emplace_back(o->UnPack());
       break;
     case C::GET_ROLES:
       r.type = om::ResponseType::GET_ROLES;

@@ -18,7 +18,7 @@ namespace gantry::gateway_mesos::ops {
 class Writer {
  public:
   Writer(const View& v, const legacy::About& about, bool protobuf) : view_(v), about_(about), protobuf_(protobuf) {}
-  // GET_STATE, GET_TASKS, GET_AGENTS, GET_FRAMEWORKS, GET_EXECUTORS, GET_ROLES, GET_MASTER.
+  // GET_STATE, GET_TASKS, GET_AGENTS, GET_FRAMEWORKS, GET_EXECUTORS, GET_ROLES, GET_WEIGHTS, GET_QUOTA, GET_OPERATIONS, GET_MASTER.
   [[nodiscard]] std::string response(fb::master::CallType type) const;
   // The event SUBSCRIBED with everything in it.
   [[nodiscard]] std::string subscribed(double heartbeat_seconds) const;

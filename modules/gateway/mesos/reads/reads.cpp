@@ -1,5 +1,6 @@
 #include "reads.hpp"
 
+#include "filter.hpp"
 #include "operator_views.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
@@ -108,8 +109,8 @@ bool number(const Exchange& e, std::string_view name, long& out) {
 
 }  // namespace
 
-Reads::Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect)
-    : host_(host), masters_(masters), options_(std::move(options)), redirect_(std::move(redirect)), follower_(host) {
+Reads::Reads(Host& host, Masters& masters, Access& access, ReadsOptions options, Function<void(const ExchangePtr&)> redirect)
+    : host_(host), masters_(masters), access_(access), options_(std::move(options)), redirect_(std::move(redirect)), follower_(host) {
   follower_.cluster().listen(this);
   follower_.on_change([this] { changed(); });
 }
@@ -151,6 +152,7 @@ void Reads::routes(Router& router) {
   const auto read = [this, &router](std::string path, auto make) {
     Route r;
     r.path = std::move(path);
+    r.realm = kReadonlyRealm;
     r.methods = {"GET", "POST"};  // some clients post their reads (clients.md section 0, rule 13)
     r.handler = [this, make](const ExchangePtr& e) {
       Build build = make(*e);
@@ -182,25 +184,31 @@ void Reads::routes(Router& router) {
     return [q](const View& v, const legacy::About&) { return legacy::tasks(v, q); };
   });
   read("/roles", [](const Exchange&) -> Build { return [](const View& v, const legacy::About&) { return legacy::roles(v); }; });
-  for (const auto& [path, body] : {std::pair{"/weights", "[]"}, {"/quota", "{}"}, {"/maintenance/schedule", "{}"}, {"/maintenance/status", "{}"}})
-    read(path, [body = std::string(body)](const Exchange&) -> Build { return [body](const View&, const legacy::About&) { return body; }; });
+  read("/maintenance/status", [](const Exchange&) -> Build {
+    return [](const View& v, const legacy::About&) { return legacy::maintenance_status(v); };
+  });
 
   // What any master answers, leading or not.
-  const auto always = [&router](std::string path, Handler handler) {
+  const auto always = [&router](std::string path, const char* realm, Handler handler) {
     Route r;
+    r.realm = realm;
     r.path = std::move(path);
     r.methods = {"GET", "POST"};
     r.leader_only = false;
     r.handler = std::move(handler);
     router.add(std::move(r));
   };
-  always("/health", [](const ExchangePtr& e) { e->answer(200); });
-  always("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
-  always("/flags", [this](const ExchangePtr& e) { finish(e, legacy::flags(about()), kJson); });
-  always("/system/stats", [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
-  always("/redirect", [this](const ExchangePtr& e) { redirect_to_leader(e); });
-  always("/metrics/snapshot", [this](const ExchangePtr& e) {
-    metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+  always("/health", kNoRealm, [](const ExchangePtr& e) { e->answer(200); });
+  always("/version", kNoRealm, [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
+  always("/flags", kReadonlyRealm, [this](const ExchangePtr& e) {
+    access_.guard(e, "view_flags", {}, [this, e] { finish(e, legacy::flags(about()), kJson); });
+  });
+  always("/system/stats", kNoRealm, [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
+  always("/redirect", kNoRealm, [this](const ExchangePtr& e) { redirect_to_leader(e); });
+  always("/metrics/snapshot", kReadonlyRealm, [this](const ExchangePtr& e) {
+    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] {
+      metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+    });
   });
 
   Route v1;
@@ -218,6 +226,23 @@ void Reads::redirect_to_leader(const ExchangePtr& e) {
   });
 }
 
+void Reads::seen(const ExchangePtr& exchange, Seen then) {
+  auto view = cluster().view();
+  if (access_.open()) return then(std::move(view));
+  auto collecting = host_.offload([view]() -> Result<std::vector<Ask>> { return asks_of(*view); });
+  spawn(std::move(collecting), [this, alive = alive_, exchange, view, then = std::move(then)](Result<std::vector<Ask>> asks) mutable {
+    if (!*alive) return;
+    if (!asks) return then(asks.error());
+    access_.verdicts(exchange->principal(), std::move(*asks), [this, alive, view, then = std::move(then)](const Verdicts& v) mutable {
+      if (!*alive) return;
+      auto filtering = host_.offload([view, v]() -> Result<std::shared_ptr<const View>> { return filtered(view, v); });
+      spawn(std::move(filtering), [alive, then = std::move(then)](Result<std::shared_ptr<const View>> part) mutable {
+        if (*alive) then(std::move(part));
+      });
+    });
+  });
+}
+
 void Reads::serve(const ExchangePtr& exchange, Build build) {
   std::string callback;
   if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
@@ -231,8 +256,9 @@ void Reads::serve(const ExchangePtr& exchange, Build build) {
 
 // Large answers are written one at a time, so that they leave room for everything else, and once for all who ask for the same: who
 // comes before the writing begins gets what is true then.
-void Reads::render(const ExchangePtr& exchange, const std::string& key, std::string_view type, Build build) {
+void Reads::render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build) {
   if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
+  if (!access_.open()) key += "\n" + exchange->principal();
   const bool zip = wants_gzip(*exchange);
   for (Render& r : renders_)
     if (r.key == key && r.zip == zip && r.type == type) return r.waiting.push_back(exchange);
@@ -248,31 +274,36 @@ void Reads::next_render() {
     return;
   }
   rendering_ = true;
-  Render r = std::move(renders_.front());
+  auto r = std::make_shared<Render>(std::move(renders_.front()));
   renders_.pop_front();
   struct Body {
     Exchange::Shared text;
     bool zipped = false;
   };
-  auto work = host_.offload([view = cluster().view(), about = about(), build = std::move(r.build), zip = r.zip]() -> Result<Body> {
-    std::string text = build(*view, about);
-    if (zip && text.size() >= kWorthPacking)
-      if (std::string small = packed(text); !small.empty()) return Body{std::make_shared<const std::string>(std::move(small)), true};
-    return Body{std::make_shared<const std::string>(std::move(text)), false};
-  });
-  spawn(std::move(work), [this, alive = alive_, type = r.type, waiting = std::move(r.waiting)](Result<Body> body) {
-    for (const auto& e : waiting) {
+  const auto finish = [this, alive = alive_, r](const Result<Body>& body) {
+    for (const auto& e : r->waiting) {
       if (!body) {
         exchange_error(e, body.error());
         continue;
       }
       Headers headers;
       if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
-      e->answer_shared(200, body->text, type, std::move(headers));
+      e->answer_shared(200, body->text, r->type, std::move(headers));
     }
     if (!*alive) return;
     rendering_ = false;
     next_render();
+  };
+  // All who wait for it are the same principal, if that matters at all.
+  seen(r->waiting.front(), [this, r, finish](Result<std::shared_ptr<const View>> view) {
+    if (!view) return finish(view.error());
+    auto work = host_.offload([view = std::move(*view), about = about(), build = r->build, zip = r->zip]() -> Result<Body> {
+      std::string text = build(*view, about);
+      if (zip && text.size() >= kWorthPacking)
+        if (std::string small = packed(text); !small.empty()) return Body{std::make_shared<const std::string>(std::move(small)), true};
+      return Body{std::make_shared<const std::string>(std::move(text)), false};
+    });
+    spawn(std::move(work), finish);
   });
 }
 
@@ -365,6 +396,9 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_FRAMEWORKS:
     case C::GET_EXECUTORS:
     case C::GET_ROLES:
+    case C::GET_WEIGHTS:
+    case C::GET_QUOTA:
+    case C::GET_OPERATIONS:
     case C::GET_MASTER:
       return render(e, std::string("v1 ") + om::EnumNameCallType(call.type()) + (protobuf ? " p" : ""), protobuf ? kProtobuf : kJson,
                     [what = call.type(), protobuf](const View& v, const legacy::About& about) {
@@ -386,6 +420,10 @@ void Reads::operator_call(const ExchangePtr& e) {
       return answer(r);
     }
     case C::GET_FLAGS:
+      if (const auto may = access_.known(e->principal(), "view_flags", {}); !may)
+        return access_.allowed(e->principal(), "view_flags", {}, [this, e](bool yes) { yes ? operator_call(e) : forbid(e); });
+      else if (!*may)
+        return forbid(e);
       r.type = om::ResponseType::GET_FLAGS;
       r.get_flags = std::make_unique<fb::ops::GetFlagsT>();
       for (const auto& [name, value] : about().flags) {
@@ -411,30 +449,28 @@ void Reads::operator_call(const ExchangePtr& e) {
     case C::GET_LOGGING_LEVEL:
       r.type = om::ResponseType::GET_LOGGING_LEVEL;
       r.get_logging_level = std::make_unique<fb::ops::GetLoggingLevelT>();
-      return answer(r);
-    case C::GET_OPERATIONS:
-      r.type = om::ResponseType::GET_OPERATIONS;
-      r.get_operations = std::make_unique<fb::ops::GetOperationsT>();
-      return answer(r);
-    case C::GET_WEIGHTS:
-      r.type = om::ResponseType::GET_WEIGHTS;
+      if (options_.logging_level) r.get_logging_level->level = options_.logging_level();
       return answer(r);
     case C::GET_MAINTENANCE_STATUS:
       r.type = om::ResponseType::GET_MAINTENANCE_STATUS;
       r.get_maintenance_status = std::make_unique<om::GetMaintenanceStatusT>();
-      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>();
-      return answer(r);
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      return seen(e, [e, answer, kept = std::make_shared<om::ResponseT>(std::move(r))](Result<std::shared_ptr<const View>> v) {
+        if (!v) return exchange_error(e, v.error());
+        kept->get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>(maintenance_status(**v));
+        answer(*kept);
+      });
     case C::GET_MAINTENANCE_SCHEDULE:
       r.type = om::ResponseType::GET_MAINTENANCE_SCHEDULE;
       r.get_maintenance_schedule = std::make_unique<om::GetMaintenanceScheduleT>();
-      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>();
-      return answer(r);
-    case C::GET_QUOTA:
-      r.type = om::ResponseType::GET_QUOTA;
-      r.get_quota = std::make_unique<om::GetQuotaT>();
-      r.get_quota->status = std::make_unique<om::QuotaStatusT>();
-      return answer(r);
+      if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
+      return seen(e, [e, answer, kept = std::make_shared<om::ResponseT>(std::move(r))](Result<std::shared_ptr<const View>> v) {
+        if (!v) return exchange_error(e, v.error());
+        kept->get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>(maintenance_schedule(**v));
+        answer(*kept);
+      });
     default:
+      if (options_.write) return options_.write(e, call);
       return e->text(501, "501 Not Implemented.");
   }
 }
@@ -455,17 +491,25 @@ void Reads::subscribe(const ExchangePtr& e, bool protobuf) {
   subscribers_.push_back(s);
   // Events from here on wait until the snapshot, which is of this moment, has been written.
   const double seconds = std::chrono::duration<double>(options_.heartbeat_interval).count();
-  auto work = host_.offload([view = cluster().view(), about = about(), protobuf, seconds]() -> Result<std::string> {
-    return ops::Writer(*view, about, protobuf).subscribed(seconds);
-  });
-  spawn(std::move(work), [this, alive = alive_, weak = std::weak_ptr(s)](Result<std::string> snapshot) {
+  seen(e, [this, weak = std::weak_ptr(s), protobuf, seconds](Result<std::shared_ptr<const View>> part) {
     const auto s = weak.lock();
-    if (!*alive || !s) return;
-    if (!snapshot) {
-      exchange_error(s->exchange, snapshot.error());
+    if (!s) return;
+    if (!part) {
+      exchange_error(s->exchange, part.error());
       return forget(s);
     }
-    begin(s, std::move(*snapshot));
+    auto work = host_.offload([view = std::move(*part), about = about(), protobuf, seconds]() -> Result<std::string> {
+      return ops::Writer(*view, about, protobuf).subscribed(seconds);
+    });
+    spawn(std::move(work), [this, alive = alive_, weak](Result<std::string> snapshot) {
+      const auto s = weak.lock();
+      if (!*alive || !s) return;
+      if (!snapshot) {
+        exchange_error(s->exchange, snapshot.error());
+        return forget(s);
+      }
+      begin(s, std::move(*snapshot));
+    });
   });
 }
 
@@ -497,24 +541,57 @@ void Reads::forget(const SubscriberPtr& s) {
   std::erase(subscribers_, s);
 }
 
-void Reads::publish(const om::EventT& event) {
+void Reads::publish(const om::EventT& event, std::vector<Ask> asks) {
   if (subscribers_.empty()) return;
   std::string pieces[2];
   const auto all = subscribers_;  // writing may end a stream
   for (const auto& s : all) {
     std::string& piece = pieces[s->protobuf];
     if (piece.empty()) piece = record(ops::encode(event, s->protobuf));
-    if (s->begun) {
-      s->exchange->write(piece);
+    if (access_.open() && s->unjudged.empty()) {
+      deliver(s, piece);
       continue;
     }
-    s->bytes += piece.size();
-    if (s->bytes > options_.max_waiting) {
-      s->exchange->text(503, "Too much happened while the snapshot was written");
-      forget(s);
-    } else {
-      s->waiting.push_back(piece);
+    s->unjudged.push_back({piece, asks});
+    pump(s);
+  }
+}
+
+// Events in their order, without those that this client may not hear.
+void Reads::pump(const SubscriberPtr& s) {
+  while (!s->asking && !s->unjudged.empty()) {
+    auto event = std::move(s->unjudged.front());
+    s->unjudged.pop_front();
+    bool yes = true, known = true;
+    for (const Ask& a : event.asks) {
+      const auto verdict = access_.known(s->exchange->principal(), a.action, a.object);
+      known = known && verdict;
+      yes = yes && verdict.value_or(false);
     }
+    if (known) {
+      if (yes) deliver(s, event.piece);
+      continue;
+    }
+    s->asking = true;
+    access_.allowed(s->exchange->principal(), std::move(event.asks),
+                    [this, alive = alive_, weak = std::weak_ptr(s), piece = std::move(event.piece)](bool may) {
+                      const auto s = weak.lock();
+                      if (!*alive || !s) return;
+                      s->asking = false;
+                      if (may) deliver(s, piece);
+                      pump(s);
+                    });
+  }
+}
+
+void Reads::deliver(const SubscriberPtr& s, const std::string& piece) {
+  if (s->begun) return s->exchange->write(piece);
+  s->bytes += piece.size();
+  if (s->bytes > options_.max_waiting) {
+    s->exchange->text(503, "Too much happened while the snapshot was written");
+    forget(s);
+  } else {
+    s->waiting.push_back(piece);
   }
 }
 
@@ -535,7 +612,7 @@ void Reads::task_added(const TaskPtr& t) {
   e.type = om::EventType::TASK_ADDED;
   e.task_added = std::make_unique<om::TaskAddedT>();
   e.task_added->task = std::make_unique<fb::ops::TaskT>(ops::task(*t, cluster().agent(t->agent_id()).get()));
-  publish(e);
+  publish(e, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
 }
 
 void Reads::task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) {
@@ -556,7 +633,7 @@ void Reads::task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) {
     s->timestamp = static_cast<double>(host_.wall_ns()) / 1e9;
     e.task_updated->status = std::move(s);
   }
-  publish(e);
+  publish(e, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
 }
 
 void Reads::agent_added(const AgentPtr& a) {
@@ -583,7 +660,7 @@ void Reads::framework_added(const FrameworkPtr& f) {
   e.type = om::EventType::FRAMEWORK_ADDED;
   e.framework_added = std::make_unique<om::FrameworkAddedT>();
   e.framework_added->framework = ops::framework(*f);
-  publish(e);
+  publish(e, asks_of(*f));
 }
 
 void Reads::framework_updated(const FrameworkPtr& f) {
@@ -592,7 +669,7 @@ void Reads::framework_updated(const FrameworkPtr& f) {
   e.type = om::EventType::FRAMEWORK_UPDATED;
   e.framework_updated = std::make_unique<om::FrameworkUpdatedT>();
   e.framework_updated->framework = ops::framework(*f);
-  publish(e);
+  publish(e, asks_of(*f));
 }
 
 void Reads::framework_removed(const FrameworkPtr& f) {
@@ -601,7 +678,7 @@ void Reads::framework_removed(const FrameworkPtr& f) {
   e.type = om::EventType::FRAMEWORK_REMOVED;
   e.framework_removed = std::make_unique<om::FrameworkRemovedT>();
   e.framework_removed->framework_info.reset(f->info->UnPack());
-  publish(e);
+  publish(e, asks_of(*f));
 }
 
 }  // namespace gantry::gateway_mesos

@@ -3,6 +3,7 @@
 // Answers are written on the host's pool from a View, so a large one holds up neither scheduling nor other frameworks.
 #pragma once
 
+#include "../access.hpp"
 #include "../masters.hpp"
 #include "../router.hpp"
 #include "follower.hpp"
@@ -21,15 +22,20 @@ struct ReadsOptions {
   std::size_t max_subscribers = 1000;       // of the event stream; beyond, the oldest is closed
   std::size_t max_waiting = 64u << 20;      // bytes of events kept for a subscriber whose snapshot is being written
   std::vector<std::pair<std::string, std::string>> flags;  // shown by /flags, in order of names
+  Function<void(const ExchangePtr&, const fb::master::Call&)> write;  // calls that change something; absent: 501
+  Function<std::uint32_t()> logging_level;
 };
 
 class Reads final : private Cluster::Listener {
  public:
-  Reads(Host& host, Masters& masters, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
+  Reads(Host& host, Masters& masters, Access& access, ReadsOptions options, Function<void(const ExchangePtr&)> redirect);
   ~Reads() override;
   void routes(Router& router);
   void start();
   void stop();
+  // Answers in JSON, from a view.
+  using Build = std::function<std::string(const View&, const legacy::About&)>;
+  void serve(const ExchangePtr& exchange, Build build);
 
   [[nodiscard]] const Cluster& cluster() const { return follower_.cluster(); }
   [[nodiscard]] std::size_t subscribers() const { return subscribers_.size(); }
@@ -40,6 +46,12 @@ class Reads final : private Cluster::Listener {
     bool protobuf = false, begun = false;
     std::deque<std::string> waiting;  // events since its snapshot was taken
     std::size_t bytes = 0;
+    struct Event {
+      std::string piece;
+      std::vector<Ask> asks;
+    };
+    std::deque<Event> unjudged;  // behind one of which it is being asked whether this client may hear it
+    bool asking = false;
     std::uint64_t heartbeat = 0;
   };
   using SubscriberPtr = std::shared_ptr<Subscriber>;
@@ -48,14 +60,15 @@ class Reads final : private Cluster::Listener {
     std::string key;
     std::string_view type;
     bool zip = false;
-    std::function<std::string(const View&, const legacy::About&)> build;
+    Build build;
     std::vector<ExchangePtr> waiting;
   };
-  using Build = std::function<std::string(const View&, const legacy::About&)>;
 
   [[nodiscard]] legacy::About about() const;
-  void serve(const ExchangePtr& exchange, Build build);  // JSON from a view
-  void render(const ExchangePtr& exchange, const std::string& key, std::string_view type, Build build);
+  // Runs `then` with this moment as the client may see it.
+  using Seen = Function<void(Result<std::shared_ptr<const View>>)>;
+  void seen(const ExchangePtr& exchange, Seen then);
+  void render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build);
   void next_render();
   void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
@@ -66,7 +79,9 @@ class Reads final : private Cluster::Listener {
   void begin(const SubscriberPtr& s, std::string snapshot);
   void beat(const SubscriberPtr& s);
   void forget(const SubscriberPtr& s);
-  void publish(const fb::master::EventT& event);
+  void publish(const fb::master::EventT& event, std::vector<Ask> asks = {});
+  void pump(const SubscriberPtr& s);
+  void deliver(const SubscriberPtr& s, const std::string& piece);
   void changed();
 
   // Cluster::Listener
@@ -80,6 +95,7 @@ class Reads final : private Cluster::Listener {
 
   Host& host_;
   Masters& masters_;
+  Access& access_;
   ReadsOptions options_;
   Function<void(const ExchangePtr&)> redirect_;
   Follower follower_;

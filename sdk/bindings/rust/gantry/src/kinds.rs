@@ -73,7 +73,7 @@ impl Number for u32 {
 macro_rules! numbers {
     ($($space:ident)*) => { $(impl Number for fb::$space::Method { fn number(self) -> u32 { self.0 } })* };
 }
-numbers!(allocator authenticator election fetcher isolator store);
+numbers!(allocator authenticator authorizer election fetcher isolator store);
 
 fn done<T: Default>() -> Reply<T> {
     Reply::Now(Ok(T::default()))
@@ -96,6 +96,13 @@ kind! {
     authenticator, "authenticator", 1, Authenticator {
         authenticate fb::authenticator::Method::AUTHENTICATE, call fb::authenticator::Credentials<'_> => fb::authenticator::IdentityT;
         challenge fb::authenticator::Method::CHALLENGE, call fb::authenticator::Challenge<'_> => fb::authenticator::ChallengeT;
+    }
+}
+kind! {
+    /// Says who may do what. `changed` keeps its stream and sends on it whenever verdicts may differ from those given before.
+    authorizer, "authorizer", 1, Authorizer {
+        authorize fb::authorizer::Method::AUTHORIZE, call fb::authorizer::Questions<'_> => fb::authorizer::VerdictsT;
+        changed fb::authorizer::Method::CHANGED, bare_stream () => ();
     }
 }
 kind! {

@@ -1,0 +1,3 @@
+#include "acl.hpp"
+
+GANTRY_MODULE(gantry::authorizer_acl::Acl, "acl")

@@ -1,0 +1,2 @@
+// The one place where Boost.JSON is compiled for the tools.
+#include <boost/json/src.hpp>
