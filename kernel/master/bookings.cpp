@@ -72,6 +72,9 @@ bool Core::in_use(Handle agent, const Resources& volumes) const {
     const auto& info = tasks_[t].about();
     if (uses(info.resources()) || (info.executor() && uses(info.executor()->resources()))) return true;
   }
+  if (const auto it = executors_.find(agent); it != executors_.end())
+    for (const auto& e : it->second)
+      if (uses(e.info.as<fb::ExecutorInfo>()->resources())) return true;
   return false;
 }
 
