@@ -11,6 +11,8 @@ void Core::sums(Resources& total, Resources& used, Resources& offered) const {
     if (agents_.contains(h) && agents_[h].state == AgentState::registered) total += agents_[h].total;
   for (Handle h = 1; h < tasks_.end(); ++h)
     if (tasks_.contains(h) && !tasks_[h].released) used += tasks_[h].resources;
+  for (const auto& [agent, list] : executors_)
+    for (const auto& e : list) used += e.resources;
   for (Handle h = 1; h < offers_.end(); ++h)
     if (offers_.contains(h)) offered += offers_[h].resources;
 }

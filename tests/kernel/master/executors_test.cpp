@@ -29,18 +29,17 @@ struct ExecutorsTest : ::testing::Test {
     ASSERT_FALSE(offers.empty());
     ASSERT_TRUE(c.call(Cluster::accept("f", {offers.back().id}, std::move(tasks), 0)));
   }
+  // By the books; and what is on offer now.
   double free_cpus() {
     c.advance(2s);
-    const auto offers = c.offers(stream);
-    double sum = 0;
-    last_ids.clear();
-    for (const auto& o : offers) {
-      for (const auto& r : o.resources)
-        if (r->name == "cpus") sum += *r->scalar;
+    for (const auto& o : c.offers(stream)) {
       last_ids = o.executor_ids;
       last = o.id;
     }
-    return sum;
+    Resources total, used, offered;
+    c.core->sums(total, used, offered);
+    const auto cpus = resource::intern_name("cpus");
+    return static_cast<double>(total.scalar(cpus).amount() - used.scalar(cpus).amount()) / 1000;
   }
   void again(std::vector<fb::TaskInfoT> tasks) { ASSERT_TRUE(c.call(Cluster::accept("f", {last}, std::move(tasks), 0))); }
   void end(const std::string& executor, int status = 0) {
