@@ -199,6 +199,8 @@ BodyState hide_credentials(std::string_view kind, const fb::trace::EntryT& e, bo
       return hide_in_http(e, body);
     case HostService::AUTH:
       return blank(body);
+    case HostService::EXECUTORS:  // a request shows the executor's token
+      return e.what == What::REQUEST ? blank(body) : BodyState::WHOLE;
     case HostService::QUERY: {
       if (e.what != What::REQUEST) return BodyState::WHOLE;
       const auto* question = view<fb::control::Question>(body);

@@ -169,6 +169,7 @@ TEST(Translate, WhoMustShowCredentials) {
   EXPECT_THAT(t->toml, HasSubstr("[authorizer.acl]\nfile = \"/run/x/acls.json\"\n"));
   EXPECT_THAT(t->toml, Not(HasSubstr("insecure")));
   ASSERT_EQ(t->files.size(), 2u);
+  EXPECT_EQ(t->files[0].second, "a:{PLAIN}b\n");
   EXPECT_EQ(t->files[1].second, "{\"permissive\": false}");
   EXPECT_THAT(toml(Role::master, {"--work_dir=/w", "--authenticate_agents"}), HasSubstr("mistake: No credentials"));
   EXPECT_THAT(toml(Role::master, {"--work_dir=/w", "--credentials=/no/such"}), HasSubstr("mistake: Failed to load credentials from '/no/such'"));
@@ -196,7 +197,7 @@ TEST(Translate, AnAgent) {
   ASSERT_TRUE(t) << t.error().message;
   for (const char* line : {"role = [\"agent\"]", "work_dir = \"/w\"", "resources = \"cpus(ops):2;mem(eng):512\"", "attributes = \"rack:r1\"", "sandbox_gc_delay = \"2d\"",
                            "sandbox_gc_headroom = 0.2", "executor_shutdown_grace = \"3s\"", "registration_backoff = \"10ms\"", "principal = \"agent1\"",
-                           "secret_file = \"/run/x/agent.secret\"", "master = \"127.0.0.1:5070\"", "cache_size = \"1GiB\""})
+                           "secret_file = \"/run/x/agent.secret\"", "agent_port = 5051", "agent_address = \"127.0.0.1:5051\"", "master = \"127.0.0.1:5070\"", "cache_size = \"1GiB\""})
     EXPECT_THAT(t->toml, HasSubstr(std::string(line) + "\n"));
   ASSERT_EQ(t->files.size(), 1u);
   EXPECT_EQ(t->files[0].second, "s3cret\n");
@@ -241,6 +242,18 @@ TEST(Values, ResourcesAsJson) {
                           R"([{"name":"disk","type":"SCALAR","scalar":{"value":1},"disk":{"source":{}}}])",
                           R"([{"name":"cpus","type":"SCALAR","scalar":{"value":1},"reservations":[{"type":"DYNAMIC","role":"x"}]}])"})
     EXPECT_FALSE(resources_text(bad)) << bad;
+}
+
+TEST(Values, RateLimits) {
+  const auto r = parse_rate_limits(R"({"limits":[{"principal":"a","qps":5.5,"capacity":100},{"principal":"b"},{"principal":"c","qps":1}],"aggregate_default_qps":33})");
+  ASSERT_TRUE(r) << r.error().message;
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_THAT(r->of, ElementsAre(Pair{"a", "5.5/100"}, Pair{"b", "unlimited"}, Pair{"c", "1"}));
+  EXPECT_EQ(r->rest, "33");
+  EXPECT_THAT(toml(Role::master, {"--ip=127.0.0.1", "--work_dir=/w", R"(--rate_limits={"limits":[{"principal":"a","qps":2}],"aggregate_default_qps":3,"aggregate_default_capacity":4})"}),
+              HasSubstr("rate_limits = { \"a\" = \"2\" }\ndefault_rate_limit = \"3/4\"\n"));
+  for (const char* bad : {"", "[]", R"({"limits":{}})", R"({"limits":[{}]})", R"({"limits":[{"principal":"a","qps":0}]})", R"({"limits":[{"principal":"a"},{"principal":"a"}]})"})
+    EXPECT_FALSE(parse_rate_limits(bad)) << bad;
 }
 
 TEST(Values, Credentials) {

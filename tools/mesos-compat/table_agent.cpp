@@ -14,7 +14,7 @@ constexpr Flag kAgent[] = {
     {"appc_simple_discovery_uri_prefix", Kind::text, "http://", Fate::nothing, "Where Appc images are found.", ""},
     {"appc_store_dir", Kind::path, "/tmp/mesos/store/appc", Fate::nothing, "Store of Appc images.", ""},
     {"attributes", Kind::text, "", Fate::maps, "Attributes of this machine: rack:r1;zone:a.", ""},
-    {"authenticate_http_executors", Kind::boolean, "false", Fate::here, "Whether executors must show their tokens. They always do.", ""},
+    {"authenticate_http_executors", Kind::boolean, "false", Fate::maps, "Whether custom executors must show the tokens they are given.", ""},
     {"authenticate_http_readonly", Kind::boolean, "false", Fate::maps, "Whether readers must show credentials.", ""},
     {"authenticate_http_readwrite", Kind::boolean, "false", Fate::maps,
      "Whether who changes something must show credentials.", "authenticate_http"},

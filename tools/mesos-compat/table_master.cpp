@@ -72,7 +72,7 @@ constexpr Flag kMaster[] = {
     {"publish_per_framework_metrics", Kind::boolean, "true", Fate::here, "Metrics of each framework.", ""},
     {"quiet", Kind::boolean, "false", Fate::maps, "Nothing but errors in the log.", ""},
     {"quorum", Kind::number, "", Fate::here, "Size of the quorum of the replicated log. There is none.", ""},
-    {"rate_limits", Kind::contents, "", Fate::nothing, "Limits of messages a second for each principal, as JSON.", ""},
+    {"rate_limits", Kind::contents, "", Fate::maps, "Limits of messages a second for each principal, as JSON.", ""},
     {"recovery_agent_removal_limit", Kind::text, "100%", Fate::nothing,
      "Share of agents that may be lost at once when a master takes over.", "recovery_slave_removal_limit"},
     {"registry", Kind::text, "replicated_log", Fate::maps, "How records are kept: replicated_log, or in_memory for tests.", ""},

@@ -126,8 +126,18 @@ class Translator {
       auto parsed = parse_credentials(*content);
       if (!parsed) return fail(Code::invalid_argument, "Failed to load credentials from '" + path + "': " + parsed.error().message);
       Table t("authenticator.basic");
-      // The original may be readable by others, which Mesos warns of and authenticator.basic refuses.
-      t.text("credentials", o_.runtime_dir.empty() ? path : keep("credentials", *content));
+      std::string lines;
+      for (const Credential& c : *parsed) {
+        if (c.principal.find(':') != std::string::npos || (c.principal + c.secret).find_first_of("\r\n") != std::string::npos)
+          return fail(Code::invalid_argument, "Failed to load credentials from '" + path + "': principal '" + c.principal + "' cannot be used here: it has a ':' or a line break");
+        lines += c.principal + ":{PLAIN}" + c.secret + "\n";
+      }
+      if (o_.runtime_dir.empty()) {
+        out_.notes.push_back("write what is in " + path + " as lines principal:{PLAIN}secret into /etc/gantry/credentials, mode 0600");
+        t.text("credentials", "/etc/gantry/credentials");
+      } else {
+        t.text("credentials", keep("credentials", lines));
+      }
       tail += "\n" + t.str();
     }
     if (g_.has("acls")) {
@@ -226,6 +236,13 @@ class Translator {
     if (!who.empty()) api.list("authenticate", who);
     if ((agents || !who.empty()) && !g_.has("credentials"))
       return fail(Code::invalid_argument, "No credentials provided for the default 'basic' HTTP authenticator; give --credentials");
+    if (g_.has("rate_limits")) {
+      GANTRY_TRY(const RateLimits limits, parse_rate_limits(g_.text("rate_limits")));
+      std::string map;
+      for (const auto& [principal, limit] : limits.of) map += (map.empty() ? " " : ", ") + quoted(principal) + " = " + quoted(limit);
+      if (!map.empty()) api.raw("rate_limits", "{" + map + " }");
+      if (!limits.rest.empty()) api.text("default_rate_limit", limits.rest);
+    }
     const bool open_api = !loopback(ip_) && who.size() < 3;
     if (open_api) api.flag("insecure", true);
     if (open_link || open_api)
@@ -312,7 +329,10 @@ class Translator {
     std::string tail;
     GANTRY_CHECK(access(tail, "http_credentials"));
     (void)master;
-    return done(kernel.str() + "\n" + election.str() + "\n" + fetcher.str() + isolators() + agent_api() + tail, agent_flags());
+    const std::string api = agent_api();
+    if (lacks_) return fail(Code::invalid_argument, "No credentials provided for the default 'basic' HTTP authenticator; give --http_credentials");
+    if (port_ != 0) kernel.number("agent_port", g_.has("advertise_port") ? g_.number("advertise_port") : port_);
+    return done(kernel.str() + "\n" + election.str() + "\n" + fetcher.str() + isolators() + api + tail, agent_flags());
   }
 
   // Resources that name no role belong to --default_role.
@@ -361,10 +381,20 @@ class Translator {
   }
 
   std::string agent_api() {
-    if (g_.differs("port")) nothing("port");
-    for (const char* f : {"authenticate_http_readonly", "authenticate_http_readwrite", "advertise_port"})
-      if (g_.differs(f)) nothing(f);
-    return {};
+    Table api("gateway.mesos");
+    api.text("agent_address", joined(ip_, port_));
+    const std::string host = advertised_host();
+    const std::int64_t shown = g_.has("advertise_port") ? g_.number("advertise_port") : port_;
+    if ((g_.has("advertise_ip") || g_.has("advertise_port") || g_.has("hostname")) && shown != 0)
+      api.text("agent_advertise", joined(host.empty() ? "127.0.0.1" : host, shown));
+    std::vector<std::string> who;
+    if (g_.flag("authenticate_http_readonly")) who.emplace_back("readonly");
+    if (g_.flag("authenticate_http_readwrite")) who.emplace_back("readwrite");
+    if (!who.empty()) api.list("authenticate", who);
+    if (!who.empty() && !g_.has("http_credentials")) lacks_ = true;
+    if (g_.flag("authenticate_http_executors")) api.flag("authenticate_executors", true);
+    if (!loopback(ip_)) api.flag("insecure", true);
+    return "\n" + api.str();
   }
 
   Role role_;
@@ -373,6 +403,7 @@ class Translator {
   Translation out_;
   std::string ip_;
   std::int64_t port_ = 0;
+  bool lacks_ = false;
 };
 
 }  // namespace

@@ -39,6 +39,13 @@ struct Credential {
 // The file of `--credentials`: JSON {"credentials": [...]}, or such a line for each.
 [[nodiscard]] Result<std::vector<Credential>> parse_credentials(std::string_view content);
 
+// The document of `--rate_limits`: for each principal "qps", "qps/capacity" or "unlimited"; `rest`: of all others together.
+struct RateLimits {
+  std::vector<std::pair<std::string, std::string>> of;
+  std::string rest;
+};
+[[nodiscard]] Result<RateLimits> parse_rate_limits(std::string_view content);
+
 // A TOML string.
 [[nodiscard]] std::string quoted(std::string_view s);
 

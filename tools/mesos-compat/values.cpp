@@ -147,6 +147,32 @@ Result<std::string> resources_text(std::string_view value) {
   return out;
 }
 
+Result<RateLimits> parse_rate_limits(std::string_view content) {
+  GANTRY_TRY(const json::value document, parse(content, "--rate_limits"));
+  if (!document.is_object()) return fail(Code::invalid_argument, "--rate_limits is no object");
+  const auto limit = [](const json::object& o, const char* qps, const char* capacity) -> Result<std::string> {
+    const auto rate = number_of(member(o, qps)), most = number_of(member(o, capacity));
+    if (!rate) return std::string();
+    if (!(*rate > 0) || !std::isfinite(*rate)) return fail(Code::invalid_argument, std::string("--rate_limits: ") + qps + " must be greater than zero");
+    if (most && !(*most >= 1 && *most < 1e15)) return fail(Code::invalid_argument, std::string("--rate_limits: ") + capacity + " must be at least one");
+    return decimal(*rate) + (most ? "/" + std::to_string(static_cast<std::uint64_t>(*most)) : "");
+  };
+  RateLimits out;
+  GANTRY_TRY(out.rest, limit(document.get_object(), "aggregate_default_qps", "aggregate_default_capacity"));
+  const json::value* list = member(document.get_object(), "limits");
+  if (!list) return out;
+  if (!list->is_array()) return fail(Code::invalid_argument, "--rate_limits: limits is no list");
+  for (const auto& one : list->get_array()) {
+    const auto principal = one.is_object() ? text_of(one.get_object(), "principal") : std::nullopt;
+    if (!principal || principal->empty()) return fail(Code::invalid_argument, "--rate_limits: a limit has no principal");
+    GANTRY_TRY(std::string text, limit(one.get_object(), "qps", "capacity"));
+    if (std::any_of(out.of.begin(), out.of.end(), [&](const auto& o) { return o.first == *principal; }))
+      return fail(Code::invalid_argument, "--rate_limits: duplicate principal '" + *principal + "'");
+    out.of.emplace_back(*principal, text.empty() ? "unlimited" : text);
+  }
+  return out;
+}
+
 Result<Credential> parse_credential(std::string_view content) {
   if (starts_document(content, "{")) {
     GANTRY_TRY(const json::value document, parse(content, "the credential"));

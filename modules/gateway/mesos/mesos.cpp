@@ -80,7 +80,13 @@ Task<Status> Mesos::configure(Settings s) {
                                     {"authenticate_http_readonly", kReadonlyRealm},
                                     {"authenticate_http_readwrite", kReadwriteRealm}})
     reads.flags.emplace_back(flag, doors_->closed(realm) ? "true" : "false");
-  writes_ = std::make_unique<Writes>(host(), *masters_, [this](const ExchangePtr& e) { redirect(e); });
+  writes_ = std::make_unique<Writes>(
+      host(), *masters_, *access_,
+      [this](const std::string& framework_id) {
+        const auto row = reads_->cluster().framework_row(framework_id);
+        return row ? std::string(text(row->info->principal())) : std::string();
+      },
+      [this](const ExchangePtr& e) { redirect(e); });
   reads.write = [this](const ExchangePtr& e, const fb::master::Call& call) { writes_->call(e, call); };
   reads.logging_level = [this] { return writes_->logging_level(); };
   reads_ = std::make_unique<Reads>(host(), *masters_, *access_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
@@ -106,7 +112,7 @@ Task<Status> Mesos::start() {
     if (auto s = co_await std::move(starting); !s) co_return s;
   }
   if (is("agent")) {
-    agent_ = std::make_unique<AgentApi>(host(), *doors_, agent_options_);
+    agent_ = std::make_unique<AgentApi>(host(), *doors_, *access_, agent_options_);
     auto starting = agent_->start();
     if (auto s = co_await std::move(starting); !s) co_return s;
   }

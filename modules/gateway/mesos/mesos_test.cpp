@@ -3,6 +3,8 @@
 
 #include "validate.hpp"
 
+#include <gantry/authenticator_generated.h>
+#include <gantry/authorizer_generated.h>
 #include <gantry/testing/host.hpp>
 
 #include <gmock/gmock.h>
@@ -14,6 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 using gantry::testing::Asked;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Service = fb::host::Service;
 using HttpMethod = fb::host::HttpMethod;
 using ClusterMethod = fb::host::ClusterMethod;
@@ -79,11 +82,30 @@ class MesosTest : public ::testing::Test {
       if (call_error) return a.fail(*call_error);
       a.ok();
     });
-    host.serve(Service::AUTHORIZE, [](Asked a) { a.fail(fail(Code::unimplemented, "no authorizer")); });
+    host.serve(Service::AUTHORIZE, [this](Asked a) {
+      if (!guarded) return a.fail(fail(Code::unimplemented, "no authorizer"));
+      if (static_cast<fb::authorizer::Method>(a.method) == fb::authorizer::Method::CHANGED) return a.reply(GANTRY_MORE);
+      auto q = a.as<fb::authorizer::Questions>();
+      ASSERT_TRUE(q);
+      fb::authorizer::VerdictsT v;
+      for (const auto& one : q->questions) v.allowed.push_back(refused.count(q->principal + " " + one->action + " " + one->object) == 0);
+      ++asked_verdicts;
+      a.ok(v);
+    });
+    host.serve(Service::AUTH, [this](Asked a) {
+      auto c = a.as<fb::authenticator::Credentials>();
+      ASSERT_TRUE(c);
+      ++asked_identities;
+      realms.insert(c->realm);
+      if (c->scheme != "basic" || c->parameters != "YWxpY2U6cw==") return a.fail(fail(Code::unauthenticated, "no"));
+      fb::authenticator::IdentityT i;
+      i.principal = "alice";
+      a.ok(i);
+    });
     ASSERT_TRUE(m.configure({{"address", "127.0.0.1:5050"},
                              {"advertise", ""},
                              {"insecure", false},
-                             {"authenticate", std::vector<std::string>()},
+                             {"authenticate", authenticate},
                              {"cluster", ""},
                              {"heartbeat_interval", 15s},
                              {"max_body", 1 << 20},
@@ -136,6 +158,10 @@ class MesosTest : public ::testing::Test {
     return R"({"type":")" + type + R"(","framework_id":{"value":")" + id + "\"}" + more + "}";
   }
 
+  std::vector<std::string> authenticate;  // settings of a fixture
+  bool guarded = false;
+  std::set<std::string> refused, realms;  // "principal action object"
+  int asked_verdicts = 0, asked_identities = 0;
   fb::control::StatusT status;
   int asked_status = 0;
   Asked listener;
@@ -382,6 +408,106 @@ TEST_F(MesosTest, StopEndsEverything) {
   EXPECT_FALSE(s.open());
   EXPECT_TRUE(subscriptions[0].cancelled());
   EXPECT_TRUE(listener.cancelled());
+}
+
+// ---- who may
+
+class ClosedTest : public MesosTest {
+ protected:
+  void SetUp() override {
+    authenticate = {"frameworks", "readwrite"};
+    MesosTest::SetUp();
+  }
+};
+
+TEST_F(ClosedTest, EachPathHasItsRealm) {
+  const auto denied = [&](const char* method, const char* path, const char* realm) {
+    auto& a = answers[send(method, path, "{}", {{"content-type", "application/json"}})];
+    EXPECT_EQ(a.status(), 401u) << path;
+    EXPECT_EQ(a.body(), "401 Unauthorized.") << path;
+    EXPECT_EQ(a.header("Content-Type"), "text/plain; charset=utf-8") << path;
+    EXPECT_EQ(a.header("WWW-Authenticate"), std::string("Basic realm=\"") + realm + "\"") << path;
+  };
+  denied("POST", "/api/v1/scheduler", "mesos-master-scheduler");
+  denied("GET", "/api/v1/scheduler", "mesos-master-scheduler");
+  denied("POST", "/master/api/v1", "mesos-master-readwrite");
+  denied("POST", "/teardown", "mesos-master-readwrite");
+  for (const char* open : {"/health", "/version", "/flags"}) EXPECT_EQ(answers[send("GET", open, "")].status(), 200u) << open;
+  EXPECT_EQ(asked_identities, 0) << "nobody showed anything";
+}
+
+TEST_F(ClosedTest, CredentialsAreJudgedAndRemembered) {
+  EXPECT_EQ(post("{}", {{"authorization", "Basic d3Jvbmc="}}).status(), 401u);
+  EXPECT_EQ(post("{}", {{"authorization", " x"}}).status(), 401u) << "no scheme";
+  EXPECT_EQ(post("{}", {{"authorization", "Basic YWxpY2U6cw=="}}).status(), 400u);
+  const int asked = asked_identities;
+  EXPECT_EQ(post("{}", {{"authorization", "basic  YWxpY2U6cw=="}}).status(), 400u);
+  EXPECT_EQ(asked_identities, asked);
+  host.advance(6s);
+  EXPECT_EQ(post("{}", {{"authorization", "Basic YWxpY2U6cw=="}}).status(), 400u);
+  EXPECT_EQ(asked_identities, asked + 1);
+  EXPECT_EQ(realms, std::set<std::string>{"mesos-master-scheduler"});
+  EXPECT_EQ(answers[send("GET", "/version", "", {{"authorization", "Basic d3Jvbmc="}})].status(), 200u) << "not looked at where none are asked for";
+}
+
+class GuardedTest : public MesosTest {
+ protected:
+  void SetUp() override {
+    guarded = true;
+    MesosTest::SetUp();
+  }
+};
+
+TEST_F(GuardedTest, FrameworksNeedTheirRoles) {
+  refused = {"p register_framework b"};
+  auto& no = post(subscribe_json(R"(,"principal":"p","roles":["b","a"],"capabilities":[{"type":"MULTI_ROLE"}])"));
+  EXPECT_EQ(no.status(), 200u);
+  EXPECT_THAT(no.body(), HasSubstr("Not authorized to register framework  with roles { a, b }"));
+  EXPECT_FALSE(no.open());
+  EXPECT_TRUE(subscriptions.empty());
+  (void)post(subscribe_json(R"(,"principal":"p","roles":["a"],"capabilities":[{"type":"MULTI_ROLE"}])"));
+  EXPECT_EQ(subscriptions.size(), 1u);
+}
+
+TEST_F(GuardedTest, TasksNeedTheirUsersAndCallsKeepTheirOrder) {
+  auto& stream = subscribed("f-1", R"(,"principal":"p")");
+  refused = {"p run_task nobody"};
+  const std::string id = stream.header("Mesos-Stream-Id");
+  const auto task = [](const char* name, const char* user) {
+    return std::string(R"({"name":"t","task_id":{"value":")") + name + R"("},"agent_id":{"value":"S"},"command":{"value":"x")" +
+           (user ? std::string(R"(,"user":")") + user + "\"" : "") + "}}";
+  };
+  const auto accept = [&](const std::string& tasks) {
+    return call_json("ACCEPT", R"(,"accept":{"offer_ids":[{"value":"O"}],"operations":[{"type":"LAUNCH","launch":{"task_infos":[)" + tasks + "]}}]}");
+  };
+  EXPECT_EQ(post(accept(task("good", nullptr) + "," + task("bad", "nobody")), {{"mesos-stream-id", id}}).status(), 202u);
+  EXPECT_EQ(post(call_json("REVIVE"), {{"mesos-stream-id", id}}).status(), 202u);
+  EXPECT_EQ(post(accept(task("worse", "nobody")), {{"mesos-stream-id", id}}).status(), 202u);
+  ASSERT_EQ(calls.size(), 3u);
+  EXPECT_EQ(calls[0].type, fb::CallType::ACCEPT);
+  ASSERT_EQ(calls[0].accept->operations.size(), 1u);
+  ASSERT_EQ(calls[0].accept->operations[0]->launch->task_infos.size(), 1u);
+  EXPECT_EQ(calls[0].accept->operations[0]->launch->task_infos[0]->task_id, "good");
+  EXPECT_EQ(calls[1].type, fb::CallType::REVIVE);
+  EXPECT_TRUE(calls[2].accept->operations.empty()) << "what is left of the offer goes back";
+  std::string all;
+  for (std::size_t i = 0; i < stream.pieces.size(); ++i) all += stream.body(i);
+  EXPECT_THAT(all, HasSubstr(R"("reason":"REASON_TASK_UNAUTHORIZED")"));
+  EXPECT_THAT(all, HasSubstr("Principal 'p' not authorized to launch task bad of framework f-1 under user 'nobody'"));
+  EXPECT_THAT(all, HasSubstr("launch task worse"));
+  EXPECT_THAT(all, Not(HasSubstr("launch task good")));
+}
+
+TEST_F(GuardedTest, EndpointsNeedPermission) {
+  refused = {" view_flags ", " get_endpoint /metrics/snapshot"};
+  for (const char* path : {"/flags", "/metrics/snapshot"}) {
+    auto& a = answers[send("GET", path, "")];
+    EXPECT_EQ(a.status(), 403u) << path;
+    EXPECT_EQ(a.body(), "403 Forbidden.") << path;
+  }
+  const int asked = asked_verdicts;
+  EXPECT_EQ(answers[send("GET", "/flags", "")].status(), 403u);
+  EXPECT_EQ(asked_verdicts, asked) << "verdicts are remembered";
 }
 
 TEST(Negotiate, HonoursRangesAndZeroes) {

@@ -150,11 +150,13 @@ std::set<std::string> roles(const Info& info) {
 
 }  // namespace
 
+std::string_view user_of(const fb::ExecutorInfo& x, std::string_view framework_user) {
+  return x.command() && x.command()->user() && x.command()->user()->size() ? text(x.command()->user()) : framework_user;
+}
+
 std::string_view user_of(const fb::TaskInfo& t, std::string_view framework_user) {
   if (t.command() && t.command()->user() && t.command()->user()->size()) return text(t.command()->user());
-  if (t.executor() && t.executor()->command() && t.executor()->command()->user() && t.executor()->command()->user()->size())
-    return text(t.executor()->command()->user());
-  return framework_user;
+  return t.executor() ? user_of(*t.executor(), framework_user) : framework_user;
 }
 
 std::vector<Ask> asks_of(const fb::FrameworkInfo& info) {

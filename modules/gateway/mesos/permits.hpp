@@ -21,6 +21,7 @@ namespace gantry::gateway_mesos {
 
 // As whom a task runs.
 [[nodiscard]] std::string_view user_of(const fb::TaskInfo& task, std::string_view framework_user);
+[[nodiscard]] std::string_view user_of(const fb::ExecutorInfo& executor, std::string_view framework_user);
 
 struct Whose {
   std::string principal, user, framework_id;

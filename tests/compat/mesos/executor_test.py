@@ -317,7 +317,9 @@ class Tokens(ExecutorCase):
 
 class Reads(ExecutorCase):
     def setUp(self):
+        wait(lambda: not json.loads(request(self.port, "GET", "/containers")[2]), 20, "nothing running")
         self.f = self.framework(capabilities=AWARE, failover_timeout=60.0)
+        self.addCleanup(lambda: self.f.call("TEARDOWN"))
         offer = self.f.offer()
         self.f.launch(offer, self.task(self.f, offer, "with", self.executor("x")), self.f.task(offer, "plain", "echo hello; sleep 1000"),
                       self.f.task(offer, "over", "echo done"))
@@ -340,7 +342,8 @@ class Reads(ExecutorCase):
         self.assertEqual((info["hostname"], info["port"]), ("127.0.0.1", self.port))
         state = self.operate("GET_STATE")
         self.assertEqual({t["name"] for t in state["get_tasks"]["launched_tasks"]}, {"with", "plain"})
-        wait(lambda: [t["name"] for t in self.operate("GET_TASKS")["completed_tasks"]].count("over") == 1, 10, "the completed task")
+        wait(lambda: [t["name"] for t in self.operate("GET_TASKS")["completed_tasks"] if t["framework_id"]["value"] == self.f.id] == ["over"], 10,
+             "the completed task")
         self.assertEqual({e["executor_info"]["executor_id"]["value"] for e in state["get_executors"]["executors"]}, {"x", "plain"})
         self.assertEqual([x["framework_info"]["id"]["value"] for x in state["get_frameworks"]["frameworks"]].count(self.f.id), 1)
         containers = self.operate("GET_CONTAINERS")["containers"]

@@ -145,7 +145,7 @@ class Refused(Exception):
 class Stream:
     """An open SUBSCRIBE. events grows; closed is set at its end. Every chunk must hold exactly one record."""
 
-    def __init__(self, port, call, form=JSON, headers=None, timeout=30, read=True):
+    def __init__(self, port, call, form=JSON, headers=None, timeout=30, read=True, path="/api/v1/scheduler"):
         self.form, self.events, self.closed, self.problems, self.closing = form, [], threading.Event(), [], False
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         body = encoded(call, form)
@@ -153,7 +153,7 @@ class Stream:
                  "Content-Length": str(len(body))}
         lines.update(headers or {})
         lines = {k: v for k, v in lines.items() if v is not None}
-        head = "POST /api/v1/scheduler HTTP/1.1\r\n" + "".join("%s: %s\r\n" % kv for kv in lines.items()) + "\r\n"
+        head = "POST %s HTTP/1.1\r\n" % path + "".join("%s: %s\r\n" % kv for kv in lines.items()) + "\r\n"
         self.socket.sendall(head.encode() + body)
         self.file = self.socket.makefile("rb")
         self.status = int(self.file.readline().split()[1])

@@ -6,6 +6,9 @@
 #include "kernel/master/core.hpp"
 #include "kernel/resource/wire.hpp"
 
+#include <gantry/control_generated.h>
+#include <gantry/operator_generated.h>
+#include <gantry/state_generated.h>
 #include <gtest/gtest.h>
 
 #include <deque>

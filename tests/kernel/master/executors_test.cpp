@@ -65,11 +65,11 @@ TEST_F(ExecutorsTest, CountsOnceForAllItsTasks) {
   EXPECT_DOUBLE_EQ(free_cpus(), 4 - 2 - 0.5);
   EXPECT_EQ(last_ids, std::vector<std::string>{"e"});
   // Its resources stay in use until it ends, whatever becomes of its tasks.
-  c.decline("f", last, 0);
+  EXPECT_TRUE(c.decline("f", last, 0));
   c.update(1, "f", "t1", S::TASK_FINISHED, 1);
   c.update(1, "f", "t2", S::TASK_FAILED, 2);
   EXPECT_DOUBLE_EQ(free_cpus(), 3.5);
-  c.decline("f", last, 0);
+  EXPECT_TRUE(c.decline("f", last, 0));
   end("e", 256);
   const auto failures = c.take(stream, fb::EventType::FAILURE);
   ASSERT_EQ(failures.size(), 1u);
@@ -133,7 +133,7 @@ TEST_F(ExecutorsTest, RegistrationTellsWhichLive) {
     c.agent(2, fb::link::HelloT{});
     c.agent(2, std::move(reg));
     EXPECT_DOUBLE_EQ(free_cpus(), lives ? 2.5 : 3) << lives;
-    c.decline("f", last, 0);
+    EXPECT_TRUE(c.decline("f", last, 0));
   }
 }
 

@@ -160,11 +160,11 @@ struct Life {
       case 2:
         return (void)c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("cpus", 1, role)), true));
       case 3:
-        return (void)(c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("disk", 64, role)))),
-                      c.operate(Cluster::volumes_call(a.id, Cluster::list(Cluster::amount("disk", 64, role, id)))));
+        (void)c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("disk", 64, role))));
+        return (void)c.operate(Cluster::volumes_call(a.id, Cluster::list(Cluster::amount("disk", 64, role, id))));
       default:
-        return (void)(c.operate(Cluster::volumes_call(a.id, Cluster::list(Cluster::amount("disk", 64, role, id)), true)),
-                      c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("disk", 64, role)), true)));
+        (void)c.operate(Cluster::volumes_call(a.id, Cluster::list(Cluster::amount("disk", 64, role, id)), true));
+        return (void)c.operate(Cluster::reserve_call(a.id, Cluster::list(Cluster::amount("disk", 64, role)), true));
     }
   }
   void quota() {

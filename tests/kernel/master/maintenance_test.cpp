@@ -119,8 +119,11 @@ TEST(Maintenance, AMachineGoesDownAndComesUpAgain) {
   const auto s = c.subscribe(Cluster::info("f"));
   const auto agent = c.join(1, on_machine("host", "10.0.0.1:5051"));
   c.join(2, on_machine("other", "10.0.0.2:5051"));
-  for (const auto& o : c.offers(s))
-    if (o.agent_id == agent) ASSERT_TRUE(c.call(Cluster::accept("f", {o.id}, {Cluster::task("t", agent)})));
+  for (const auto& o : c.offers(s)) {
+    if (o.agent_id == agent) {
+      ASSERT_TRUE(c.call(Cluster::accept("f", {o.id}, {Cluster::task("t", agent)})));
+    }
+  }
   const Machines machine = {{"host", "10.0.0.1"}};
   ASSERT_TRUE(operate(c, schedule_call({{machine, 1000}})));
   auto p = plan(c);

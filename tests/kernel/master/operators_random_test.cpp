@@ -108,7 +108,9 @@ TEST(RandomOperator, BooksHoldAndEveryCallIsAnswered) {
     const auto books = life.c.core->check();
     ASSERT_TRUE(books) << books.error().message;
     for (auto& row : rows(life.c)) {
-      if (row.agent && row.agent->standing == fb::state::Standing::REGISTERED && row.agent->connected) ASSERT_TRUE(row.agent->active);
+      if (row.agent && row.agent->standing == fb::state::Standing::REGISTERED && row.agent->connected) {
+        ASSERT_TRUE(row.agent->active);
+      }
     }
     inverse += life.inverse;
   }

@@ -75,8 +75,8 @@ std::unique_ptr<T> made() {
 
 }  // namespace
 
-AgentApi::AgentApi(Host& host, Doors& doors, AgentApiOptions options)
-    : host_(host), doors_(doors), options_(std::move(options)), executors_(host) {
+AgentApi::AgentApi(Host& host, Doors& doors, Access& access, AgentApiOptions options)
+    : host_(host), doors_(doors), access_(access), options_(std::move(options)), executors_(host) {
   routes();
 }
 AgentApi::~AgentApi() { *alive_ = false; }
@@ -85,7 +85,7 @@ Task<Status> AgentApi::start() {
   fb::host::ListenT l;
   l.address = options_.address;
   // Credentials are judged here, each in the realm of its path; executors show tokens of their own, if any.
-  l.insecure = options_.insecure || (doors_.closed(kAgentReadonlyRealm) && doors_.closed(kAgentReadwriteRealm));
+  l.insecure = options_.insecure || (doors_.closed(kAgentReadonlyRealm) && doors_.closed(kAgentReadwriteRealm) && options_.authenticate_executors);
   l.max_body = options_.max_body;
   const Buffer body = pack(l);
   Promise<Status> done;
@@ -161,18 +161,22 @@ void AgentApi::routes() {
     picture(e, true, [](const Picture& p, const agent_views::About& a) { return agent_views::state(p, a); });
   });
   add("/containers", [this](const ExchangePtr& e) {
-    picture(e, true, [](const Picture& p, const agent_views::About&) { return agent_views::containers(p); });
+    access_.guard(e, "get_endpoint", "/containers", [this, e] {
+      picture(e, true, [](const Picture& p, const agent_views::About&) { return agent_views::containers(p); });
+    });
   });
   add("/monitor/statistics", [this](const ExchangePtr& e) {
-    picture(e, true, [](const Picture& p, const agent_views::About&) { return agent_views::statistics(p); });
+    access_.guard(e, "get_endpoint", "/monitor/statistics", [this, e] {
+      picture(e, true, [](const Picture& p, const agent_views::About&) { return agent_views::statistics(p); });
+    });
   });
   add("/flags", [this](const ExchangePtr& e) {
-    with_flags(e, [this, e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); });
+    access_.guard(e, "view_flags", {}, [this, e] { with_flags(e, [this, e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); }); });
   });
   add("/health", [](const ExchangePtr& e) { e->answer(200); }, kNoRealm);
   add("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); }, kNoRealm);
   add("/metrics/snapshot", [this](const ExchangePtr& e) {
-    metrics(e, [this, e](Values all) {
+    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] { metrics(e, [this, e](Values all) {
       std::string out = "{";
       for (const auto& [name, value] : all) {
         if (out.size() > 1) out += ',';
@@ -181,12 +185,14 @@ void AgentApi::routes() {
         write_number(out, value);
       }
       finish(e, out + "}", kJson);
-    });
+    }); });
   });
   add("/files/browse", [this](const ExchangePtr& e) { browse(e); });
   add("/files/read", [this](const ExchangePtr& e) { read(e); });
   add("/files/download", [this](const ExchangePtr& e) { download(e); });
-  add("/files/debug", [this](const ExchangePtr& e) { debug(e); });
+  add("/files/debug", [this](const ExchangePtr& e) {
+    access_.guard(e, "get_endpoint", "/files/debug", [this, e] { debug(e); });
+  });
   router_.add({"/api/v1", {"POST"}, false, [this](const ExchangePtr& e) { operator_call(e); }, kAgentReadwriteRealm});
 }
 
@@ -201,6 +207,42 @@ void AgentApi::ask(const Exchange& exchange, const op::CallT& call, Say then) {
     if (code == GANTRY_MORE || !*alive) return;
     if (code < 0) return (*shared)(unpack_error(code, reply));
     (*shared)(Buffer(reply));
+  });
+}
+
+void AgentApi::users(const ExchangePtr& e, Function<void(agent_permits::Users)> then) {
+  op::CallT call;
+  call.type = C::GET_STATE;
+  auto next = std::make_shared<Function<void(agent_permits::Users)>>(std::move(then));
+  ask(*e, call, [this, e, next](Result<Buffer> reply) {
+    if (!reply) return refuse(e, reply.error());
+    const auto* r = view<op::Response>(*reply);
+    if (!r) return e->text(500, "Internal error; it has been logged");
+    (*next)(agent_permits::users_of(*r));
+  });
+}
+
+void AgentApi::restrict(const ExchangePtr& e, Buffer reply, Function<void(Buffer)> then) {
+  if (access_.open()) return then(std::move(reply));
+  auto kept = std::make_shared<Buffer>(std::move(reply));
+  users(e, [this, e, kept, then = std::move(then)](agent_permits::Users users) mutable {
+    const auto* r = view<op::Response>(*kept);
+    if (!r) return e->text(500, "Internal error; it has been logged");
+    auto answer = std::make_shared<op::ResponseT>();
+    r->UnPackTo(answer.get());
+    auto asks = agent_permits::asks_of(*answer, users);
+    access_.verdicts(e->principal(), std::move(asks),
+                     [answer, users = std::move(users), then = std::move(then)](const Verdicts& v) mutable {
+                       agent_permits::filter(*answer, v, users);
+                       then(pack(*answer));
+                     });
+  });
+}
+
+void AgentApi::sandbox(const ExchangePtr& e, const std::string& path, Function<void()> then) {
+  if (access_.open()) return then();
+  users(e, [this, e, path, then = std::move(then)](const agent_permits::Users& users) mutable {
+    access_.guard(e, {agent_permits::ask_for(path, users)}, std::move(then));
   });
 }
 
@@ -268,9 +310,10 @@ void AgentApi::picture(const ExchangePtr& e, bool containers, std::function<std:
     op::CallT call;
     call.type = type;
     auto next = std::make_shared<Function<void(Buffer)>>(std::move(then));
-    ask(*e, call, [this, e, next](Result<Buffer> reply) {
+    ask(*e, call, [this, e, next, type](Result<Buffer> reply) {
       if (!reply) return refuse(e, reply.error());
-      (*next)(std::move(*reply));
+      if (type == C::GET_AGENT) return (*next)(std::move(*reply));
+      restrict(e, std::move(*reply), [next](Buffer part) { (*next)(std::move(part)); });
     });
   };
   const auto write = [this, e, parts, make = std::move(make)] {
@@ -402,7 +445,7 @@ void AgentApi::operator_call(const ExchangePtr& e) {
       return answer(r);
     }
     case C::GET_FLAGS:
-      return with_flags(e, [answer](agent_views::About about) {
+      return access_.guard(e, "view_flags", {}, [this, e, answer] { with_flags(e, [answer](agent_views::About about) {
         op::ResponseT f;
         f.type = op::ResponseType::GET_FLAGS;
         f.get_flags = made<fb::ops::GetFlagsT>();
@@ -413,7 +456,7 @@ void AgentApi::operator_call(const ExchangePtr& e) {
           f.get_flags->flags.push_back(std::move(flag));
         }
         answer(f);
-      });
+      }); });
     case C::GET_METRICS:
       return metrics(e, [answer](Values all) {
         op::ResponseT m;
@@ -433,18 +476,28 @@ void AgentApi::operator_call(const ExchangePtr& e) {
       return answer(r);
     default: break;
   }
-  op::CallT asked;
-  call.UnPackTo(&asked);
-  ask(*e, asked, [this, e, answer](Result<Buffer> reply) {
-    if (!reply) return refuse(e, reply.error());
-    if (!reply->size()) return e->answer(200);
-    const auto* response = view<op::Response>(*reply);
-    if (!response) return e->text(500, "Internal error; it has been logged");
-    op::ResponseT filled;
-    response->UnPackTo(&filled);
-    agent_views::fill_addresses(filled, ip_);
-    answer(filled);
-  });
+  auto asked = std::make_shared<op::CallT>();
+  call.UnPackTo(asked.get());
+  const auto go = [this, e, answer, asked] {
+    ask(*e, *asked, [this, e, answer](Result<Buffer> reply) {
+      if (!reply) return refuse(e, reply.error());
+      if (!reply->size()) return e->answer(200);
+      restrict(e, std::move(*reply), [this, e, answer](Buffer part) {
+        const auto* response = view<op::Response>(part);
+        if (!response) return e->text(500, "Internal error; it has been logged");
+        op::ResponseT filled;
+        response->UnPackTo(&filled);
+        agent_views::fill_addresses(filled, ip_);
+        answer(filled);
+      });
+    });
+  };
+  switch (call.type()) {
+    case C::LIST_FILES: return sandbox(e, asked->list_files->path, go);
+    case C::READ_FILE: return sandbox(e, asked->read_file->path, go);
+    case C::SET_LOGGING_LEVEL: return access_.guard(e, "set_log_level", {}, go);
+    default: return go();
+  }
 }
 
 // ---- files
@@ -456,12 +509,13 @@ void AgentApi::browse(const ExchangePtr& e) {
   call.type = C::LIST_FILES;
   call.list_files = made<fb::ops::FilesQueryT>();
   call.list_files->path = *path;
-  ask(*e, call, [this, e](Result<Buffer> reply) {
+  auto asked = std::make_shared<op::CallT>(std::move(call));
+  sandbox(e, *path, [this, e, asked] { ask(*e, *asked, [this, e](Result<Buffer> reply) {
     if (!reply && reply.error().code == Code::not_found) return e->answer(404, {}, kText);
     if (!reply) return refuse(e, reply.error());
     const auto* r = view<op::Response>(*reply);
     finish(e, agent_views::browse(r ? r->list_files() : nullptr), kJson);
-  });
+  }); });
 }
 
 void AgentApi::read(const ExchangePtr& e) {
@@ -482,7 +536,8 @@ void AgentApi::read(const ExchangePtr& e) {
   call.read_file->path = *path;
   call.read_file->offset = offset < 0 ? 0 : static_cast<std::uint64_t>(offset);
   call.read_file->length = offset < 0 ? 0 : length < 0 ? kPage : std::min(static_cast<std::uint64_t>(length), kPage);
-  ask(*e, call, [this, e, offset](Result<Buffer> reply) {
+  auto asked = std::make_shared<op::CallT>(std::move(call));
+  sandbox(e, *path, [this, e, offset, asked] { ask(*e, *asked, [this, e, offset](Result<Buffer> reply) {
     if (!reply && reply.error().code == Code::not_found) return e->answer(404, {}, kText);
     if (!reply) return refuse(e, reply.error());
     const auto* r = view<op::Response>(*reply);
@@ -492,13 +547,13 @@ void AgentApi::read(const ExchangePtr& e) {
     wire::append_string(out, data ? std::string_view(reinterpret_cast<const char*>(data->data()), data->size()) : std::string_view());
     out += ",\"offset\":" + std::to_string(offset < 0 ? static_cast<long long>(r->read_file()->size()) : offset) + "}";
     finish(e, std::move(out), kJson);
-  });
+  }); });
 }
 
 void AgentApi::download(const ExchangePtr& e) {
   const std::string* path = e->query("path");
   if (!path || path->empty()) return e->text(400, "Expecting 'path=value' in query.\n");
-  download_more(e, *path, 0);
+  sandbox(e, *path, [this, e, path = *path] { download_more(e, path, 0); });
 }
 
 // In pieces, so that a large file is never in memory as a whole. Each is asked for when the one before it was handed on.

@@ -6,6 +6,7 @@
 #include "../access.hpp"
 #include "../router.hpp"
 #include "executor_api.hpp"
+#include "permits.hpp"
 #include "views.hpp"
 
 #include <gantry/operator_agent_generated.h>
@@ -26,7 +27,7 @@ struct AgentApiOptions {
 
 class AgentApi {
  public:
-  AgentApi(Host& host, Doors& doors, AgentApiOptions options);
+  AgentApi(Host& host, Doors& doors, Access& access, AgentApiOptions options);
   ~AgentApi();
   Task<Status> start();
   void stop();
@@ -40,6 +41,12 @@ class AgentApi {
   void arrived(Bytes request);
   void serve(const ExchangePtr& exchange, Route& route);
   void routes();
+  // Whose things these are; asked of the daemon.
+  void users(const ExchangePtr& exchange, Function<void(agent_permits::Users)> then);
+  // An answer of the daemon, without what this client may not see.
+  void restrict(const ExchangePtr& exchange, Buffer reply, Function<void(Buffer)> then);
+  // Runs `then` if the client may read that file.
+  void sandbox(const ExchangePtr& exchange, const std::string& path, Function<void()> then);
   void ask(const Exchange& exchange, const fb::agent::CallT& call, Say then);
   // GET_STATE, GET_AGENT and GET_CONTAINERS, one after the other, then make() on the host's pool.
   void picture(const ExchangePtr& exchange, bool containers, std::function<std::string(const Picture&, const agent_views::About&)> make);
@@ -57,6 +64,7 @@ class AgentApi {
 
   Host& host_;
   Doors& doors_;
+  Access& access_;
   AgentApiOptions options_;
   Router router_;
   ExecutorApi executors_;

@@ -1,5 +1,6 @@
 #include "writes.hpp"
 
+#include "asks.hpp"
 #include "resources.hpp"
 #include "wire/codec.hpp"
 
@@ -76,8 +77,9 @@ std::optional<std::int64_t> duration(std::string_view text) {
 
 }  // namespace
 
-Writes::Writes(Host& host, Masters& masters, Function<void(const ExchangePtr&)> redirect)
-    : host_(host), masters_(masters), redirect_(std::move(redirect)) {
+Writes::Writes(Host& host, Masters& masters, Access& access, std::function<std::string(const std::string&)> principal_of,
+               Function<void(const ExchangePtr&)> redirect)
+    : host_(host), masters_(masters), access_(access), principal_of_(std::move(principal_of)), redirect_(std::move(redirect)) {
   calls_metric_ = host.metric("operator_calls", fb::MetricKind::COUNTER, "1", "calls of operators that change something");
   refused_metric_ = host.metric("refused_operator_calls", fb::MetricKind::COUNTER, "1", "such calls that were answered with an error");
 }
@@ -96,7 +98,9 @@ void Writes::routes(Router& router, Handler read_quota, Handler read_weights) {
                                    {"/create-volumes", C::CREATE_VOLUMES}, {"/destroy-volumes", C::DESTROY_VOLUMES}})
     post(path, [this, type = type](const ExchangePtr& e) { resources_form(e, type); });
   post("/teardown", [this](const ExchangePtr& e) { teardown_form(e); });
-  post("/logging/toggle", [this](const ExchangePtr& e) { toggle_logging(e); });
+  post("/logging/toggle", [this](const ExchangePtr& e) {
+    access_.guard(e, "get_endpoint", "/logging/toggle", [this, e] { toggle_logging(e); });
+  });
   router.add({"/quota", {"GET", "POST", "DELETE"}, true, [this](const ExchangePtr& e) { quota(e); }});
   router.add({"/weights", {"GET", "PUT"}, true, [this](const ExchangePtr& e) { weights(e); }});
 }
@@ -143,13 +147,23 @@ void Writes::call(const ExchangePtr& e, const om::Call& call) {
   if (call.type() == C::GROW_VOLUME && !call.grow_volume()->agent_id()) return missing("grow_volume.agent_id");
   if (call.type() == C::SHRINK_VOLUME && !call.shrink_volume()->agent_id()) return missing("shrink_volume.agent_id");
   std::unique_ptr<CallT> t(call.UnPack());
-  if (call.type() == C::SET_LOGGING_LEVEL) return set_logging_level(e, *t->set_logging_level);
+  if (call.type() == C::SET_LOGGING_LEVEL)
+    return access_.guard(e, "set_log_level", {}, [this, e, change = *t->set_logging_level] { set_logging_level(e, change); });
   operate(e, std::move(*t));
 }
 
 void Writes::operate(const ExchangePtr& e, CallT call) {
   calls_metric_.add();
   present_form(call);
+  if (access_.open()) return pass(e, call);
+  auto asks = asks_of(call, principal_of_);
+  auto kept = std::make_shared<CallT>(std::move(call));
+  access_.guard(e, std::move(asks), [this, alive = alive_, e, kept] {
+    if (*alive) pass(e, *kept);
+  });
+}
+
+void Writes::pass(const ExchangePtr& e, const CallT& call) {
   const C type = call.type;
   fb::host::OperateT operate;
   operate.principal = e->principal();
@@ -198,7 +212,8 @@ void Writes::set_logging_level(const ExchangePtr& e, fb::ops::LoggingChangeT cha
   CallT call;
   call.type = C::SET_LOGGING_LEVEL;
   call.set_logging_level = std::make_unique<fb::ops::LoggingChangeT>(change);
-  operate(e, std::move(call));
+  calls_metric_.add();
+  pass(e, call);  // whoever came here may: the v1 call and the old endpoint have actions of their own
 }
 
 void Writes::toggle_logging(const ExchangePtr& e) {

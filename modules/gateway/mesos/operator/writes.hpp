@@ -5,6 +5,7 @@
 // answer is (200 or 202, 400, 404 or 409) depends on the call alone.
 #pragma once
 
+#include "../access.hpp"
 #include "../masters.hpp"
 #include "../router.hpp"
 
@@ -12,6 +13,7 @@
 #include <gantry/operator_generated.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,7 +21,9 @@ namespace gantry::gateway_mesos {
 
 class Writes {
  public:
-  Writes(Host& host, Masters& masters, Function<void(const ExchangePtr&)> redirect);
+  // `principal_of`: of a framework by its id, empty where it has none.
+  Writes(Host& host, Masters& masters, Access& access, std::function<std::string(const std::string&)> principal_of,
+         Function<void(const ExchangePtr&)> redirect);
   ~Writes() { *alive_ = false; }
   // POST /reserve, /unreserve, /create-volumes, /destroy-volumes, /teardown, /quota, /logging/toggle; PUT /weights;
   // DELETE /quota/<role>. `read_quota` and `read_weights` answer the GETs of those two.
@@ -33,7 +37,8 @@ class Writes {
 
  private:
   using CallT = fb::master::CallT;
-  void operate(const ExchangePtr& exchange, CallT call);
+  void operate(const ExchangePtr& exchange, CallT call);  // if the client may
+  void pass(const ExchangePtr& exchange, const CallT& call);
   void answer_error(const ExchangePtr& exchange, fb::master::CallType type, const Error& error);
   void set_logging_level(const ExchangePtr& exchange, fb::ops::LoggingChangeT change);
   void resources_form(const ExchangePtr& exchange, fb::master::CallType type);
@@ -46,6 +51,8 @@ class Writes {
 
   Host& host_;
   Masters& masters_;
+  Access& access_;
+  std::function<std::string(const std::string&)> principal_of_;
   Function<void(const ExchangePtr&)> redirect_;
   Handler read_quota_, read_weights_;
   std::uint32_t level_ = 0;        // of logging, while it is raised

@@ -24,10 +24,10 @@ bool terminal(fb::TaskState s) {
 }
 
 fb::master::MaintenanceScheduleT maintenance_schedule(const View& v) {
-  return v.maintenance && v.maintenance->schedule ? *v.maintenance->schedule : fb::master::MaintenanceScheduleT();
+  return v.maintenance && v.maintenance->schedule && v.verdicts.allows("get_maintenance_schedule", {}) ? *v.maintenance->schedule : fb::master::MaintenanceScheduleT();
 }
 fb::master::MaintenanceStatusT maintenance_status(const View& v) {
-  return v.maintenance && v.maintenance->status ? *v.maintenance->status : fb::master::MaintenanceStatusT();
+  return v.maintenance && v.maintenance->status && v.verdicts.allows("get_maintenance_status", {}) ? *v.maintenance->status : fb::master::MaintenanceStatusT();
 }
 
 bool TaskRow::holds() const { return !completed && !absent && !terminal(state); }

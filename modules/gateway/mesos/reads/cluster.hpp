@@ -104,7 +104,7 @@ struct View {
   MaintenancePtr maintenance;  // null: nothing was ever planned
   std::map<std::string, std::shared_ptr<const RoleRow>, std::less<>> roles;  // that have a weight or quota
   std::vector<Own<fb::ops::Operation>> operations;
-  Verdicts verdicts;  // of whom it was made for (filter.hpp); rows are filtered already, executors and roles by whoever writes them
+  Verdicts verdicts;  // of whom it was made for (filter.hpp); rows are filtered already, roles by whoever writes them
 };
 
 // What is planned and what becomes of it; empty where nothing is.

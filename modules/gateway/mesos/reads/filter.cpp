@@ -4,6 +4,7 @@
 #include "legacy.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace gantry::gateway_mesos {
@@ -13,6 +14,12 @@ template <class F>
 void each_list(const View::Framework& f, F fn) {
   for (const auto* list : {&f.tasks, &f.absent, &f.completed})
     for (const auto& t : *list) fn(*t);
+}
+
+// As whom an executor runs.
+std::string_view user_of(const ExecutorRow& x, const std::map<std::string_view, std::string_view>& owner_of) {
+  const auto it = owner_of.find(x.framework_id);
+  return gateway_mesos::user_of(*x.info, it == owner_of.end() ? std::string_view() : it->second);
 }
 
 }  // namespace
@@ -33,13 +40,18 @@ std::vector<Ask> asks_of(const View& v) {
       for (const auto* r : *a->row->total())
         if (r->reservations())
           for (const auto* one : *r->reservations()) roles.insert(text(one->role()));
-  std::vector<Ask> out;
+  std::map<std::string_view, std::string_view> owner_of;
+  for (const auto& f : v.frameworks) owner_of.emplace(f.row->id, text(f.row->info->user()));
+  for (const auto& x : v.executors) users.insert(user_of(*x, owner_of));
+  for (const auto& [role, row] : v.roles) roles.insert(role);
+  std::vector<Ask> out = {{"get_maintenance_schedule", {}}, {"get_maintenance_status", {}}};
   for (const auto u : owners) out.push_back({"view_framework", std::string(u)});
   for (const auto u : users) {
     out.push_back({"view_task", std::string(u)});
     out.push_back({"view_executor", std::string(u)});
   }
   for (const auto r : roles) out.push_back({"view_role", std::string(r)});
+  for (const auto& [role, row] : v.roles) out.push_back({"get_quota", role});
   return out;
 }
 
@@ -66,6 +78,13 @@ std::shared_ptr<const View> filtered(std::shared_ptr<const View> v, const Verdic
   prune(out->frameworks);
   prune(out->completed);
   std::erase_if(out->offers, [&](const OfferPtr& o) { return hidden.count(o->framework_id) != 0; });
+  std::erase_if(out->inverse_offers, [&](const InverseOfferPtr& o) { return hidden.count(o->framework_id) != 0; });
+  std::erase_if(out->operations, [&](const auto& o) { return hidden.count(text(o->framework_id())) != 0; });
+  std::map<std::string_view, std::string_view> owner_of;
+  for (const auto& f : v->frameworks) owner_of.emplace(f.row->id, text(f.row->info->user()));
+  std::erase_if(out->executors, [&](const ExecutorPtr& x) {
+    return hidden.count(x->framework_id) != 0 || !verdicts.allows("view_executor", user_of(*x, owner_of));
+  });
   return out;
 }
 

@@ -38,7 +38,7 @@ std::vector<std::string_view> roles_of(const fb::FrameworkInfo& info) {
 fb::master::QuotaStatusT quota_status(const View& v) {
   fb::master::QuotaStatusT out;
   for (const auto& [role, row] : v.roles) {
-    if (!row->quota) continue;
+    if (!row->quota || !v.verdicts.allows("get_quota", role)) continue;
     auto config = std::make_unique<fb::master::QuotaConfigT>();
     row->quota->UnPackTo(config.get());
     auto info = std::make_unique<fb::master::QuotaInfoT>();
@@ -511,7 +511,6 @@ void framework(Json& j, const View::Framework& f, const Tally& tally, bool full)
   if (const auto x = tally.executors.find(f.row->id); x != tally.executors.end()) {
     for (const auto* row : x->second) {
       const auto& e = *row->info;
-      if (!tally.verdicts->allows("view_executor", user_of(e, text(info.user())))) continue;
       j.item();
       j.open('{');
       j.field("executor_id", text(e.executor_id()));
@@ -728,6 +727,7 @@ std::string weights(const View& v) {
   j.open('[');
   for (const auto& [role, row] : v.roles) {
     if (row->quota && row->weight == 1) continue;  // it has a row for its quota
+    if (!v.verdicts.allows("view_role", role)) continue;
     j.item();
     j.open('{');
     j.field("role", role);

@@ -407,6 +407,7 @@ std::string Writer::response(om::CallType type) const {
       r.type = om::ResponseType::GET_WEIGHTS;
       for (const auto& [role, row] : view_.roles) {
         if (row->quota && row->weight == 1) continue;  // it has a row for its quota
+        if (!view_.verdicts.allows("view_role", role)) continue;
         if (!r.get_weights) r.get_weights = std::make_unique<om::GetWeightsT>();
         auto w = std::make_unique<fb::ops::WeightInfoT>();
         w->role = role;

@@ -455,14 +455,20 @@ void Reads::operator_call(const ExchangePtr& e) {
       r.type = om::ResponseType::GET_MAINTENANCE_STATUS;
       r.get_maintenance_status = std::make_unique<om::GetMaintenanceStatusT>();
       if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
-      r.get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>(maintenance_status(*cluster().view()));
-      return answer(r);
+      return seen(e, [e, answer, kept = std::make_shared<om::ResponseT>(std::move(r))](Result<std::shared_ptr<const View>> v) {
+        if (!v) return exchange_error(e, v.error());
+        kept->get_maintenance_status->status = std::make_unique<om::MaintenanceStatusT>(maintenance_status(**v));
+        answer(*kept);
+      });
     case C::GET_MAINTENANCE_SCHEDULE:
       r.type = om::ResponseType::GET_MAINTENANCE_SCHEDULE;
       r.get_maintenance_schedule = std::make_unique<om::GetMaintenanceScheduleT>();
       if (!cluster().whole()) return e->text(503, "Master has not finished recovery");
-      r.get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>(maintenance_schedule(*cluster().view()));
-      return answer(r);
+      return seen(e, [e, answer, kept = std::make_shared<om::ResponseT>(std::move(r))](Result<std::shared_ptr<const View>> v) {
+        if (!v) return exchange_error(e, v.error());
+        kept->get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>(maintenance_schedule(**v));
+        answer(*kept);
+      });
     default:
       if (options_.write) return options_.write(e, call);
       return e->text(501, "501 Not Implemented.");
