@@ -155,6 +155,7 @@ Buffer Core::build_deltas() {
     for (const auto& [cookie, p] : pending_)
       if (p.kind == Pending::Kind::accept) note_held(p.handle, p.role, p.before, +1);
     for (const auto& [role, s] : role_settings_) note_role(role);
+    count_roles();  // note_held has just counted everything a second time
     reset_ = true;
   }
   flatbuffers::FlatBufferBuilder b(1024 + 160 * dirty_agents_.size() + 24 * held_.size());

@@ -244,8 +244,8 @@ class Operators(mesos.Case):
         f.status("writer", "TASK_KILLED")
 
         # The data is there for the next task, also after agent and master were restarted.
-        self.cluster.agents[0].kill9()
-        self.cluster.agents[0].start()
+        self.cluster.agents()[0].kill9()
+        self.cluster.agents()[0].start()
         self.cluster.master.kill9()
         self.cluster.master.start()
         self.cluster.wait_up(1)
