@@ -20,6 +20,10 @@ FAR = 4_000_000_000_000_000_000
 class Operated(mesos.Case):
     """With an operator's tongue."""
 
+    def setUp(self):
+        # The gateway sees the cluster a moment after its master leads.
+        wait(lambda: request(self.cluster.api_port, "GET", "/state")[0] == 200, 10, "reads")
+
     def operate(self, call, expect=200):
         body = json.dumps(call).encode() if self.form == JSON else protobuf().encode("gantry.fb.master.Call", call)
         status, headers, text = request(self.cluster.api_port, "POST", "/api/v1", body, {"Content-Type": self.form, "Accept": self.form})
@@ -78,15 +82,17 @@ class Draining(Operated):
             self.assertIn("uuid", s)
         self.assertLess(time.monotonic() - begin, 20)
         wait(lambda: self.agent(agent)["drain_info"]["state"] == "DRAINED", 20, "the agent drained")
+        before = len(f.stream.of("OFFERS"))
         f.call("REVIVE")
-        holds(lambda: not [x for e in f.stream.of("OFFERS") for x in e["offers"]["offers"]
-                           if x["agent_id"]["value"] == agent and x["id"] != o["id"]], 2, "no offers of a drained agent")
+        holds(lambda: not [x for e in f.stream.of("OFFERS")[before:] for x in e["offers"]["offers"]
+                           if x["agent_id"]["value"] == agent], 2, "no offers of a drained agent")
         slave = [s for s in self.get("/slaves")["slaves"] if s["id"] == agent][0]
         self.assertEqual((slave["active"], slave["deactivated"], slave["drain_info"]["state"]), (False, True, "DRAINED"))
         # A master that takes over knows.
         self.cluster.master.kill9()
         self.cluster.master.start()
         self.cluster.wait_up(1)
+        self.setUp()
         wait(lambda: (self.agent(agent) or {}).get("drain_info", {}).get("state") == "DRAINED", 20, "the drained agent back")
         f.subscribe()
         other = f.offer()
@@ -111,6 +117,7 @@ class Draining(Operated):
         self.cluster.master.start()
         daemon.start()
         self.cluster.wait_up(1)
+        self.setUp()
         f.subscribe()
         s = f.status("slow", "TASK_KILLED", 30)
         self.assertEqual(s["reason"], "REASON_AGENT_DRAINING")
@@ -260,7 +267,7 @@ class Maintenance(Operated):
         self.cluster.master.kill9()
         self.cluster.master.start()
         self.cluster.wait_up(1)
-        wait(lambda: request(self.cluster.api_port, "GET", "/maintenance/schedule")[0] == 200, 10, "reads")
+        self.setUp()
         self.assertEqual(self.get("/maintenance/schedule"), {"windows": [self.window()]})
         self.assertEqual(self.post("/maintenance/schedule", {"windows": []})[0], 200)
         self.assertEqual(self.get("/maintenance/schedule"), {})
