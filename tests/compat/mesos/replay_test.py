@@ -40,6 +40,7 @@ EXPECTED = {
     "scheduler-stream-refined p2": "task groups are refused",
     "scheduler-stream-refined UPDATE": "task groups are refused",
     "operator-stream-refined types": "what operator-writes.json does comes in the same run here",
+    "scheduler-stream-refined RESCIND": "no other offer is out when the volume is to be destroyed",
     "operator-writes 5": "an offer is out at this moment; none was then",
     "operator-writes 9": "ports stand at the end of the sum",
     "errors 20": "masters serve no files",
@@ -383,6 +384,7 @@ class Refined(Recorder):
             if name in SKIPPED:
                 continue
             self.call(row)
+        self.stream.wait("FAILURE", 20)
         events = list(self.stream.events)  # before operators change the cluster
         for row in rows("operator-writes"):
             self.replay(row)
