@@ -24,7 +24,7 @@ fb::TaskStatusT Core::make_status(const Step& step, const Task& task, fb::TaskSt
     if (identity) s.container_status->executor_pid = static_cast<std::uint32_t>(identity->pid);
   }
   // Updates of one kind must not erase what another kind has told.
-  if (!is_terminal(state)) s.healthy = task.status.healthy;
+  if (!is_terminal(state) && state != fb::TaskState::TASK_KILLING) s.healthy = task.status.healthy;
   return s;
 }
 

@@ -443,7 +443,7 @@ void Core::framework_removed(Handle h) {
     if (!terminal(t.state) || t.absent) {
       const std::string_view agent_id = t.agent ? agents_[t.agent].id() : text(t.about().agent_id());
       auto s = status_of(t.id(), agent_id, fb::TaskState::TASK_KILLED, fb::Reason::REASON_FRAMEWORK_REMOVED,
-                         "Framework has been removed");
+                         "Framework " + f.id + " removed");
       if (!t.released) release(th);
       set_task_state(t, fb::TaskState::TASK_KILLED);
       t.status = Blob(pack(s));

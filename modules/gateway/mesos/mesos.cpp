@@ -229,7 +229,7 @@ void Mesos::arrived(Bytes bytes) {
   auto exchange = std::make_shared<Exchange>(host(), Buffer(bytes));
   if (stopping_) return exchange->text(503, "This master is stopping");
   Route* route = router_.find(*exchange);
-  if (!route) return exchange->answer(404);
+  if (!route) return exchange->text(404, "404 Not Found.");
   doors_->enter(exchange, route->realm, [this, exchange, route] { admitted(exchange, *route); });
 }
 

@@ -58,7 +58,7 @@ def answer(response):
             out["text"] = None  # something long, of other files' contents
     elif body is not None:
         if isinstance(body, dict) and "flags" in body:
-            body = {"flags": {}}
+            body = dict(body, flags={})
         out["shape"] = shape(body)
     return out
 

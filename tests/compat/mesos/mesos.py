@@ -116,6 +116,20 @@ class Protobuf:
                 out[f.name] = v
         return out
 
+    def with_defaults(self, message, value):
+        """What JSON says besides: optional fields that are absent from the wire because they have their default."""
+        out = dict(value)
+        for f in self.messages[message]:
+            if f.name not in out and getattr(f, "default", None) is not None:
+                try:
+                    out[f.name] = json.loads(f.default)
+                except ValueError:
+                    out[f.name] = f.default
+            elif f.name in out and f.ref in self.messages and f.label != "map":
+                v = out[f.name]
+                out[f.name] = [self.with_defaults(f.ref, x) for x in v] if isinstance(v, list) else self.with_defaults(f.ref, v)
+        return out
+
 
 _protobuf = None
 
@@ -369,6 +383,7 @@ class MesosCluster(base.Cluster):
 
     def wait_up(self, agents):
         wait(lambda: request(self.api_port, "GET", "/api/v1/scheduler")[0] == 405, 20, "the Mesos API leading")
+        wait(lambda: request(self.api_port, "GET", "/state-summary")[0] == 200, 20, "the reads following")
         wait(lambda: len([a for a in self.cluster_agents() if a["state"] == "active"]) >= agents, 20, "%d agents registered" % agents)
 
 

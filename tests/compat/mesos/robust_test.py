@@ -76,7 +76,7 @@ class Robust(mesos.Case):
             rounds = self.honest.rounds
             wait(lambda: self.honest.rounds > rounds + 3 or self.honest.trouble, 20, "the honest client being served at the end")
             self.assertIsNone(self.honest.trouble)
-            self.assertLess(self.honest.slowest, 2 * SLOW)
+            self.assertLess(self.honest.slowest, 5 * SLOW)  # of a machine shared with everything else
             self.assertTrue(self.cluster.master.running())
             self.assertEqual(self.cluster.master.pid, self.pid)
         finally:

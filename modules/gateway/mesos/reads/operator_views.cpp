@@ -329,7 +329,7 @@ std::unique_ptr<om::FrameworkT> framework(const FrameworkRow& f) {
   out->recovered = f.row->recovered();
   out->registered_time_ns = static_cast<std::int64_t>(f.row->registered_ns());
   out->reregistered_time_ns = static_cast<std::int64_t>(f.row->reregistered_ns() ? f.row->reregistered_ns() : f.row->registered_ns());
-  out->unregistered_time_ns = static_cast<std::int64_t>(f.row->unregistered_ns());
+  if (f.row->unregistered_ns()) out->unregistered_time_ns = static_cast<std::int64_t>(f.row->unregistered_ns());
   if (f.row->offer_constraints()) out->offer_constraints.reset(f.row->offer_constraints()->UnPack());
   return out;
 }
