@@ -98,6 +98,11 @@ struct Replay {
         auto t = std::unique_ptr<st::OfferT>(o->UnPack());
         rows["offer " + t->id] = hex(pack(*t));
       } else if (const auto* g = x->gone()) {
+        if (g->executor_id()) {
+          rows.erase("executor " + std::string(text(g->agent_id())) + " " + std::string(text(g->framework_id())) + " " +
+                     std::string(text(g->executor_id())));
+          continue;
+        }
         if (g->task_id()) {
           tasks.erase(std::string(text(g->framework_id())) + " " + std::string(text(g->task_id())));
         } else if (g->framework_id()) {
@@ -106,6 +111,24 @@ struct Replay {
         }
         if (g->agent_id()) rows.erase("agent " + std::string(text(g->agent_id())));
         if (g->offer_id()) rows.erase("offer " + std::string(text(g->offer_id())));
+        if (g->role()) rows.erase("role " + std::string(text(g->role())));
+        if (g->operation_uuid()) rows.erase("operation " + hex(bytes(g->operation_uuid())));
+        if (g->inverse_offer_id()) rows.erase("inverse offer " + std::string(text(g->inverse_offer_id())));
+      } else if (const auto* role = x->role()) {
+        auto t = std::unique_ptr<st::RoleT>(role->UnPack());
+        rows["role " + t->name] = hex(pack(*t));
+      } else if (x->operation() && x->operation()->operation()) {
+        auto t = std::unique_ptr<st::OperationT>(x->operation()->UnPack());
+        rows["operation " + hex(t->operation->uuid)] = hex(pack(*t));
+      } else if (x->executor() && x->executor()->info()) {
+        auto t = std::unique_ptr<st::ExecutorT>(x->executor()->UnPack());
+        rows["executor " + t->agent_id + " " + t->framework_id + " " + t->info->executor_id] = hex(pack(*t));
+      } else if (x->inverse_offer() && x->inverse_offer()->inverse_offer()) {
+        auto t = std::unique_ptr<st::OpenInverseOfferT>(x->inverse_offer()->UnPack());
+        rows["inverse offer " + t->inverse_offer->id] = hex(pack(*t));
+      } else if (x->maintenance()) {
+        auto t = std::unique_ptr<st::MaintenanceT>(x->maintenance()->UnPack());
+        rows["maintenance"] = hex(pack(*t));
       } else {
         ADD_FAILURE() << "an empty change";
       }

@@ -204,7 +204,7 @@ TEST(Maintenance, WhoeverHoldsSomethingIsAskedOneAtATime) {
 
 TEST(Maintenance, InverseOffersEndWithTheAgentsConnectionAndComeBackWithIt) {
   Cluster c;
-  const auto r = c.run_one(Cluster::info("f"));
+  const auto r = c.run_one(Cluster::info("f", 600));
   ASSERT_TRUE(operate(c, schedule_call({{{{"host", ""}}, 1000}})));
   ASSERT_EQ(inverse(c, r.stream).size(), 1u);
   c.apply(LinkClosed{1});
@@ -215,13 +215,13 @@ TEST(Maintenance, InverseOffersEndWithTheAgentsConnectionAndComeBackWithIt) {
   c.apply(StreamClosed{r.stream});
   c.restart();
   c.join(3, c.with_tasks(r.agent, {Cluster::known("f", "t", r.agent, S::TASK_RUNNING)}));
-  const auto s = c.subscribe(Cluster::info("f"));
+  const auto s = c.subscribe(Cluster::info("f", 600));
   EXPECT_EQ(inverse(c, s).size(), 1u) << "the schedule outlives the master";
 }
 
 TEST(Maintenance, AnswersToInverseOffersOfOthersOrOfThePastAreIgnored) {
   Cluster c;
-  const auto r = c.run_one(Cluster::info("f"));
+  const auto r = c.run_one(Cluster::info("f", 600));
   const auto g = c.subscribe(Cluster::info("g"), {"*"});
   (void)g;
   ASSERT_TRUE(operate(c, schedule_call({{{{"host", ""}}, 1000}})));

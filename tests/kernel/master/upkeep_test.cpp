@@ -143,6 +143,7 @@ TEST(Upkeep, AnUnreachableAgentIsDrainedWhenItReturns) {
   c.advance(100s);
   ASSERT_EQ(c.core->agent_count(), 0u);
   ASSERT_TRUE(operate(c, drain_call(r.agent)));
+  c.offers(r.stream);
   c.join(2, c.with_tasks(r.agent, {Cluster::known("f", "t", r.agent, S::TASK_RUNNING)}));
   EXPECT_EQ(c.heard<Drain>(2).size(), 1u);
   EXPECT_TRUE(c.offers(r.stream).empty());
