@@ -70,6 +70,7 @@ struct Feed {
     info.id = std::move(id);
     info.hostname = "host1";
     info.address = "10.0.0.1:5061";
+    info.port = 5061;
     auto attribute = std::make_unique<fb::AttributeT>();
     attribute->name = "rack";
     attribute->type = fb::ValueType::TEXT;
