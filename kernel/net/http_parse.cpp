@@ -69,6 +69,7 @@ std::string_view HttpRequest::header(std::string_view lower_name) const {
 
 struct RequestParser::Impl {
   http::request_parser<http::string_body> parser;
+  std::size_t max_header = 0, head = 0;  // bytes of the head so far: Beast limits a line, not what comes in many pieces
   bool started = false;
 };
 
@@ -76,6 +77,7 @@ RequestParser::RequestParser(std::size_t max_header, std::size_t max_body) : imp
   impl_->parser.eager(true);
   impl_->parser.header_limit(static_cast<std::uint32_t>(std::min<std::size_t>(max_header, UINT32_MAX)));
   impl_->parser.body_limit(max_body);
+  impl_->max_header = max_header;
 }
 RequestParser::~RequestParser() = default;
 
@@ -89,6 +91,8 @@ HttpProgress RequestParser::feed(std::string_view bytes) {
   auto& parser = impl_->parser;
   const bool head_was_done = parser.is_header_done();
   HttpProgress p = feed_all(parser, bytes);
+  if (!head_was_done && !parser.is_header_done() && (impl_->head += p.consumed) > impl_->max_header && p.state != HttpProgress::State::bad)
+    return bad(431, "the header is larger than this server accepts", p.consumed + skipped);
   p.consumed += skipped;
   if (p.state == HttpProgress::State::bad || head_was_done || !parser.is_header_done()) return p;
   // A body in an encoding this server does not know must not be taken for the next request.

@@ -84,6 +84,19 @@ TEST(HttpParseTest, JudgesBadRequests) {
   EXPECT_EQ(parse_request(as_bytes("PUT /x HTTP/1.1\r\nContent-Length: 2\r\n\r\nok"))->body, "ok");
 }
 
+TEST(HttpParseTest, AHeadInManyPiecesIsLimitedToo) {
+  RequestParser parser(1000, 100);
+  std::string text = "GET / HTTP/1.1\r\n";
+  HttpProgress p;
+  for (int i = 0; i < 1000 && p.state == HttpProgress::State::more; ++i) {
+    text += "a: b\r\n";
+    p = parser.feed(text);
+    text.erase(0, p.consumed);
+  }
+  EXPECT_EQ(p.state, HttpProgress::State::bad);
+  EXPECT_EQ(p.status, 431u);
+}
+
 TEST(HttpParseTest, ReadsUrls) {
   auto u = parse_url("https://example.org/a?b=c#d");
   ASSERT_TRUE(u);
