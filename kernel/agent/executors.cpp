@@ -222,7 +222,9 @@ void Core::run_with_executor(Step& step, const fb::FrameworkInfoT& framework, st
   const auto invalid = [&](std::string message) { refused(TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID, std::move(message)); };
   if (info->executor->type == fb::ExecutorType::DEFAULT)
     return invalid("Task '" + info->task_id + "' wants the default executor, which is for task groups");
-  if (!is_folder_name(id)) return invalid("Executor id '" + id + "' cannot be used as a folder name: remove slashes and control characters");
+  if (!is_folder_name(id))
+    return invalid("Executor id '" + id + "' of task '" + info->task_id +
+                   "' cannot be used as a folder name: remove slashes and control characters");
   const auto& command = info->executor->command;
   if (!command || (command->value.empty() && command->arguments.empty()))
     return invalid("Executor '" + id + "' has no command: set command.value");

@@ -253,7 +253,9 @@ TEST_F(HttpTest, PipelinedCallsToOneEndpointOverlapAndAreAnsweredInOrder) {
     const std::size_t end = requests.size();
     most = std::max(most, end - answered);
     for (std::size_t i = answered; i < end; ++i) {
-      if (requests[i].target == "/other") EXPECT_EQ(end - answered, 1u);  // it waited for all others
+      if (requests[i].target == "/other") {
+        EXPECT_EQ(end - answered, 1u);  // it waited for all others
+      }
     }
     for (std::size_t i = end; i-- > answered;) replies[i]->send(202, {{"X-N", std::to_string(i)}}, {});
     answered = end;
