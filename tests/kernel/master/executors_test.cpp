@@ -39,7 +39,7 @@ struct ExecutorsTest : ::testing::Test {
     Resources total, used, offered;
     c.core->sums(total, used, offered);
     const auto cpus = resource::intern_name("cpus");
-    return static_cast<double>(total.scalar(cpus).amount() - used.scalar(cpus).amount()) / 1000;
+    return (total.scalar(cpus) - used.scalar(cpus)).value();
   }
   void again(std::vector<fb::TaskInfoT> tasks) { ASSERT_TRUE(c.call(Cluster::accept("f", {last}, std::move(tasks), 0))); }
   void end(const std::string& executor, int status = 0) {
