@@ -42,7 +42,7 @@ const std::map<std::string_view, std::vector<Message>>& table_of_methods() {
         {17, "CHALLENGE", "gantry.fb.authenticator.Challenge", "gantry.fb.authenticator.Challenge", {}}}},
       {"authorizer",
        {{16, "AUTHORIZE", "gantry.fb.authorizer.Questions", "gantry.fb.authorizer.Verdicts", {}},
-        {17, "CHANGED", {}, {}, {}}}},
+        {17, "CHANGED", {}, {}, "-"}}},
       {"election",
        {{16, "CONTEND", "gantry.fb.election.Candidate", {}, "gantry.fb.election.Leadership"},
         {17, "WATCH", {}, {}, "gantry.fb.election.Leader"}}},

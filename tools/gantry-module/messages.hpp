@@ -20,7 +20,7 @@ struct Message {
   std::string_view name;     // "PREPARE"
   std::string_view request;  // "gantry.fb.isolator.Prepare"; empty: the body is empty
   std::string_view reply;    // of the final answer; empty: none
-  std::string_view chunk;    // of MORE; empty: it is no stream
+  std::string_view chunk;    // of MORE; empty: it is no stream; "-": its chunks are empty
 };
 
 // The methods of a kind beyond the common ones; RECOVER is among them where the kind has it.

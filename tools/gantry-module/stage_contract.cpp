@@ -118,7 +118,7 @@ void replies_verify(Env& env, Check& check) {
       if (p.code() == Code::ok && !m.reply.empty() && !verifies(*sch, m.reply, p.reply()))
         return void(check.fail(std::string(m.name) + " is answered OK with " + std::to_string(p.reply().size()) + " bytes that are no " + std::string(m.reply)));
       for (const auto& c : p.chunks())
-        if (!m.chunk.empty() && !verifies(*sch, m.chunk, c))
+        if (!m.chunk.empty() && (m.chunk == "-" ? !c.empty() : !verifies(*sch, m.chunk, c)))
           return void(check.fail(std::string(m.name) + " sent a chunk of " + std::to_string(c.size()) + " bytes that is no " + std::string(m.chunk)));
       if (!p.chunks().empty() && m.chunk.empty())
         return void(check.fail(std::string(m.name) + " is no stream, but sent " + std::to_string(p.chunks().size()) + " chunks"));

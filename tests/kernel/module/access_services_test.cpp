@@ -97,7 +97,6 @@ TEST(Authorize, AnErrorOrAMissingVerdictMeansNo) {
 
 TEST(Authorize, ChangesAreTold) {
   World w;
-  Answer stream;
   w.add([&](std::uint32_t method, Bytes, const Answer&) { EXPECT_EQ(method, kChanged); });
   AuthorizeService s(w.loop, [&] { return w.all(); });
   w.ask(s, kChanged, Buffer(), 7);
