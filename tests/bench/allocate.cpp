@@ -5,6 +5,8 @@
 #include "tests/bench/report.hpp"
 #include "tests/bench/rig.hpp"
 
+#include <gantry/operator_generated.h>
+
 #include <map>
 
 namespace gantry::bench {
