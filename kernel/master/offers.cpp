@@ -94,11 +94,17 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
           if (e.framework == fh) ids.push_back(b.CreateString(e.id().data(), e.id().size()));
         if (!ids.empty()) executors = b.CreateVector(ids);
       }
+      // Where the agent's own API is: frameworks take its address from here.
+      const std::string_view at = text(about.address());
+      const std::string_view host = at.substr(0, std::min(at.rfind(':'), at.size()));
+      const auto ip = host.empty() || host == "0.0.0.0" ? hostname : b.CreateString(host.data(), host.size());
+      const auto url = fb::CreateUrl(b, b.CreateSharedString("http"), fb::CreateAddress(b, hostname, ip, about.port()));
       fb::OfferBuilder ob(b);
       ob.add_id(id_at);
       ob.add_framework_id(framework_id);
       ob.add_agent_id(agent_id);
       ob.add_hostname(hostname);
+      ob.add_url(url);
       ob.add_resources(resources);
       if (!attributes.IsNull()) ob.add_attributes(attributes);
       ob.add_allocation_role(role);

@@ -52,7 +52,7 @@ FIELDS = {
     "-container_status.network_infos": "told where a container has a network of its own; reads fill in the agent's address",
     "-executor_pid": "absent until the agent has told it",
     "+ip_addresses.[].protocol": "said even where it is protobuf's default",
-    "-offers.offers.[].url": "an agent's API is found through /slaves; offers do not carry it",
+    "-offers.offers.[].url.path": "the kernel tells where an agent's API is, not how paths are named there",
     "-executor_info.command.arguments": "the task's own command; no program is put before it",
     "-executor_info.resources": "command tasks have no executor process, so nothing is charged for one",
     "+statistics.*": "what cgroups tell; the recorded agent had none",
