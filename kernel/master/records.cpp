@@ -78,6 +78,7 @@ void Core::on_stored(Cookie cookie) {
   auto node = pending_.extract(cookie);
   if (!node) return;
   Pending& p = node.mapped();
+  if (p.limbo() && agents_.contains(p.agent)) look_after(p.agent);
   const bool agent_there =
       agents_.contains(p.handle) && agents_[p.handle].state != AgentState::departed && agents_[p.handle].id() == p.id;
   const auto registration = [&]() -> const fb::link::Register& {
@@ -135,6 +136,7 @@ void Core::on_store_failed(const StoreFailed& e) {
   auto node = pending_.extract(e.cookie);
   if (!node) return;
   Pending& p = node.mapped();
+  if (p.limbo() && agents_.contains(p.agent)) look_after(p.agent);
   log(Level::error, "a record could not be stored", {{"error", e.error.message}, {"record", p.id}});
   const bool agent_there = agents_.contains(p.handle) && agents_[p.handle].id() == p.id;
   switch (p.kind) {

@@ -145,7 +145,7 @@ TEST(Messages, RandomOnesVerifyAndAreMadeAgain) {
 
 TEST(Messages, TheGeneratedCodeAgrees) {
   Random random(3);
-  int broken_ones = 0;
+  int broken_ones = 0, lax = 0;
   for (int i = 0; i < 500; ++i) {
     const Buffer good = random_message(*schema("isolator"), "gantry.fb.isolator.Prepare", random, "/dir");
     ASSERT_NE(view<fb::isolator::Prepare>(good), nullptr);
@@ -154,10 +154,15 @@ TEST(Messages, TheGeneratedCodeAgrees) {
     }
     const Buffer bad = broken(good, random);
     const bool here = verifies(*schema("isolator"), "gantry.fb.isolator.Prepare", bad);
-    EXPECT_EQ(here, view<fb::isolator::Prepare>(bad) != nullptr);
+    const bool there = view<fb::isolator::Prepare>(bad) != nullptr;
+    // What is sent as broken must be broken for whoever reads it with generated code. Flatbuffers' reflection, which is used here,
+    // lets a little more pass; that is then not sent.
+    EXPECT_TRUE(here || !there);
+    lax += here && !there;
     broken_ones += !here;
   }
   EXPECT_GT(broken_ones, 100);
+  EXPECT_LT(lax, 10);
   const Buffer unknown = unknown_fields();
   const auto* empty = view<fb::isolator::Prepare>(unknown);
   ASSERT_NE(empty, nullptr);

@@ -40,6 +40,9 @@ Mesos::~Mesos() = default;
 
 Task<Status> Mesos::configure(Settings s) {
   if (s.reload()) co_return ok;
+  const auto is = [roles = s.roles()](const char* role) { return std::find(roles.begin(), roles.end(), role) != roles.end(); };
+  of_agent_ = is("agent");
+  of_master_ = is("master") || !of_agent_;
   address_ = s.text("address");
   advertise_ = s.text("advertise");
   insecure_ = s.flag("insecure");
@@ -103,38 +106,16 @@ Task<Status> Mesos::configure(Settings s) {
 // One daemon may be master and agent: each has a listener of its own.
 Task<Status> Mesos::start() {
   access_->start();
-  auto asking = roles();
-  const auto roles = co_await std::move(asking);
-  if (!roles) co_return roles.error();
-  const auto is = [&](const char* role) { return std::find(roles->begin(), roles->end(), role) != roles->end(); };
-  if (is("master")) {
+  if (of_master_) {
     auto starting = start_master();
     if (auto s = co_await std::move(starting); !s) co_return s;
   }
-  if (is("agent")) {
+  if (of_agent_) {
     agent_ = std::make_unique<AgentApi>(host(), *doors_, *access_, agent_options_);
     auto starting = agent_->start();
     if (auto s = co_await std::move(starting); !s) co_return s;
   }
   co_return ok;
-}
-
-Task<Result<std::vector<std::string>>> Mesos::roles() {
-  fb::control::QuestionT question;
-  question.ask.Set(fb::control::AskStatusT());
-  const Buffer body = pack(question);
-  Promise<Result<std::vector<std::string>>> done;
-  host().stream(fb::host::Service::QUERY, 0, body, [done](gantry_code code, Bytes reply) {
-    if (code == GANTRY_MORE || done.is_set()) return;
-    if (code < 0) return done.set(unpack_error(code, reply).because("the daemon does not say what it is"));
-    std::vector<std::string> out;
-    const auto* answer = view<fb::control::Answer>(reply);
-    if (const auto* s = answer ? answer->say_as_Status() : nullptr; s && s->roles())
-      for (const auto* r : *s->roles()) out.emplace_back(text(r));
-    if (out.empty()) out.emplace_back("master");
-    done.set(std::move(out));
-  });
-  co_return co_await done.get();
 }
 
 Task<Status> Mesos::start_master() {

@@ -27,7 +27,6 @@ class Mesos final : public Gateway {
 
  private:
   Task<Status> start_master();
-  Task<Result<std::vector<std::string>>> roles();
   Task<Status> listen();
   void bound(std::string_view address);
   void arrived(Bytes request);
@@ -38,6 +37,7 @@ class Mesos final : public Gateway {
 
   std::string address_, advertise_, trouble_;
   bool insecure_ = false, stopping_ = false;
+  bool of_master_ = true, of_agent_ = false;  // what this daemon is
   std::uint64_t max_body_ = 0, listener_ = 0;
   SchedulerOptions scheduler_options_;
   std::unique_ptr<Doors> doors_;

@@ -102,6 +102,7 @@ class MesosTest : public ::testing::Test {
       i.principal = "alice";
       a.ok(i);
     });
+    m.roles({"master"});
     ASSERT_TRUE(m.configure({{"address", "127.0.0.1:5050"},
                              {"advertise", ""},
                              {"insecure", false},

@@ -12,7 +12,7 @@ using fb::authorizer::Method;
 
 class @CLASS@Test : public ::testing::Test {
  protected:
-  void SetUp() override { ASSERT_TRUE(m.configure({{"admin", "root"}})); }
+  void SetUp() override { ASSERT_TRUE(m.configure({{"admin", "root"}, {"users", {"nobody"}}})); }
   void TearDown() override { EXPECT_EQ(host.faults(), std::vector<std::string>{}); }  // no breach of the ABI
   bool ask(const char* principal, const char* action, const char* object) {
     fb::authorizer::QuestionsT q;

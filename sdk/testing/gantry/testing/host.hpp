@@ -384,11 +384,12 @@ class Instance {
     c.reload = reload;
     c.work_dir = work_dir_;
     c.revision = provider_.rev_max;
-    c.roles = {"master", "agent"};
+    c.roles = roles_;
     return configure(c);
   }
   Status configure(const fb::ConfigureT& c) { return call(GANTRY_METHOD_CONFIGURE, c); }
   void work_dir(std::string dir) { work_dir_ = std::move(dir); }
+  void roles(std::vector<std::string> roles) { roles_ = std::move(roles); }  // what the kernel is; both unless told
   Status start() { return call(GANTRY_METHOD_START, Buffer()); }
   Status stop() { return call(GANTRY_METHOD_STOP, Buffer()); }
 
@@ -553,6 +554,7 @@ class Instance {
   std::uint64_t last_token_ = 0;
   Values defaults_;
   std::string work_dir_;
+  std::vector<std::string> roles_ = {"master", "agent"};
 };
 
 // A module class under test.
