@@ -449,7 +449,11 @@ TEST(GoldenFiles, CoverEveryKindAndEveryToolchain) {
     ASSERT_TRUE(info.has_value()) << info.error().message;
     EXPECT_THAT(info->symbols, ElementsAre("gantry_module_v1")) << file;
   }
-  for (const auto& k : module::kinds) EXPECT_EQ(kinds.count(std::string(k.name)), 1u) << "no golden module of kind " << k.name;
+  // Kinds that came later have none before the next release.
+  for (const auto& k : module::kinds) {
+    if (!std::filesystem::exists(std::string(RELEASED_SCHEMAS) + "/" + std::string(k.name) + ".fbs")) continue;
+    EXPECT_EQ(kinds.count(std::string(k.name)), 1u) << "no golden module of kind " << k.name;
+  }
   EXPECT_EQ(toolchains, (std::set<std::string>{"gcc", "libcxx", "rustc"}));
 }
 
