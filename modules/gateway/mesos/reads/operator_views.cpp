@@ -85,6 +85,7 @@ std::unique_ptr<fb::OfferT> offer(const OfferRow& o, const AgentRow* a) {
 
 std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View& v, const Index& index) {
   auto out = framework(f);
+  if (!f.row->unregistered_ns()) out->unregistered_time_ns = flatbuffers::nullopt;  // events say 0, lists nothing
   for (const auto& o : v.offers)
     if (o->framework_id == f.id) out->offers.push_back(offer(*o, index.agent(o->agent_id)));
   for (const auto& o : v.inverse_offers)
@@ -329,7 +330,7 @@ std::unique_ptr<om::FrameworkT> framework(const FrameworkRow& f) {
   out->recovered = f.row->recovered();
   out->registered_time_ns = static_cast<std::int64_t>(f.row->registered_ns());
   out->reregistered_time_ns = static_cast<std::int64_t>(f.row->reregistered_ns() ? f.row->reregistered_ns() : f.row->registered_ns());
-  if (f.row->unregistered_ns()) out->unregistered_time_ns = static_cast<std::int64_t>(f.row->unregistered_ns());
+  out->unregistered_time_ns = static_cast<std::int64_t>(f.row->unregistered_ns());
   if (f.row->offer_constraints()) out->offer_constraints.reset(f.row->offer_constraints()->UnPack());
   return out;
 }
