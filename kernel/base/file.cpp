@@ -9,13 +9,20 @@
 #include <cstring>
 
 namespace gantry::base {
+namespace {
+
+Error why(int error) {
+  const Code code = error == ENOENT || error == ENOTDIR ? Code::not_found
+                    : error == EACCES || error == EPERM ? Code::permission_denied
+                                                        : Code::unavailable;  // too many files, a broken disk
+  return fail(code, std::strerror(error));
+}
+
+}  // namespace
 
 Result<std::string> read_file(const std::string& path, std::size_t most) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) {
-    const bool none = errno == ENOENT;
-    return fail(none ? Code::not_found : Code::permission_denied, std::strerror(errno));
-  }
+  if (!fd) return why(errno);
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0 || !S_ISREG(st.st_mode)) return fail(Code::invalid_argument, "it is not a regular file");
   if (static_cast<std::uint64_t>(st.st_size) > most)
@@ -25,7 +32,7 @@ Result<std::string> read_file(const std::string& path, std::size_t most) {
   while (have < bytes.size()) {
     const ssize_t n = ::read(fd.get(), bytes.data() + have, bytes.size() - have);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(Code::permission_denied, std::strerror(errno));
+    if (n < 0) return why(errno);
     if (n == 0) break;  // it has become shorter
     have += static_cast<std::size_t>(n);
   }

@@ -9,7 +9,8 @@
 namespace gantry::base {
 
 // The bytes of the regular file at `path`, at most `most` of them (a whole number of MiB). Never blocks on what is no regular
-// file. The errors do not name the path: NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT (another sort of file, or larger).
+// file. The errors do not name the path: NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT (another sort of file, or larger),
+// UNAVAILABLE (the system cannot read it now).
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t most);
 
 }  // namespace gantry::base

@@ -1,6 +1,7 @@
 #include "kernel/module/trace_file.hpp"
 
 #include "kernel/base/file.hpp"
+
 #include <fcntl.h>
 #include <unistd.h>
 

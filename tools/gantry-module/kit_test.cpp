@@ -1,6 +1,6 @@
 // The kit's own parts: what it reads, what it makes, what it says of tests that go wrong. Modules are for check_test.
-#include "tools/gantry-module/commands.hpp"
 #include "kernel/base/file.hpp"
+#include "tools/gantry-module/commands.hpp"
 #include "tools/gantry-module/runner.hpp"
 
 #include <gantry/isolator_generated.h>

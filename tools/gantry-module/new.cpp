@@ -1,6 +1,7 @@
 #include "tools/gantry-module/new.hpp"
 
 #include "kernel/base/file.hpp"
+
 #include <unistd.h>
 
 #include <algorithm>

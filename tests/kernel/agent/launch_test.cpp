@@ -159,7 +159,8 @@ class FakeIsolator final : public module::Instance {
 class LaunchTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (gantry::testing::kThreadSanitizer) GTEST_SKIP() << "ThreadSanitizer does not know a child that borrows our memory until it executes (CLONE_VM)";
+    if (gantry::testing::kThreadSanitizer)
+      GTEST_SKIP() << "ThreadSanitizer does not know a child that borrows our memory until it executes (CLONE_VM)";
     char dir[] = "/tmp/gantry-launch-XXXXXX";
     work_dir_ = ::mkdtemp(dir);
     supervisor_ = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "gantry-supervisor";

@@ -35,6 +35,8 @@ TEST_F(ReadFile, AllBytes) {
 
 TEST_F(ReadFile, RefusesWhatIsNoneOrTooLarge) {
   EXPECT_EQ(read_file(dir_ + "/none", mib).error().code, Code::not_found);
+  EXPECT_EQ(read_file(write("file", "x") + "/below", mib).error().code, Code::not_found);
+  EXPECT_EQ(read_file(dir_ + "/" + std::string(300, 'n'), mib).error().code, Code::unavailable) << "no name of a file";
   EXPECT_EQ(read_file(dir_, mib).error().code, Code::invalid_argument);
   const auto large = read_file(write("large", std::string(mib + 1, 'x')), mib);
   ASSERT_FALSE(large);
