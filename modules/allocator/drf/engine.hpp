@@ -84,7 +84,8 @@ class Engine {
     NodeId self = kNone;
     std::uint32_t parent = 0;
     std::uint32_t quota = kNone;           // in quotas_
-    std::uint64_t hopeless = 0;            // the round in which its limits left nothing worth an offer
+    std::uint64_t hopeless_round = 0;      // in which `hopeless` was found
+    std::uint64_t hopeless = 0;            // alternatives of the least worth an offer that its limits no longer allow
   };
   struct Cap {
     std::uint16_t name;
@@ -110,7 +111,8 @@ class Engine {
   [[nodiscard]] Quota* guaranteed(std::uint32_t role);
   [[nodiscard]] const Quota* guaranteed(std::uint32_t role) const { return const_cast<Engine*>(this)->guaranteed(role); }
   void bound_bundle(std::uint32_t role);
-  [[nodiscard]] bool hopeless(std::uint32_t role) const;
+  [[nodiscard]] std::uint64_t hopeless(std::uint32_t role) const;
+  [[nodiscard]] std::uint64_t possible(const Agent& a) const;
   void quota_granted(std::uint32_t role);
 
   // engine.cpp: the mirror
@@ -192,6 +194,7 @@ class Engine {
     std::uint32_t bundle_role = 0, bundle_flags = 0;
     bool bundle_made = false;
     bool bundle_good = false;         // worth an offer
+    std::uint64_t possible = 0;       // alternatives that what the agent has would meet
     bool bundle_own = false;          // bundle_ holds it, whatever the agent has
     bool bundle_whole = true;         // all of what the role may have: no parts needed
     ShapeId compared = 0;             // last shape compared with this bundle, and the outcome

@@ -172,14 +172,30 @@ void Engine::bound_bundle(std::uint32_t role) {
   std::erase_if(bundle_, [](const Amount& x) { return x.milli <= 0; });
 }
 
-// Whatever an agent without reservations has, no bundle of it would be worth an offer.
-bool Engine::hopeless(std::uint32_t role) const {
-  if (min_any_ || !bounded(role)) return false;
-  return std::all_of(min_ids_.begin(), min_ids_.end(), [&](const auto& alternative) {
-    return std::any_of(alternative.begin(), alternative.end(), [&](const auto& need) {
-      return std::min(room(role, need.first, 0), headroom(role, need.first)) < need.second;
+// Which alternatives of what is worth an offer the role can meet on no agent without reservations, whatever that has. So a
+// role that has used up its cpus is passed over where there is nothing but cpus.
+std::uint64_t Engine::hopeless(std::uint32_t role) const {
+  if (min_any_ || min_ids_.size() > 64 || !bounded(role)) return 0;
+  std::uint64_t out = 0;
+  for (std::size_t i = 0; i < min_ids_.size(); ++i)
+    for (const auto& need : min_ids_[i])
+      if (std::min(room(role, need.first, 0), headroom(role, need.first)) < need.second) out |= std::uint64_t{1} << i;
+  return out;
+}
+
+std::uint64_t Engine::possible(const Agent& a) const {
+  if (min_any_ || min_ids_.size() > 64) return ~std::uint64_t{0};
+  std::uint64_t out = 0;
+  for (std::size_t i = 0; i < min_ids_.size(); ++i) {
+    const bool enough = std::all_of(min_ids_[i].begin(), min_ids_[i].end(), [&](const auto& need) {
+      std::int64_t sum = 0;
+      for (const auto& x : a.available)
+        if (x.name == need.first) sum = plus(sum, x.milli);
+      return sum >= need.second;
     });
-  });
+    if (enough) out |= std::uint64_t{1} << i;
+  }
+  return out;
 }
 
 }  // namespace gantry::allocator_drf

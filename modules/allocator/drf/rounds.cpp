@@ -86,6 +86,7 @@ void Engine::consider(std::uint32_t id) {
     if (kept == 0) a.filters = {};
   }
   while (!a.available.empty()) {
+    if (!quotas_.empty()) now_.possible = possible(a);
     const NodeId client = pick(kRoot);
     if (client == kNone) {
       block(id);
@@ -108,11 +109,14 @@ NodeId Engine::pick(NodeId node) {
     if (now_.agent->plain && now_.bundle_made && !now_.bundle_own && !now_.bundle_good) return kNone;
     const bool limited = !quotas_.empty() && tree_.kind(e.node) == NodeKind::role && now_.agent->plain;
     const std::uint32_t role = tree_.owner(e.node);
-    if (limited && roles_[role].hopeless == round_number_) continue;
+    if (limited && roles_[role].hopeless_round == round_number_ && !(now_.possible & ~roles_[role].hopeless)) continue;
     if (const NodeId found = pick(e.node); found != kNone) return found;
-    if (limited && hopeless(role)) {
-      roles_[role].hopeless = round_number_;  // it only gets less in a round
-      bounded_ = true;
+    if (limited) {
+      if (const std::uint64_t none = hopeless(role)) {  // it only gets more in a round
+        roles_[role].hopeless_round = round_number_;
+        roles_[role].hopeless = none;
+        bounded_ = true;
+      }
     }
   }
   return kNone;
