@@ -17,10 +17,8 @@ if(GANTRY_SANITIZE)
     # clang 14 cannot emit the function check in coroutines ("difference across sections").
     add_compile_options(-fno-sanitize=function)
   endif()
-  # The verifier of flatbuffers 2.0 does not look at how vectors of 8-byte numbers are aligned, and our machines read them
-  # anywhere; made-up messages have them anywhere.
-  if(GANTRY_FUZZ AND GANTRY_SANITIZE MATCHES "undefined")
-    add_compile_options(-fno-sanitize=alignment)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    add_compile_options(-fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/cmake/sanitizers.ignore)
   endif()
   add_link_options(-fsanitize=${GANTRY_SANITIZE})
   if(GANTRY_SANITIZE MATCHES "thread")

@@ -203,7 +203,7 @@ class Core {
   void on_mark_gone(std::string_view agent_id, RequestId request);
   [[nodiscard]] Status changeable(Handle agent) const;
   void change_upkeep(Handle agent, Upkeep next, RequestId request);
-  void upkeep_stored(const std::string& id, std::optional<Upkeep> before, std::uint64_t change, RequestId request,
+  void upkeep_stored(const std::string& id, const Upkeep& decided, RequestId request,
                      const Status& stored);
   void look_after(Handle agent);  // at the end of the step: is it drained?
   void settle_upkeep();

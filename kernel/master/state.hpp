@@ -55,6 +55,7 @@ struct Upkeep {
   std::int64_t drain_since = 0;  // wall clock
   std::uint64_t change = 0;      // which one this is: a failed store takes back its own only
   bool storing = false;
+  std::shared_ptr<const Upkeep> stored;  // while it is being stored: what the record says; none: nothing of this
 
   // Of its machine, from the maintenance schedule; kept there.
   bool planned = false;

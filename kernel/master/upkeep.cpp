@@ -81,11 +81,14 @@ void Core::on_drain(const fb::master::DrainAgent& d, RequestId request) {
 
 void Core::change_upkeep(Handle h, Upkeep next, RequestId request) {
   Agent& a = agents_[h];
-  std::optional<Upkeep> before;
-  if (a.upkeep) before = *a.upkeep;
+  next.stored.reset();
+  if (a.upkeep && a.upkeep->storing) {
+    next.stored = a.upkeep->stored;
+  } else if (a.upkeep) {
+    next.stored = std::make_shared<const Upkeep>(*a.upkeep);
+  }
   next.change = ++next_change_;
   next.storing = true;
-  const std::uint64_t change = next.change;
   a.upkeep = std::make_unique<Upkeep>(next);
   if (a.active && !offerable(a)) {
     a.active = false;
@@ -97,40 +100,46 @@ void Core::change_upkeep(Handle h, Upkeep next, RequestId request) {
   std::vector<store::Op> ops;
   ops.push_back(agent_record(a.id(), a.info, away ? fb::record::AgentFate::UNREACHABLE : fb::record::AgentFate::KNOWN,
                              away ? a.since_wall : wall_));
-  persist(std::move(ops), [this, id = std::string(a.id()), before, change, request](const Status& stored) {
-    upkeep_stored(id, before, change, request, stored);
+  persist(std::move(ops), [this, id = std::string(a.id()), next = std::move(next), request](const Status& stored) {
+    upkeep_stored(id, next, request, stored);
   });
 }
 
-void Core::upkeep_stored(const std::string& id, std::optional<Upkeep> before, std::uint64_t change, RequestId request,
-                         const Status& stored) {
+void Core::upkeep_stored(const std::string& id, const Upkeep& decided, RequestId request, const Status& stored) {
   const auto failed = [&] { return Status(Error(stored.error()).because("the agent's record could not be stored")); };
   const Handle h = find_agent(id);
   // A later change has taken this one's place, or the agent has gone.
-  if (!h || !agents_[h].upkeep || agents_[h].upkeep->change != change) return answer(request, stored ? Status(ok) : failed());
+  if (!h || !agents_[h].upkeep || agents_[h].upkeep->change != decided.change) {
+    if (stored && h && agents_[h].upkeep && agents_[h].upkeep->storing) {
+      auto now = std::make_shared<Upkeep>(decided);
+      now->stored.reset();
+      agents_[h].upkeep->stored = std::move(now);
+    }
+    return answer(request, stored ? Status(ok) : failed());
+  }
   Agent& a = agents_[h];
+  const std::shared_ptr<const Upkeep> before = std::move(a.upkeep->stored);
   a.upkeep->storing = false;
   note_agent(h);
   const Drain was = before ? before->drain : Drain::none;
+  const bool reachable = a.link && a.state == AgentState::registered && !a.returning;
   if (!stored) {
-    const Upkeep decided = *a.upkeep;
     Upkeep back = before ? *before : Upkeep();
-    back.planned = decided.planned;
-    back.start_ns = decided.start_ns;
-    back.duration_ns = decided.duration_ns;
+    back.storing = false;
+    back.planned = a.upkeep->planned;
+    back.start_ns = a.upkeep->start_ns;
+    back.duration_ns = a.upkeep->duration_ns;
     a.upkeep = back.idle() ? nullptr : std::make_unique<Upkeep>(back);
     a.active = offerable(a);
     touch_agent(h);
     ask_back(h);
-    // That it was drained is found again; that it is being drained has been stored, and so may be answered.
-    if (decided.drain == Drain::drained && was == Drain::draining) {
-      retries_.push_back({now_ + options_.retry, h});
-      return answer(request, ok);
-    }
-    return answer(request, failed());
+    // Its agent may not have heard of it, if what failed was decided before it was stored.
+    if (back.drain == Drain::draining && reachable) to_agent(a.link, drain(back.grace_ns, back.mark_gone));
+    // That it is drained is found again; that it is being drained has been stored, and so may be answered.
+    if (back.drain != Drain::none) retries_.push_back({now_ + options_.retry, h});
+    return answer(request, decided.drain == Drain::drained && was == Drain::draining ? Status(ok) : failed());
   }
   const Upkeep u = *a.upkeep;
-  const bool reachable = a.link && a.state == AgentState::registered && !a.returning;
   if (u.drain == Drain::draining) {
     log(Level::info, "draining an agent", {{"agent", id}, {"tasks", std::to_string(a.tasks)}});
     if (reachable) to_agent(a.link, drain(u.grace_ns, u.mark_gone));

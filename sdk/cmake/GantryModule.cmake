@@ -18,27 +18,50 @@ include_guard(GLOBAL)
 set(GANTRY_MODULE_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR})
 
 # Headers from schemas, into `out`/gantry. At build time and never installed: a generated header is tied to the version
-# of flatbuffers that compiles it. Also makes the target gantry-schema.
+# of flatbuffers that compiles it. Also makes the target gantry-schema. With OUTLINE, the script outline_messages.py, what
+# the functions of a header do is compiled once, in the library gantry-messages; it pays for a tree of hundreds of files.
 function(gantry_generate_messages schema_dir out)
+  cmake_parse_arguments(ARG "" "OUTLINE" "" ${ARGN})
   find_program(FLATC flatc)
   if(NOT FLATC)
     message(FATAL_ERROR "Gantry: flatc was not found; install flatbuffers-compiler, or set -DFLATC=/path/of/flatc")
   endif()
   file(GLOB schemas CONFIGURE_DEPENDS ${schema_dir}/*.fbs)
   set(outputs)
+  set(sources)
   foreach(schema IN LISTS schemas)
     get_filename_component(stem ${schema} NAME_WE)
+    set(header ${out}/gantry/${stem}_generated.h)
+    set(into ${out}/gantry)
+    set(source)
+    set(outline)
+    if(ARG_OUTLINE)
+      set(into ${out}/inline)
+      set(source ${out}/source/${stem}_generated.cpp)
+      set(outline COMMAND ${Python3_EXECUTABLE} -B ${ARG_OUTLINE} ${into}/${stem}_generated.h ${header} ${source})
+    endif()
     add_custom_command(
-      OUTPUT ${out}/gantry/${stem}_generated.h
+      OUTPUT ${header} ${source}
       COMMAND ${FLATC} --cpp --scoped-enums --cpp-std c++17 --gen-object-api --gen-name-strings
-              --filename-suffix _generated -o ${out}/gantry ${schema}
+              --filename-suffix _generated -o ${into} ${schema}
       COMMAND ${FLATC} --schema -b -o ${out}/gantry ${schema}
-      DEPENDS ${schemas}
+      ${outline}
+      DEPENDS ${schemas} ${ARG_OUTLINE}
       COMMENT "flatc ${stem}.fbs"
       VERBATIM)
-    list(APPEND outputs ${out}/gantry/${stem}_generated.h)
+    list(APPEND outputs ${header})
+    list(APPEND sources ${source})
   endforeach()
   add_custom_target(gantry-schema DEPENDS ${outputs})
+  if(ARG_OUTLINE)
+    add_library(gantry-messages STATIC ${sources})
+    add_dependencies(gantry-messages gantry-schema)
+    target_include_directories(gantry-messages SYSTEM PUBLIC ${out})
+    target_compile_features(gantry-messages PUBLIC cxx_std_20)
+    # Each program and module takes the functions it calls, not all.
+    target_compile_options(gantry-messages PRIVATE -ffunction-sections)
+    target_link_options(gantry-messages INTERFACE LINKER:--gc-sections)
+  endif()
 endfunction()
 
 # Kind and name as the manifest gives them.
