@@ -313,10 +313,10 @@ void Core::persist_booking(Handle h, Resources before, Resources after, Pending 
 }
 
 // Whether the agent's books are still those from which it was taken. If they were opened anew meanwhile, it is in them as
-// if it had been stored.
+// if it had been stored. One that is being marked unreachable has its books until that is stored; it may fail.
 bool Core::settle_booking(Pending& p, bool stored) {
   const bool there = agents_.contains(p.agent) && agents_[p.agent].epoch == p.epoch &&
-                     agents_[p.agent].state == AgentState::registered;
+                     (agents_[p.agent].state == AgentState::registered || agents_[p.agent].state == AgentState::marking);
   if (!stored) {
     Resources& reserved = reserved_[p.booked];
     reserved = reserved.without(resource::made(p.after)) + resource::made(p.before);

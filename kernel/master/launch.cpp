@@ -226,6 +226,10 @@ void Core::continue_accept(Pending& p, bool stored) {
   }
   Resources pool = stored ? std::move(p.after) : std::move(p.before);
   if (!framework_there) return give_back(p.agent, 0, p.role, pool);
+  if (agents_[p.agent].state == AgentState::marking) {
+    reject_operations(frameworks_[p.handle], a, p.agent, "the agent went away", p.next_operation);
+    return give_back(p.agent, p.handle, p.role, pool);
+  }
   run_operations(p.handle, p.agent, p.role, std::move(pool), p.bytes, a, p.next_operation);
 }
 

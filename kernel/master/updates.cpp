@@ -151,7 +151,7 @@ void Core::on_update(Handle ah, Bytes frame, const fb::link::StatusUpdate& u) {
     const bool same = status->uuid() && status->uuid()->size() == kUuid &&
                       std::equal(t.uuid.begin(), t.uuid.end(), status->uuid()->begin());
     const bool acknowledged = same && !t.pending_ack && t.status_state == status->state();  // its repetition crossed the acknowledgement
-    for_us = acknowledged || (same && ended && !terminal(t.state));
+    for_us = acknowledged || (same && ended && !terminal(status->state()) && !terminal(t.state));
     if (!terminal(t.state) || ended) set_task_state(t, u.latest_state());
     t.status_state = status->state();
     t.pending_ack = !acknowledged && status->uuid() && status->uuid()->size() == kUuid;

@@ -24,6 +24,7 @@ struct Life {
     std::string id;
     StreamId stream = 0;
     std::vector<fb::OfferT> offers;
+    bool leaving = false;  // it has gone when its stream ends; until then its removal may have failed
   };
   unsigned pick(std::size_t n) { return static_cast<unsigned>(random() % n); }
 
@@ -67,7 +68,12 @@ struct Life {
     for (auto& o : c.offers(f.stream)) f.offers.push_back(std::move(o));
     for (auto& u : c.updates(f.stream))
       if (!u.uuid.empty()) (void)c.acknowledge(f.id, u.agent_id, u.task_id, u.uuid[0]);
-    if (c.ended.contains(f.stream)) f.stream = 0, f.offers.clear();
+    if (!c.ended.contains(f.stream)) return;
+    if (f.leaving) {
+      f = {};
+    } else {
+      f.stream = 0, f.offers.clear();
+    }
   }
   void listen() {
     for (auto& a : agents) listen(a);
@@ -121,7 +127,7 @@ struct Life {
         quota();
         break;
       case 11:
-        if (f.stream && pick(10) == 0) (void)c.call(Cluster::make_call(f.id, fb::CallType::TEARDOWN)), f = {};
+        if (f.stream && pick(10) == 0) (void)c.call(Cluster::make_call(f.id, fb::CallType::TEARDOWN)), f.leaving = true;
         break;
       case 12:
         if (!a.tasks.empty())
