@@ -96,9 +96,8 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
     f.on_offer = [](const HttpFramework::Offered&) {};
   }
   std::fprintf(stderr, "%zu tasks in %.1f s\n", 2 * agent_count * per_agent, seconds(Clock::now() - filling));
-  std::atomic<bool> over{false};
-  std::thread idle([&] {  // streams are read on, or the master cuts them off
-    while (!over) {
+  std::jthread idle([&](const std::stop_token& over) {  // streams are read on, or the master cuts them off
+    while (!over.stop_requested()) {
       for (auto& f : all) f->step(0);
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
@@ -125,20 +124,19 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
 
   const double window = settings.smoke ? 0.3 : 5;
   const auto with_readers = [&](std::size_t count, double pause, const std::function<void()>& what) {
-    std::atomic<bool> stop{false};
     std::atomic<std::size_t> reads{0};
-    std::vector<std::thread> readers;
+    std::vector<std::jthread> readers;
     for (std::size_t i = 0; i < count; ++i)
-      readers.emplace_back([&, i] {
+      readers.emplace_back([&, i](const std::stop_token& stop) {
         std::this_thread::sleep_for(std::chrono::duration<double>(pause * static_cast<double>(i) / static_cast<double>(count)));
-        while (!stop) {
+        while (!stop.stop_requested()) {
           try {
             (void)ask(master.api, "GET", "/state", {}, {}, 0);
           } catch (const std::exception& e) {
             std::fprintf(stderr, "a reader: %s\n", e.what());
           }
           ++reads;
-          for (double waited = 0; waited < pause && !stop; waited += 0.05) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          for (double waited = 0; waited < pause && !stop.stop_requested(); waited += 0.05) std::this_thread::sleep_for(std::chrono::milliseconds(50));
         }
       });
     std::this_thread::sleep_for(std::chrono::duration<double>(settings.smoke ? 0.1 : 1));
@@ -146,8 +144,7 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
     what();
     std::fprintf(stderr, "%zu readers: %.1f reads/s, master %.0f MB\n", count, static_cast<double>(reads) / seconds(Clock::now() - start),
                  master.resident() / 1e6);
-    stop = true;
-    for (auto& t : readers) t.join();
+    for (auto& t : readers) t.request_stop();  // together, then each is waited for
   };
   const auto health = [&] {
     std::vector<double> ms;
@@ -170,8 +167,6 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
   report.value("mesos_launches_no_readers", "tasks/s", alone);
   report.value("mesos_launches_5_state_readers", "tasks/s", five);
   report.value("mesos_launches_50_state_pollers", "tasks/s", fifty);
-  over = true;
-  idle.join();
 }
 
 }  // namespace gantry::bench

@@ -148,6 +148,7 @@ void Driver::execute(master::Effect& effect) {
   if (auto* f = std::get_if<master::SendFramework>(&effect)) events.emplace_back(f->stream, std::move(f->event));
   else if (auto* a = std::get_if<master::SendAgent>(&effect)) frames.emplace_back(a->link, std::move(a->frame));
   else if (auto* p = std::get_if<master::Persist>(&effect)) stored_.push_back(p->cookie);
+  else if (auto* refused = std::get_if<master::Answer>(&effect); refused && !refused->status) throw std::runtime_error(refused->status.error().message);
   else if (auto* r = std::get_if<master::Allocate>(&effect)) {
     in_round_ = true;
     if (hold) held_ = std::move(r->deltas);
