@@ -28,6 +28,9 @@ inline bool kind_before(const Amount& a, const Amount& b) {
   return a.flags < b.flags;
 }
 
+// No agent has more of anything than this, so that what a million of them have is still counted in 64 bits.
+inline constexpr std::int64_t kMost = INT64_MAX >> 20;
+
 // Sorts into `out`, adds up equal kinds, drops what is empty or does not fit 16 bits.
 inline void read(const flatbuffers::Vector<const fb::allocator::Quantity*>* in, Amounts& out) {
   out.clear();
@@ -35,7 +38,7 @@ inline void read(const flatbuffers::Vector<const fb::allocator::Quantity*>* in, 
   bool sorted = true;
   for (const auto* q : *in) {
     if (q->amount() <= 0 || q->name() > UINT16_MAX) continue;
-    const Amount a{q->amount(), q->role(), static_cast<std::uint16_t>(q->name()), static_cast<std::uint16_t>(q->flags())};
+    const Amount a{std::min(q->amount(), kMost), q->role(), static_cast<std::uint16_t>(q->name()), static_cast<std::uint16_t>(q->flags())};
     sorted = sorted && (out.empty() || kind_before(out.back(), a));
     out.push_back(a);
   }
@@ -43,7 +46,7 @@ inline void read(const flatbuffers::Vector<const fb::allocator::Quantity*>* in, 
   std::sort(out.begin(), out.end(), kind_before);
   std::size_t last = 0;
   for (std::size_t i = 1; i < out.size(); ++i) {
-    if (same_kind(out[last], out[i])) out[last].milli += out[i].milli;
+    if (same_kind(out[last], out[i])) out[last].milli = std::min(kMost, out[last].milli + out[i].milli);
     else out[++last] = out[i];
   }
   out.resize(last + 1);
