@@ -21,7 +21,7 @@ constexpr const char* kGetState = R"({"type":"GET_STATE"})";
 double milliseconds(Clock::time_point start) { return microseconds(Clock::now() - start) / 1000; }
 
 // One framework's share: on each of its agents `per_agent` tasks that stay and as many that end.
-void fill(HttpFramework& f, std::size_t begin, std::size_t end, std::size_t per_agent, std::size_t agents) {
+void fill(HttpFramework& f, std::size_t begin, std::size_t end, std::size_t per_agent, std::size_t agents, const std::function<void()>& others) {
   std::size_t seen = 0, done = 0;
   f.on_offer = [&](const HttpFramework::Offered& o) {
     const std::size_t n = seen++;
@@ -30,7 +30,7 @@ void fill(HttpFramework& f, std::size_t begin, std::size_t end, std::size_t per_
     done += per_agent;
   };
   f.call("REVIVE");
-  f.run_until([&] { return seen >= agents && f.running >= done; }, 120, "running tasks");
+  f.run_until([&] { return others(), seen >= agents && f.running >= done; }, 120, "running tasks");
   f.call("SUPPRESS", R"("suppress":{})");
   f.run_until([&] { return f.answered == f.sent; }, 60, "answers");
 }
@@ -74,12 +74,16 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
   std::fprintf(stderr, "%zu agents registered in %.1f s\n", agent_count, seconds(Clock::now() - registering));
   std::vector<std::unique_ptr<HttpFramework>> all;
   const auto filling = Clock::now();
+  // An offer may cross the SUPPRESS of a framework that is full; held by it, nobody else gets it.
+  const auto others = [&] {
+    for (std::size_t i = 0; i + 1 < all.size(); ++i) all[i]->step(0);
+  };
   for (std::size_t i = 0; i < frameworks; ++i) {
     HttpFramework::Options o;
     o.name = "framework-" + std::to_string(i);
     o.suppressed = true;
     auto& f = *all.emplace_back(std::make_unique<HttpFramework>(master.api, o));
-    fill(f, i * share, (i + 1) * share, per_agent, agent_count);
+    fill(f, i * share, (i + 1) * share, per_agent, agent_count, others);
     // And as many that end.
     std::size_t ended = 0, seen = 0;
     const std::size_t before = f.finished;
@@ -90,10 +94,10 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
       ended += per_agent;
     };
     f.call("REVIVE");
-    f.run_until([&] { return seen >= agent_count && f.finished >= before + ended; }, 120, "ended tasks");
+    f.run_until([&] { return others(), seen >= agent_count && f.finished >= before + ended; }, 120, "ended tasks");
     f.call("SUPPRESS", R"("suppress":{})");
     f.run_until([&] { return f.answered == f.sent; }, 60, "answers");
-    f.on_offer = [](const HttpFramework::Offered&) {};
+    f.on_offer = [&f](const HttpFramework::Offered& offer) { f.decline(offer, 86400); };
   }
   std::fprintf(stderr, "%zu tasks in %.1f s\n", 2 * agent_count * per_agent, seconds(Clock::now() - filling));
   std::jthread idle([&](const std::stop_token& over) {  // streams are read on, or the master cuts them off
@@ -128,7 +132,10 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
     std::vector<std::jthread> readers;
     for (std::size_t i = 0; i < count; ++i)
       readers.emplace_back([&, i](const std::stop_token& stop) {
-        std::this_thread::sleep_for(std::chrono::duration<double>(pause * static_cast<double>(i) / static_cast<double>(count)));
+        const auto rest = [&](double time) {
+          for (double waited = 0; waited < time && !stop.stop_requested(); waited += 0.05) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        };
+        rest(pause * static_cast<double>(i) / static_cast<double>(count));
         while (!stop.stop_requested()) {
           try {
             (void)ask(master.api, "GET", "/state", {}, {}, 0);
@@ -136,7 +143,7 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
             std::fprintf(stderr, "a reader: %s\n", e.what());
           }
           ++reads;
-          for (double waited = 0; waited < pause && !stop.stop_requested(); waited += 0.05) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          rest(pause);
         }
       });
     std::this_thread::sleep_for(std::chrono::duration<double>(settings.smoke ? 0.1 : 1));

@@ -165,6 +165,11 @@ MesosMaster::MesosMaster(const std::string& bin_dir, const std::string& kernel_s
 }
 
 MesosMaster::~MesosMaster() {
+  int ended = 0;
+  if (::waitpid(pid_, &ended, WNOHANG) == pid_) {
+    std::fprintf(stderr, "gantryd ended before it was asked to, status %d\n", ended);
+    return;
+  }
   ::kill(pid_, SIGTERM);
   ::waitpid(pid_, nullptr, 0);
 }
@@ -255,7 +260,7 @@ HttpFramework::HttpFramework(std::uint16_t port, Options options) : options_(std
 
 HttpFramework::~HttpFramework() {
   for (const auto& c : connections_) ::close(c.fd);
-  ::close(stream_);
+  if (stream_ >= 0) ::close(stream_);
 }
 
 std::string HttpFramework::encoded(const std::string& json) const {
@@ -266,6 +271,7 @@ std::string HttpFramework::encoded(const std::string& json) const {
 }
 
 void HttpFramework::call(std::string_view type, std::string_view members) {
+  leaving_ = type == "TEARDOWN";
   std::string json = R"({"type":")" + std::string(type) + R"(","framework_id":{"value":")" + id + "\"}";
   if (!members.empty()) json.append(",").append(members);
   post(encoded(json + "}"));
@@ -312,16 +318,17 @@ void HttpFramework::flush(Connection& c) {
 }
 
 void HttpFramework::read_answers(Connection& c) {
-  static std::vector<char> buffer(256u << 10);
+  thread_local std::vector<char> buffer(256u << 10);
   const auto n = ::recv(c.fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) stop("the master closed a connection for calls");
+  if (n <= 0)
+    stop("the master closed a connection for calls, " + std::to_string(c.open) + " of which were under way: " + (n < 0 ? std::strerror(errno) : "end"));
   c.in.append(buffer.data(), static_cast<std::size_t>(n));
   std::size_t at = 0;
   for (;;) {
     const auto end = c.in.find("\r\n\r\n", at);
     if (end == std::string::npos) break;
-    if (c.in.compare(at, 12, "HTTP/1.1 202") != 0) stop("a call was answered with " + c.in.substr(at, 600));
+    if (!leaving_ && c.in.compare(at, 12, "HTTP/1.1 202") != 0) stop("a call was answered with " + c.in.substr(at, 600));
     at = end + 4;
     ++answered;
     --c.open;
@@ -358,17 +365,22 @@ void HttpFramework::run_until(const std::function<bool()>& done, double limit, c
   }
 }
 
+void HttpFramework::ended() {
+  if (!leaving_) stop("the master ended the stream");
+  ::close(std::exchange(stream_, -1));  // poll passes over it
+}
+
 void HttpFramework::read_stream() {
-  static std::vector<char> buffer(256u << 10);
+  thread_local std::vector<char> buffer(256u << 10);
   const auto n = ::recv(stream_, buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) stop("the master ended the stream");
+  if (n <= 0) return ended();
   in_.append(buffer.data(), static_cast<std::size_t>(n));
   for (;;) {
     const auto line = in_.find("\r\n", at_);
     if (line == std::string::npos) break;
     const auto size = std::strtoull(in_.c_str() + at_, nullptr, 16);
-    if (size == 0) stop("the master ended the stream");
+    if (size == 0) return ended();
     if (in_.size() < line + 2 + size + 2) break;
     const std::string_view chunk(in_.data() + line + 2, size);
     at_ = line + 2 + size + 2;

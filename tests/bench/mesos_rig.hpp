@@ -90,6 +90,7 @@ class HttpFramework {
   void flush(Connection& c);
   void read_answers(Connection& c);
   void read_stream();
+  void ended();  // the stream; well when it was asked for
   void on_record(std::string_view record);
   void on_update(std::string_view task, std::string_view agent, std::string_view state, std::string_view uuid);
   void on_update_protobuf(std::string_view status);
@@ -99,6 +100,7 @@ class HttpFramework {
   const std::uint16_t port_;
   std::string head_;  // of calls, up to the length
   int stream_ = -1;
+  bool leaving_ = false;
   std::string in_;
   std::size_t at_ = 0;
   std::vector<Connection> connections_;
