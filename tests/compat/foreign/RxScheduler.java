@@ -94,7 +94,10 @@ public final class RxScheduler {
     final Thread words = new Thread(() -> {
       final Scanner in = new Scanner(System.in);
       while (in.hasNextLine())
-        if (in.nextLine().trim().equals("teardown")) said.onNext(Call.newBuilder().setFrameworkId(framework.get()).setType(Call.Type.TEARDOWN).build());
+        if (in.nextLine().trim().equals("teardown")) {
+          said.onNext(Call.newBuilder().setFrameworkId(framework.get()).setType(Call.Type.TEARDOWN).build());
+          said.onCompleted();  // so that the stream's end is the end of all
+        }
     });
     words.setDaemon(true);
     words.start();
@@ -102,7 +105,7 @@ public final class RxScheduler {
       client.openStream().await();
       say("ended", "");
     } catch (Throwable e) {
-      say("ended", ",\"error\":\"" + e.getClass().getSimpleName() + "\"");
+      e.printStackTrace(); say("ended", ",\"error\":\"" + e.getClass().getSimpleName() + "\"");
     }
     System.exit(0);
   }
