@@ -176,12 +176,24 @@ int given_patience = 0;
 }
 void set_patience(int n) { given_patience = n; }
 
+// Sanitizers make everything several times slower.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define GANTRY_SANITIZED
+#endif
+#endif
+#if defined(GANTRY_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int build_patience = 5;
+#else
+constexpr int build_patience = 1;
+#endif
+
 int patience() {
   if (given_patience > 0) return given_patience;
   double load = 0;
-  if (::getloadavg(&load, 1) != 1) return 1;
+  if (::getloadavg(&load, 1) != 1) return build_patience;
   const double each = load / static_cast<double>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  return each <= 1.5 ? 1 : std::min(20, static_cast<int>(each + 1));
+  return build_patience * (each <= 1.5 ? 1 : std::min(20, static_cast<int>(each + 1)));
 }
 
 bool matches(std::string_view text, std::string_view pattern) {

@@ -9,8 +9,9 @@
 namespace gantry::allocator_drf {
 namespace {
 
-// Handles are the kernel's dense slots; anything beyond is a broken message, not a reason to allocate gigabytes.
-constexpr std::uint32_t kMaxHandle = 1u << 27;
+// Handles are the kernel's dense slots, of which a million agents is the most it is built for; anything far beyond is a broken
+// message, not a reason to allocate gigabytes.
+constexpr std::uint32_t kMaxHandle = 1u << 22;
 
 bool contains(const std::vector<std::uint32_t>& v, std::uint32_t x) { return std::find(v.begin(), v.end(), x) != v.end(); }
 
