@@ -429,5 +429,26 @@ TEST(Operator, AFullDiskChangesNothing) {
   EXPECT_TRUE(all.reserved().empty());
 }
 
+// Found by RandomOperator: the books of an agent that is being marked unreachable are open until that is stored.
+TEST(Operator, ABookingFailsWhileItsAgentIsBeingMarkedUnreachable) {
+  Cluster c;
+  const auto s = c.subscribe(in_role("eng"));
+  const auto agent = c.join(1, "cpus:4");
+  c.hold_store = true;
+  const RequestId r = ++c.last_request;
+  const Buffer call = pack(Cluster::reserve_call(agent, Cluster::list(Cluster::amount("cpus", 1, "eng"))));
+  c.apply(OperatorCall{r, {}, call});
+  for (unsigned i = 0; i <= c.options.ping_misses; ++i) c.advance(c.options.ping_interval);
+  c.hold_store = false;
+  c.fail_store = true;
+  c.pump();  // neither the booking nor that the agent is away; the driver checks the books
+  c.fail_store = false;
+  ASSERT_TRUE(c.answers.contains(r));
+  EXPECT_EQ(c.answers.at(r).error().code, Code::unavailable);
+  const auto books = c.core->check();
+  EXPECT_TRUE(books) << books.error().message;
+  (void)s;
+}
+
 }  // namespace
 }  // namespace gantry::master

@@ -81,6 +81,34 @@ TEST(Upkeep, WhatCannotBeStoredIsTakenBack) {
   }
 }
 
+// A change that overtakes another before that is stored: what fails leaves what the record says, not what was hoped for.
+TEST(Upkeep, AFailedChangeFallsBackToWhatIsStored) {
+  for (const bool first_stored : {true, false}) {
+    SCOPED_TRACE(first_stored);
+    Cluster c;
+    const auto r = c.run_one();
+    c.hold_store = true;
+    const RequestId drain = ask(c, drain_call(r.agent, 7));
+    const RequestId again = ask(c, drain_call(r.agent, 9));
+    c.fail_store = !first_stored;
+    c.store_one();
+    c.fail_store = true;
+    c.hold_store = false;
+    c.pump();
+    c.fail_store = false;
+    ASSERT_TRUE(c.answers.contains(drain) && c.answers.contains(again));
+    EXPECT_EQ(c.answers.at(drain).has_value(), first_stored);
+    EXPECT_FALSE(c.answers.at(again));
+    EXPECT_EQ(agent_row(c, r.agent).deactivated, first_stored);
+    const auto heard = c.heard<Drain>(1);
+    ASSERT_EQ(heard.size(), first_stored ? 1u : 0u);
+    if (first_stored) {
+      EXPECT_EQ(heard[0].max_grace_ns, 7'000'000'000);
+    }
+    EXPECT_TRUE(operate(c, one_agent(C::DEACTIVATE_AGENT, r.agent))) << "it is not stuck in being stored";
+  }
+}
+
 TEST(Upkeep, DrainingEndsWithTheLastAcknowledgement) {
   Cluster c;
   const auto r = c.run_one();
