@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cassert>
 
 namespace gantry::agent {
@@ -152,6 +153,8 @@ void Agent::execute(Effects effects) {
   std::string why_held;
   std::string refused;         // task whose launch could not be recorded
   bool launch_refused = false;
+  // A task of an executor that runs is not launched but sent to it once this is written, however late.
+  const bool launches = std::any_of(effects.begin(), effects.end(), [](const Effect& e) { return std::holds_alternative<effect::Launch>(e); });
   for (Effect& e : effects) {
     if (auto* append = std::get_if<effect::Append>(&e)) {
       const bool of_refused = !refused.empty() && append->entry.task_id == refused;
@@ -171,7 +174,7 @@ void Agent::execute(Effects effects) {
       }
       held = true;
       why_held = problem;
-      if (append->entry.type == fb::record::EntryType::INTENT) {
+      if (append->entry.type == fb::record::EntryType::INTENT && launches) {
         refused = append->entry.task_id;
         launch_refused = true;
       } else {

@@ -308,7 +308,7 @@ class Core {
   void resize(Step&, Executor&);
   void deliver(Step&, Executor&);
   void kill_at_executor(Step&, Task&, Task::Cause, std::optional<Nanos> grace);
-  void executor_update(Step&, Executor&, const fb::TaskStatus&);
+  Status executor_update(Step&, Executor&, const fb::TaskStatus&);
   void shut_down_executor(Step&, Executor&, Executor::Cause);
   void executor_launched(Step&, Executor&, const Identity&);
   void executor_ended(Step&, Executor&, const ExitInfo&, std::optional<std::pair<fb::Reason, std::string>> failed);

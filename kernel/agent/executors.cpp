@@ -331,6 +331,7 @@ void Core::on(Step& step, const event::Resized& r) {
 
 // Everything that waits goes out in order, once the container can hold it.
 void Core::deliver(Step& step, Executor& e) {
+  if (!journal_problem_.empty()) return;  // that a task is meant to run may not be written yet; acknowledge_again() comes back
   if (!e.stream || e.phase != Executor::Phase::running || e.cause != Executor::Cause::none) return;
   const bool waiting = std::any_of(e.tasks.begin(), e.tasks.end(), [](const Task* t) { return t->phase == Task::Phase::launching; });
   if (!waiting) return;
@@ -565,7 +566,7 @@ void Core::on(Step& step, const event::ExecutorSubscribe& s) {
   // What it still holds of earlier conversations. Its tasks that have not said anything and that it does not name never reached it.
   if (const auto* updates = call->subscribe()->unacknowledged_updates())
     for (const auto* u : *updates)
-      if (u->status()) executor_update(step, e, *u->status());
+      if (u->status()) (void)executor_update(step, e, *u->status());  // what is not acknowledged it tells again
   std::set<std::string_view> has;
   if (const auto* tasks = call->subscribe()->unacknowledged_tasks())
     for (const auto* t : *tasks) has.insert(text(t->task_id()));
@@ -604,12 +605,7 @@ void Core::on(Step& step, const event::ExecutorCall& c) {
   switch (call->type()) {
     case ex::CallType::UPDATE: {
       if (!call->update() || !call->update()->status()) return answer(fail(Code::invalid_argument, "Expecting 'update' to be present"));
-      const auto& status = *call->update()->status();
-      if (!status.uuid() || status.uuid()->size() != 16) return answer(fail(Code::invalid_argument, "Not a valid UUID"));
-      if (status.state() < TaskState::MIN || status.state() > TaskState::MAX || status.state() == TaskState::TASK_STAGING)
-        return answer(fail(Code::invalid_argument, "the state of the update is not one that executors tell"));
-      executor_update(step, e, status);
-      return answer(ok);
+      return answer(executor_update(step, e, *call->update()->status()));
     }
     case ex::CallType::MESSAGE: {
       if (!call->message()) return answer(fail(Code::invalid_argument, "Expecting 'message' to be present"));
@@ -628,8 +624,10 @@ void Core::on(Step& step, const event::ExecutorCall& c) {
   }
 }
 
-void Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& given) {
-  if (!given.uuid() || given.uuid()->size() != 16) return;
+Status Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& given) {
+  if (!given.uuid() || given.uuid()->size() != 16) return fail(Code::invalid_argument, "Not a valid UUID");
+  if (given.state() < TaskState::MIN || given.state() > TaskState::MAX || given.state() == TaskState::TASK_STAGING)
+    return fail(Code::invalid_argument, "the state of the update is not one that executors tell");
   ex::EventT acknowledged;
   acknowledged.type = ex::EventType::ACKNOWLEDGED;
   acknowledged.acknowledged = std::make_unique<ex::AcknowledgedT>();
@@ -638,14 +636,17 @@ void Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& given)
   const auto& uuid = acknowledged.acknowledged->uuid;
 
   Task* task = get(e.framework_id, std::string(text(given.task_id())));
-  if (!task || task->executor.get() != &e || task->phase == Task::Phase::ended) {
-    // Its story is over, and the executor need not tell it again.
-    log(step, base::Level::debug, "an executor told of a task that is no longer its", std::string(text(given.task_id())));
-    return say(step, e, acknowledged);
+  const bool over = !task || task->executor.get() != &e || task->phase == Task::Phase::ended;
+  const bool again = !over && (task->status.uuid == uuid || std::any_of(task->outbox.begin(), task->outbox.end(),
+                                                                        [&](const auto& s) { return s.uuid == uuid; }));
+  if (over || again) {
+    // It was heard before. While the journal fails that may not be written yet: who hears no acknowledgement tells it again.
+    if (task && task->recorded && !journal_problem_.empty())
+      return fail(Code::unavailable, "The agent cannot record this: " + journal_problem_);
+    if (over) log(step, base::Level::debug, "an executor told of a task that is no longer its", std::string(text(given.task_id())));
+    say(step, e, acknowledged);
+    return ok;
   }
-  const bool again = task->status.uuid == uuid ||
-                     std::any_of(task->outbox.begin(), task->outbox.end(), [&](const auto& s) { return s.uuid == uuid; });
-  if (again) return say(step, e, acknowledged);
 
   fb::TaskStatusT status;
   given.UnPackTo(&status);
@@ -661,6 +662,7 @@ void Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& given)
   if (is_terminal(status.state)) finish(step, *task, std::move(status));
   else update(step, *task, std::move(status));
   say(step, e, acknowledged);
+  return ok;
 }
 
 // The journal could not be written for a while, and acknowledgements were withheld: an executor that hears one twice ignores it.

@@ -37,6 +37,12 @@ Result<resource::Resource> read_one(const fb::Resource* r) {
   out->set_allocation_role(RoleId::none);
   return out;
 }
+// One that holds nothing would be in no pool.
+Result<resource::Resource> read_volume(const fb::Resource* r) {
+  auto out = read_one(r);
+  if (out && out->empty()) return invalid("The size of the volume must be greater than zero");
+  return out;
+}
 
 }  // namespace
 
@@ -174,7 +180,7 @@ Result<Conversion> Core::conversion_of(const Framework& f, Handle agent, RoleId 
     }
     case T::GROW_VOLUME: {
       if (!op.grow_volume()) return invalid("the operation has no body");
-      GANTRY_TRY(const auto volume, read_one(op.grow_volume()->volume()));
+      GANTRY_TRY(const auto volume, read_volume(op.grow_volume()->volume()));
       GANTRY_TRY(const auto addition, read_one(op.grow_volume()->addition()));
       if (in_use(agent, Resources{volume})) return invalid("Persistent volumes in use");
       GANTRY_TRY(c, resource::growth_of(*resource::as_in(pool, Resources{volume}).begin(), addition));
@@ -182,7 +188,7 @@ Result<Conversion> Core::conversion_of(const Framework& f, Handle agent, RoleId 
     }
     case T::SHRINK_VOLUME: {
       if (!op.shrink_volume()) return invalid("the operation has no body");
-      GANTRY_TRY(const auto volume, read_one(op.shrink_volume()->volume()));
+      GANTRY_TRY(const auto volume, read_volume(op.shrink_volume()->volume()));
       if (in_use(agent, Resources{volume})) return invalid("Persistent volumes in use");
       GANTRY_TRY(c, resource::shrinking_of(*resource::as_in(pool, Resources{volume}).begin(),
                                            resource::Scalar::of(op.shrink_volume()->subtract())));
@@ -234,7 +240,7 @@ void Core::operator_destroy(const om::DestroyVolumes& v, std::string_view princi
 void Core::operator_grow(const om::GrowVolume& g, std::string_view principal, RequestId request) {
   operate_books(text(g.agent_id()), fb::OperationType::GROW_VOLUME, "GROW_VOLUME", principal, request,
                 [&](Handle h) -> Result<Conversion> {
-                  GANTRY_TRY(const auto volume, read_one(g.volume()));
+                  GANTRY_TRY(const auto volume, read_volume(g.volume()));
                   GANTRY_TRY(const auto addition, read_one(g.addition()));
                   if (in_use(h, Resources{volume})) return invalid("Persistent volumes in use");
                   return resource::growth_of(*resource::as_in(agents_[h].total, Resources{volume}).begin(), addition);
@@ -243,7 +249,7 @@ void Core::operator_grow(const om::GrowVolume& g, std::string_view principal, Re
 void Core::operator_shrink(const om::ShrinkVolume& s, std::string_view principal, RequestId request) {
   operate_books(text(s.agent_id()), fb::OperationType::SHRINK_VOLUME, "SHRINK_VOLUME", principal, request,
                 [&](Handle h) -> Result<Conversion> {
-                  GANTRY_TRY(const auto volume, read_one(s.volume()));
+                  GANTRY_TRY(const auto volume, read_volume(s.volume()));
                   if (in_use(h, Resources{volume})) return invalid("Persistent volumes in use");
                   return resource::shrinking_of(*resource::as_in(agents_[h].total, Resources{volume}).begin(),
                                                 resource::Scalar::of(s.subtract()));

@@ -334,6 +334,7 @@ class Core {
   void operations_due();
   void forget_operation(const std::string& uuid);
   void forget_operations_of(const std::string& framework_id);
+  void forget_orphaned_operations();
   void on_acknowledge_operation(Handle framework, const fb::AcknowledgeOperationStatus& a);
   bool reconcile_tracked(const Framework& f, std::string_view id);
   [[nodiscard]] Status recover_operation(Bytes value);
@@ -505,7 +506,8 @@ class Core {
   std::size_t quotas_ = 0;  // roles with quota
   std::size_t awaited_ = 0;  // nothing is allocated before so many agents are back, or it is late: quota needs to know what is in use
   Instant awaited_until_ = Instant::max();
-  std::map<std::string, TrackedOperation> operations_;
+  std::map<std::string, TrackedOperation> operations_;  // by uuid
+  std::unordered_map<std::string, std::multimap<std::string, std::string>> operations_of_;  // framework: id of the operation to uuid
   std::set<std::pair<Instant, std::string>> operations_due_;
   std::deque<std::pair<Instant, std::string>> unwritten_;  // agents whose reservations are not what the store says
 

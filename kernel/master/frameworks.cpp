@@ -85,6 +85,15 @@ std::vector<RoleId> roles_of(const fb::FrameworkInfo& i) {
   return roles;
 }
 
+// Those of `names` that are among `roles`; a name from outside is not interned, for that is for ever.
+std::vector<RoleId> roles_among(const std::vector<RoleId>& roles, const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* names) {
+  std::vector<RoleId> out;
+  if (names)
+    for (const auto* name : *names)
+      if (const RoleId role = role_among(roles, text(name)); role != RoleId::none) out.push_back(role);
+  return out;
+}
+
 }  // namespace
 
 Handle Core::find_framework(std::string_view id) const {
@@ -181,10 +190,9 @@ void Core::on_subscribe(const Subscribe& e) {
     t.user = text(before.user());
     t.checkpoint = before.checkpoint();
   }
-  std::vector<RoleId> suppressed;
-  if (call->subscribe()->suppressed_roles())
-    for (const auto* r : *call->subscribe()->suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
-  auto wishes = Constraints::make(call->subscribe()->offer_constraints(), *info, roles_of(*info));
+  const auto roles = roles_of(*info);
+  auto suppressed = roles_among(roles, call->subscribe()->suppressed_roles());
+  auto wishes = Constraints::make(call->subscribe()->offer_constraints(), *info, roles);
   if (!wishes) return refuse_stream(e.stream, std::move(wishes).error().message);
   Blob packed(pack(t));
   if (known && same_bytes(packed, frameworks_[known].info))
@@ -256,10 +264,9 @@ void Core::on_update_framework(Handle h, const fb::UpdateFramework& u, RequestId
   if (text(info->user()) != text(before.user())) return refuse("Updating 'FrameworkInfo.user' is unsupported");
   if (info->checkpoint().value_or(false) != before.checkpoint().value_or(false))
     return refuse("Updating 'FrameworkInfo.checkpoint' is unsupported");
-  std::vector<RoleId> suppressed;
-  if (u.suppressed_roles())
-    for (const auto* r : *u.suppressed_roles()) suppressed.push_back(resource::intern_role(text(r)));
-  auto wishes = Constraints::make(u.offer_constraints(), *info, roles_of(*info));
+  const auto roles = roles_of(*info);
+  auto suppressed = roles_among(roles, u.suppressed_roles());
+  auto wishes = Constraints::make(u.offer_constraints(), *info, roles);
   if (!wishes) return refuse(std::move(wishes).error().message);
   fb::FrameworkInfoT t;
   info->UnPackTo(&t);

@@ -207,7 +207,8 @@ void Core::on_revive(Handle fh, const fb::Revive* r) {
     forget_declined(f, RoleId::none);
   } else {
     for (const auto* name : *r->roles()) {
-      const RoleId role = resource::intern_role(text(name));
+      const RoleId role = role_among(f.roles, text(name));
+      if (role == RoleId::none) continue;  // it is not subscribed in that
       std::erase(f.suppressed, role);
       note_role(role);
       unfilters_.emplace_back(fh, static_cast<std::uint32_t>(role));
@@ -224,8 +225,8 @@ void Core::on_suppress(Handle fh, const fb::Suppress* s) {
     f.suppressed = f.roles;
   } else {
     for (const auto* name : *s->roles()) {
-      const RoleId role = resource::intern_role(text(name));
-      if (std::find(f.suppressed.begin(), f.suppressed.end(), role) == f.suppressed.end()) f.suppressed.push_back(role);
+      const RoleId role = role_among(f.roles, text(name));
+      if (role != RoleId::none && std::find(f.suppressed.begin(), f.suppressed.end(), role) == f.suppressed.end()) f.suppressed.push_back(role);
     }
   }
   touch_framework(fh);

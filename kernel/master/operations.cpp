@@ -42,8 +42,8 @@ std::string Core::new_uuid() {
 }
 
 bool Core::may_track(const Framework& f) const {
-  return std::count_if(operations_.begin(), operations_.end(), [&](const auto& o) { return o.second.framework_id == f.id; }) <
-         static_cast<std::ptrdiff_t>(kMostUnacknowledged);
+  const auto it = operations_of_.find(f.id);
+  return it == operations_of_.end() || it->second.size() < kMostUnacknowledged;
 }
 
 // The record that says that it is done; track_operation() makes it known once that is stored.
@@ -72,6 +72,7 @@ void Core::track_operation(const std::string& uuid, Bytes record) {
   o.framework_id = text(row.framework_id());
   o.id = text(row.latest_status()->operation_id());
   o.interval = kFirstRetry;
+  operations_of_[o.framework_id].emplace(o.id, uuid);
   const auto it = operations_.insert_or_assign(uuid, std::move(o)).first;
   note_operation(it->second);
   tell_tracked(uuid, it->second);
@@ -91,8 +92,10 @@ void Core::tell_tracked(const std::string& uuid, TrackedOperation& o) {
 }
 
 void Core::retell_operations(const std::string& framework_id) {
-  for (auto& [uuid, o] : operations_) {
-    if (o.framework_id != framework_id) continue;
+  const auto own = operations_of_.find(framework_id);
+  if (own == operations_of_.end()) return;
+  for (const auto& [id, uuid] : own->second) {
+    TrackedOperation& o = operations_.at(uuid);
     o.interval = kFirstRetry;
     tell_tracked(uuid, o);
   }
@@ -110,6 +113,12 @@ void Core::forget_operation(const std::string& uuid) {
   const auto it = operations_.find(uuid);
   if (it == operations_.end()) return;
   operations_due_.erase({it->second.due, uuid});
+  if (const auto own = operations_of_.find(it->second.framework_id); own != operations_of_.end()) {
+    auto [first, last] = own->second.equal_range(it->second.id);
+    while (first != last && first->second != uuid) ++first;
+    if (first != last) own->second.erase(first);
+    if (own->second.empty()) operations_of_.erase(own);
+  }
   operations_.erase(it);
   note_operation_gone(uuid);
   std::vector<store::Op> ops;
@@ -129,19 +138,27 @@ void Core::on_acknowledge_operation(Handle fh, const fb::AcknowledgeOperationSta
 
 void Core::forget_operations_of(const std::string& framework_id) {
   std::vector<std::string> uuids;
-  for (const auto& [uuid, o] : operations_)
-    if (o.framework_id == framework_id) uuids.push_back(uuid);
+  if (const auto own = operations_of_.find(framework_id); own != operations_of_.end())
+    for (const auto& [id, uuid] : own->second) uuids.push_back(uuid);
   for (const auto& uuid : uuids) forget_operation(uuid);
 }
 
 // True if it is known; then it has been said.
 bool Core::reconcile_tracked(const Framework& f, std::string_view id) {
-  for (auto& [uuid, o] : operations_) {
-    if (o.framework_id != f.id || o.id != id) continue;
-    tell_tracked(uuid, o);
-    return true;
-  }
-  return false;
+  const auto own = operations_of_.find(f.id);
+  if (own == operations_of_.end()) return false;
+  const auto found = own->second.find(std::string(id));
+  if (found == own->second.end()) return false;
+  tell_tracked(found->second, operations_.at(found->second));
+  return true;
+}
+
+// The framework's removal was stored and its operations' was not: nobody would ever acknowledge them.
+void Core::forget_orphaned_operations() {
+  std::vector<std::string> gone;
+  for (const auto& [framework, own] : operations_of_)
+    if (removed_ids_.contains(framework)) gone.push_back(framework);
+  for (const auto& framework : gone) forget_operations_of(framework);
 }
 
 Status Core::recover_operation(Bytes value) {
@@ -153,7 +170,9 @@ Status Core::recover_operation(Bytes value) {
   o.framework_id = text(row->framework_id());
   o.id = text(row->latest_status()->operation_id());
   o.interval = kFirstRetry;
-  operations_.insert_or_assign(std::string(row->uuid()->begin(), row->uuid()->end()), std::move(o));
+  std::string uuid(row->uuid()->begin(), row->uuid()->end());
+  operations_of_[o.framework_id].emplace(o.id, uuid);
+  operations_.insert_or_assign(std::move(uuid), std::move(o));
   return ok;
 }
 

@@ -21,8 +21,8 @@ void Core::on_reconcile(Handle fh, const fb::Reconcile* r) {
 void Core::on_reconcile_operations(Handle fh, const fb::ReconcileOperations& r) {
   using O = fb::OperationState;
   if (!r.operations() || r.operations()->size() == 0) {  // all that are known
-    for (auto& [uuid, o] : operations_)
-      if (o.framework_id == frameworks_[fh].id) tell_tracked(uuid, o);
+    if (const auto own = operations_of_.find(frameworks_[fh].id); own != operations_of_.end())
+      for (const auto& [id, uuid] : own->second) tell_tracked(uuid, operations_.at(uuid));
     return;
   }
   for (const auto* o : *r.operations()) {

@@ -181,7 +181,7 @@ void Core::on_store_failed(const StoreFailed& e) {
       Framework& f = frameworks_[p.handle];
       f.removing = false;
       touch_framework(p.handle);
-      if (!f.stream) {
+      if (!f.stream && f.failover_at == Instant::max()) {  // else it is removed when its time is over, as before
         f.failover_at = now_ + options_.retry;
         failovers_.insert({f.failover_at, p.handle});
       }
@@ -276,6 +276,7 @@ void Core::recovered(Instant now, Wall wall, Effects& out) {
     f.failover_at = now + std::max(f.failover_timeout, options_.agent_reregister_timeout);
     failovers_.insert({f.failover_at, h});
   }
+  forget_orphaned_operations();
   if (recovering_ || !framework_by_id_.empty()) {
     log(Level::info, "recovered",
         {{"agents", std::to_string(recovering_)}, {"frameworks", std::to_string(framework_by_id_.size())}});

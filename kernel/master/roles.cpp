@@ -384,8 +384,6 @@ void Core::each_allocation(F fn) const {
     if (tasks_.contains(h) && !tasks_[h].released) fn(tasks_[h].role, tasks_[h].resources);
   for (const auto& [agent, list] : executors_)
     for (const auto& e : list) fn(e.role, e.resources);
-  for (const auto& [agent, list] : executors_)
-    for (const auto& e : list) fn(e.role, e.resources);
   for (Handle h = 1; h < offers_.end(); ++h)
     if (offers_.contains(h)) fn(offers_[h].role, offers_[h].resources);
   for (const auto& [cookie, p] : pending_)
@@ -412,8 +410,6 @@ RoleAmounts Core::sum_of_role(RoleId role, bool offered) const {
   };
   for (Handle h = 1; h < tasks_.end(); ++h)
     if (tasks_.contains(h) && !tasks_[h].released) add(tasks_[h].role, tasks_[h].resources);
-  for (const auto& [agent, list] : executors_)
-    for (const auto& e : list) add(e.role, e.resources);
   for (const auto& [agent, list] : executors_)
     for (const auto& e : list) add(e.role, e.resources);
   for (const auto& [cookie, p] : pending_)

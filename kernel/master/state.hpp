@@ -150,6 +150,13 @@ struct Offer {
   RoleId role{};
 };
 
+// The role of that name among `roles`; none if it is not. Names from outside are not interned, for that is for ever.
+[[nodiscard]] inline RoleId role_among(const std::vector<RoleId>& roles, std::string_view name) {
+  for (const RoleId r : roles)
+    if (resource::text_of(r) == name) return r;
+  return RoleId::none;
+}
+
 struct Framework {
   std::string id;
   Blob info;            // fb::FrameworkInfo, id set

@@ -19,7 +19,7 @@ namespace {
 
 std::int64_t nanoseconds(const fb::master::Duration& d) {
   constexpr std::int64_t kMaxSeconds = std::numeric_limits<std::int64_t>::max() / 2'000'000'000;
-  const std::int64_t seconds = std::min(d.seconds().value_or(0), kMaxSeconds);
+  const std::int64_t seconds = std::clamp<std::int64_t>(d.seconds().value_or(0), -kMaxSeconds, kMaxSeconds);
   return seconds * 1'000'000'000 + d.nanos().value_or(0);
 }
 

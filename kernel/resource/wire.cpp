@@ -85,7 +85,10 @@ Traits read_traits(const fb::Resource& r) {
 Result<Resource> finish(std::string_view name, Value value, Traits traits, std::string_view allocation_role) {
   Resource r(name, std::move(value), std::move(traits));
   if (r.name() == NameId::none) return fail(Code::resource_exhausted, "too many different resource names");
-  if (!allocation_role.empty()) r.set_allocation_role(intern_role(allocation_role));
+  if (!allocation_role.empty()) {
+    GANTRY_CHECK(validate_role(allocation_role));  // what is interned stays for ever
+    r.set_allocation_role(intern_role(allocation_role));
+  }
   GANTRY_CHECK(check_type(r));
   GANTRY_CHECK(check_traits(r));
   return r;

@@ -429,6 +429,34 @@ TEST(Operator, AFullDiskChangesNothing) {
   EXPECT_TRUE(all.reserved().empty());
 }
 
+TEST(Volumes, OneOfNoSizeIsRefusedAndNothingElse) {
+  Cluster c;
+  const auto agent = c.join(1, "cpus:4;disk:1024");
+  for (const double size : {0.0, 0.0004}) {
+    for (const bool grow : {true, false}) {
+      fb::master::CallT call;
+      auto volume = Cluster::amount("disk", size, "eng", "v");
+      if (grow) {
+        call.type = fb::master::CallType::GROW_VOLUME;
+        call.grow_volume = std::make_unique<fb::master::GrowVolumeT>();
+        call.grow_volume->agent_id = agent;
+        call.grow_volume->volume = std::move(volume);
+        call.grow_volume->addition = Cluster::amount("disk", 64, "eng");
+      } else {
+        call.type = fb::master::CallType::SHRINK_VOLUME;
+        call.shrink_volume = std::make_unique<fb::master::ShrinkVolumeT>();
+        call.shrink_volume->agent_id = agent;
+        call.shrink_volume->volume = std::move(volume);
+        call.shrink_volume->subtract = 64;
+      }
+      const auto r = c.operate(std::move(call));
+      ASSERT_FALSE(r);
+      EXPECT_EQ(r.error().code, Code::invalid_argument) << r.error().message;
+      EXPECT_NE(r.error().message.find("greater than zero"), std::string::npos) << r.error().message;
+    }
+  }
+}
+
 // Found by RandomOperator: the books of an agent that is being marked unreachable are open until that is stored.
 TEST(Operator, ABookingFailsWhileItsAgentIsBeingMarkedUnreachable) {
   Cluster c;

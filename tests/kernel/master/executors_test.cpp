@@ -77,6 +77,26 @@ TEST_F(ExecutorsTest, CountsOnceForAllItsTasks) {
   EXPECT_DOUBLE_EQ(free_cpus(), 4);
 }
 
+// Recounting (a change of quota) and counting on (launch, end) come to the same; the driver compares them after each step.
+TEST_F(ExecutorsTest, CountsOnceAgainstTheQuotaOfItsRole) {
+  fb::FrameworkInfoT info = Cluster::info("q", 3600, true);
+  info.role = "eng";
+  ASSERT_TRUE(c.operate(Cluster::quota_call("eng", {{"cpus", 3}})));
+  (void)c.call(Cluster::make_call("f", fb::CallType::SUPPRESS));
+  for (const auto& o : c.offers(stream)) ASSERT_TRUE(c.decline("f", o.id, 3600));
+  const auto eng = c.subscribe(std::move(info));
+  auto offers = c.offers(eng);
+  ASSERT_FALSE(offers.empty());
+  std::vector<fb::TaskInfoT> one;
+  one.push_back(task("t1"));
+  ASSERT_TRUE(c.call(Cluster::accept("q", {offers.back().id}, std::move(one), 0)));
+  // 1.5 of 3 are in use: a limit of 2 still holds them, counted anew; one of 1 does not.
+  EXPECT_TRUE(c.operate(Cluster::quota_call("eng", {{"cpus", 2}})));
+  EXPECT_FALSE(c.operate(Cluster::quota_call("eng", {{"cpus", 1}})));
+  const auto books = c.core->check();
+  EXPECT_TRUE(books) << books.error().message;
+}
+
 TEST_F(ExecutorsTest, OtherInformationUnderItsIdIsRefused) {
   std::vector<fb::TaskInfoT> one;
   one.push_back(task("t1"));

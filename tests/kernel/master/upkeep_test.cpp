@@ -5,6 +5,8 @@
 
 #include <gantry/operator_generated.h>
 
+#include <limits>
+
 namespace gantry::master {
 namespace {
 
@@ -235,6 +237,17 @@ TEST(Upkeep, TasksOfAnUnreachableAgentEndWhenItIsMarkedGone) {
   EXPECT_EQ(c.core->task_count(), 0u);
   c.join(2, c.with_tasks(r.agent, {Cluster::known("f", "t", r.agent, S::TASK_RUNNING)}));
   EXPECT_TRUE(c.heard<fb::link::RefusedT>(2).at(0).fatal);
+}
+
+TEST(Upkeep, GraceOfLessThanNothingIsRefused) {
+  Cluster c;
+  const auto r = c.run_one();
+  for (const std::int64_t seconds : {std::int64_t{-1}, std::int64_t{-18'446'744'072}, std::numeric_limits<std::int64_t>::min()}) {
+    const auto s = operate(c, drain_call(r.agent, seconds));
+    ASSERT_FALSE(s) << seconds;
+    EXPECT_EQ(s.error().message, "'max_grace_period' must be non-negative");
+  }
+  EXPECT_TRUE(c.heard<Drain>(1).empty());
 }
 
 TEST(Upkeep, UnknownAgentsAreNamed) {
