@@ -25,17 +25,21 @@ namespace {
 
 constexpr std::uint32_t max_read = 1u << 20;
 
-int open_beneath(int root, const std::string& root_path, const std::string& path) {
+// `links`: they are followed as long as they stay below `root`; otherwise there must be none.
+int open_beneath(int root, const std::string& path, bool links = true) {
   open_how how{};
   // NONBLOCK: a pipe must not hold us up.
   how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (links ? 0 : RESOLVE_NO_SYMLINKS);
   const long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how);
   if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(fd);
   // An old kernel, or a seccomp filter that does not know the call: resolve first, and compare.
   char real_root[PATH_MAX], real_path[PATH_MAX];
+  const std::string root_path = "/proc/self/fd/" + std::to_string(root);
   if (!::realpath(root_path.c_str(), real_root) || !::realpath((root_path + "/" + path).c_str(), real_path)) return -1;
-  if (!std::string_view(real_path).starts_with(std::string(real_root) + "/")) {
+  const std::string_view real(real_path), top(real_root);
+  const bool inside = real == top || (real.starts_with(top) && real[top.size()] == '/');
+  if (!inside || (!links && path != "." && real != std::string(top) + "/" + path)) {
     errno = EXDEV;
     return -1;
   }
@@ -51,7 +55,7 @@ Result<fb::control::FileDataT> read_sandbox_file(const std::string& root, const 
   }
   const base::Fd dir(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!dir) return fail(Code::not_found, "the sandbox " + root + " does not exist any more: " + std::strerror(errno));
-  const base::Fd fd(open_beneath(dir.get(), root, path));
+  const base::Fd fd(open_beneath(dir.get(), path));
   if (!fd) {
     if (errno == EXDEV || errno == ELOOP)
       return fail(Code::permission_denied, "path '" + path + "' leaves the sandbox");
@@ -92,16 +96,39 @@ Error why_not(const std::string& path, int error) {
               "cannot open '" + path + "': " + std::strerror(error));
 }
 
+// Opens what below() gave. What a task wrote lies below <agent>/frameworks/F/executors/E/runs/R, and a link there must not lead
+// out of that run: the run is opened first, and the rest below it. Above it the only links are those in `runs` (`latest`).
+int open_sandbox(int slaves, const std::string& relative) {
+  constexpr int runs_at = 5;  // which part is `runs`
+  std::size_t at = 0;
+  for (int part = 0; part < runs_at && at != std::string::npos; ++part) at = relative.find('/', at + (part > 0));
+  const bool in_runs = at != std::string::npos && relative.compare(at, 6, "/runs/") == 0;
+  if (!in_runs) return open_beneath(slaves, relative, false);
+  const base::Fd runs(open_beneath(slaves, relative.substr(0, at + 5), false));
+  if (!runs) return -1;
+  const std::string run = relative.substr(at + 6);
+  const auto end = run.find('/');
+  base::Fd box(open_beneath(runs.get(), run.substr(0, end)));
+  if (!box || end == std::string::npos) return box.release();
+  return open_beneath(box.get(), run.substr(end + 1));
+}
+
 }  // namespace
 
 Result<std::string> SandboxFiles::below(const std::string& path) const {
   if (path.empty() || path[0] != '/' || path.find('\0') != std::string::npos)
     return fail(Code::not_found, "path '" + path + "' is not known; it is absolute");
+  // Whoever judged the path read its names as they stand: none of them may be undone by a later one.
+  if ((path + '/').find("/../") != std::string::npos) return fail(Code::not_found, "path '" + path + "' is not known");
   const auto inside = [&](const std::string& root) -> std::optional<std::string> {
     if (!path.starts_with(root) || (path.size() > root.size() && path[root.size()] != '/')) return std::nullopt;
-    std::string rest = path.substr(root.size());
-    while (!rest.empty() && rest.front() == '/') rest.erase(0, 1);
-    while (!rest.empty() && rest.back() == '/') rest.pop_back();
+    std::string rest;
+    for (std::size_t at = root.size(), end; at < path.size(); at = end + 1) {
+      end = std::min(path.find('/', at), path.size());
+      if (end == at || path.compare(at, end - at, ".") == 0) continue;
+      if (!rest.empty()) rest += '/';
+      rest.append(path, at, end - at);
+    }
     return rest;
   };
   if (const auto rest = inside("/frameworks")) return agent_id + "/frameworks" + (rest->empty() ? "" : "/" + *rest);
@@ -114,7 +141,7 @@ Result<std::vector<std::unique_ptr<fb::ops::FileInfoT>>> SandboxFiles::list(cons
   const std::string root = work_dir + "/slaves";
   const base::Fd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top) return fail(Code::not_found, "there are no sandboxes");
-  base::Fd fd(open_beneath(top.get(), root, relative));
+  base::Fd fd(open_sandbox(top.get(), relative));
   if (!fd) return why_not(path, errno);
   std::vector<std::unique_ptr<fb::ops::FileInfoT>> out;
   struct stat st {};
@@ -147,7 +174,7 @@ Result<fb::ops::ReadFileT> SandboxFiles::read(const std::string& path, std::uint
   const std::string root = work_dir + "/slaves";
   const base::Fd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!top) return fail(Code::not_found, "there are no sandboxes");
-  const base::Fd fd(open_beneath(top.get(), root, relative));
+  const base::Fd fd(open_sandbox(top.get(), relative));
   if (!fd) return why_not(path, errno);
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0 || S_ISDIR(st.st_mode)) return fail(Code::failed_precondition, "Cannot read a directory");

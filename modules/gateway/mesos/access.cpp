@@ -2,6 +2,8 @@
 
 #include <gantry/authenticator_generated.h>
 
+#include <algorithm>
+
 namespace gantry::gateway_mesos {
 namespace {
 
@@ -61,47 +63,52 @@ std::optional<bool> Access::known(std::string_view principal, std::string_view a
   return std::nullopt;
 }
 
-// Asks what is not known and remembers it; a failure leaves it unknown, which whoever looks then takes for a no.
-void Access::ask(std::string_view principal, std::vector<Ask> asks, Function<void()> then) {
-  std::erase_if(asks, [&](const Ask& a) { return known(principal, a.action, a.object).has_value(); });
-  if (asks.empty() || stopped_) return then();
+// Tells a verdict for each, asking for those that are not known and remembering them. What is known counts as it was when the
+// question began, whatever is forgotten until the answer comes; a failure leaves the rest unknown, which is a no.
+void Access::ask(std::string_view principal, std::vector<Ask> asks, Told then) {
+  std::vector<bool> yes(asks.size());
+  std::vector<std::size_t> open;  // which of them are asked
   fz::QuestionsT q;
-  q.principal = principal;
-  for (const Ask& a : asks) {
+  for (std::size_t i = 0; i < asks.size(); ++i) {
+    const auto k = known(principal, asks[i].action, asks[i].object);
+    yes[i] = k.value_or(false);
+    if (k || stopped_) continue;
+    open.push_back(i);
     auto one = std::make_unique<fz::QuestionT>();
-    one->action = a.action;
-    one->object = a.object;
+    one->action = asks[i].action;
+    one->object = asks[i].object;
     q.questions.push_back(std::move(one));
   }
+  if (open.empty()) return then(asks, yes);
+  q.principal = principal;
   const Buffer body = pack(q);
   host_.stream(fb::host::Service::AUTHORIZE, static_cast<std::uint32_t>(fz::Method::AUTHORIZE), body,
-               [this, alive = alive_, principal = std::string(principal), asks = std::move(asks), then = std::move(then),
-                asked = generation_](gantry_code code, Bytes reply) mutable {
+               [this, alive = alive_, principal = std::string(principal), asks = std::move(asks), yes = std::move(yes),
+                open = std::move(open), then = std::move(then), asked = generation_](gantry_code code, Bytes reply) mutable {
                  if (code == GANTRY_MORE || !*alive) return;
                  const auto* v = code >= 0 ? view<fz::Verdicts>(reply) : nullptr;
                  const std::size_t n = v && v->allowed() ? v->allowed()->size() : 0;
-                 if (n == asks.size()) {
-                   // Verdicts of before a change count for this question and are forgotten.
+                 if (n == open.size()) {
+                   // Verdicts of before a change count for this question and are not remembered.
                    const bool keep = asked == generation_;
-                   if (known_.size() + n > kMaxKnown) known_.clear();
-                   for (std::size_t i = 0; i < n; ++i)
-                     known_[key(principal, asks[i].action, asks[i].object)] = v->allowed()->Get(static_cast<flatbuffers::uoffset_t>(i)) != 0;
-                   then();
-                   if (!keep) known_.clear();
-                   return;
+                   if (keep && known_.size() + n > kMaxKnown) known_.clear();
+                   for (std::size_t i = 0; i < n; ++i) {
+                     const Ask& a = asks[open[i]];
+                     const bool may = v->allowed()->Get(static_cast<flatbuffers::uoffset_t>(i)) != 0;
+                     yes[open[i]] = may;
+                     if (keep) known_[key(principal, a.action, a.object)] = may;
+                   }
+                 } else if (code < 0) {
+                   host_.warning("nobody says who may do that; it is refused", {{"error", unpack_error(code, reply).message}});
                  }
-                 if (code < 0) host_.warning("nobody says who may do that; it is refused", {{"error", unpack_error(code, reply).message}});
-                 then();
+                 then(asks, yes);
                });
 }
 
 void Access::allowed(std::string_view principal, std::vector<Ask> asks, Function<void(bool)> done) {
   if (mode_ == Mode::open || asks.empty()) return done(true);
-  auto all = asks;
-  ask(principal, std::move(asks), [this, principal = std::string(principal), all = std::move(all), done = std::move(done)]() mutable {
-    bool yes = true;
-    for (const Ask& a : all) yes = yes && known(principal, a.action, a.object).value_or(false);
-    done(yes);
+  ask(principal, std::move(asks), [done = std::move(done)](const std::vector<Ask>&, const std::vector<bool>& yes) mutable {
+    done(std::find(yes.begin(), yes.end(), false) == yes.end());
   });
 }
 
@@ -112,12 +119,11 @@ void Access::allowed(std::string_view principal, std::string_view action, std::s
 
 void Access::verdicts(std::string_view principal, std::vector<Ask> asks, Function<void(const Verdicts&)> done) {
   if (mode_ == Mode::open) return done(Verdicts());
-  auto all = asks;
-  ask(principal, std::move(asks), [this, principal = std::string(principal), all = std::move(all), done = std::move(done)]() mutable {
-    std::set<std::pair<std::string, std::string>, std::less<>> yes;
-    for (Ask& a : all)
-      if (known(principal, a.action, a.object).value_or(false)) yes.emplace(std::move(a.action), std::move(a.object));
-    done(Verdicts(std::move(yes)));
+  ask(principal, std::move(asks), [done = std::move(done)](const std::vector<Ask>& asks, const std::vector<bool>& yes) mutable {
+    std::set<std::pair<std::string, std::string>, std::less<>> allowed;
+    for (std::size_t i = 0; i < asks.size(); ++i)
+      if (yes[i]) allowed.emplace(asks[i].action, asks[i].object);
+    done(Verdicts(std::move(allowed)));
   });
 }
 

@@ -72,7 +72,8 @@ class Access {
  private:
   enum class Mode { unknown, open, guarded };
   void follow();
-  void ask(std::string_view principal, std::vector<Ask> asks, Function<void()> then);
+  using Told = Function<void(const std::vector<Ask>&, const std::vector<bool>&)>;
+  void ask(std::string_view principal, std::vector<Ask> asks, Told then);
   static std::string key(std::string_view principal, std::string_view action, std::string_view object);
 
   Host& host_;

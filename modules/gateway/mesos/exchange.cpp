@@ -230,6 +230,17 @@ void Exchange::write(std::string_view piece) {
   if (state_ == State::streaming && !piece.empty()) send(0, piece, {}, {}, true);
 }
 
+void Exchange::write(std::string_view piece, Function<void()> then) {
+  if (state_ != State::streaming) return;
+  flatbuffers::FlatBufferBuilder b(piece.size() + 128);
+  const auto bytes = b.CreateVector(reinterpret_cast<const std::uint8_t*>(piece.data()), piece.size());
+  b.Finish(fb::host::CreateRespond(b, id_, 0, 0, bytes, true));
+  send(Bytes(b.GetBufferPointer(), b.GetSize()), [self = shared_from_this(), then = std::move(then)](gantry_code code, Bytes) mutable {
+    if (code < 0) return self->gone();
+    if (self->state_ == State::streaming) then();
+  });
+}
+
 void Exchange::end() {
   if (state_ != State::streaming) return;
   state_ = State::done;

@@ -58,6 +58,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   // it read too slowly, unless the stream has ended before.
   void begin(unsigned status, std::string_view type, Headers headers, std::string_view first, Function<void()> on_gone);
   void write(std::string_view piece);
+  // The same for whoever has much to send: `then` runs when there is room for more, never once the client has gone.
+  void write(std::string_view piece, Function<void()> then);
   void end();
   [[nodiscard]] bool answered() const { return state_ != State::open; }
   [[nodiscard]] bool streaming() const { return state_ == State::streaming; }

@@ -74,8 +74,13 @@ Task<Status> Mesos::configure(Settings s) {
   masters_ = std::make_unique<Masters>(host());
   masters_->self().cluster = s.text("cluster");
   masters_->self().start_wall_ns = host().wall_ns();
-  scheduler_ = std::make_unique<SchedulerApi>(host(), *masters_, *access_, scheduler_options_,
-                                              [this](const ExchangePtr& e) { redirect(e); });
+  scheduler_ = std::make_unique<SchedulerApi>(
+      host(), *masters_, *access_, scheduler_options_, [this](const ExchangePtr& e) { redirect(e); },
+      [this](const std::string& framework_id) -> std::optional<std::string> {
+        const auto row = reads_->cluster().framework_row(framework_id);
+        if (!row || row->row->completed()) return std::nullopt;
+        return std::string(text(row->info->user()));
+      });
   scheduler_->routes(router_);
   ReadsOptions reads;
   reads.heartbeat_interval = scheduler_options_.heartbeat_interval;

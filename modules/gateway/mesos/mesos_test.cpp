@@ -5,6 +5,7 @@
 
 #include <gantry/authenticator_generated.h>
 #include <gantry/authorizer_generated.h>
+#include <gantry/state_generated.h>
 #include <gantry/testing/host.hpp>
 
 #include <gmock/gmock.h>
@@ -84,12 +85,17 @@ class MesosTest : public ::testing::Test {
     });
     host.serve(Service::AUTHORIZE, [this](Asked a) {
       if (!guarded) return a.fail(fail(Code::unimplemented, "no authorizer"));
-      if (static_cast<fb::authorizer::Method>(a.method) == fb::authorizer::Method::CHANGED) return a.reply(GANTRY_MORE);
+      if (static_cast<fb::authorizer::Method>(a.method) == fb::authorizer::Method::CHANGED) {
+        changed = a;
+        return a.reply(GANTRY_MORE);
+      }
       auto q = a.as<fb::authorizer::Questions>();
       ASSERT_TRUE(q);
       fb::authorizer::VerdictsT v;
       for (const auto& one : q->questions) v.allowed.push_back(refused.count(q->principal + " " + one->action + " " + one->object) == 0);
       ++asked_verdicts;
+      questions.push_back(std::move(*q));
+      if (slow) return unanswered.push_back({a, std::move(v)});
       a.ok(v);
     });
     host.serve(Service::AUTH, [this](Asked a) {
@@ -163,6 +169,10 @@ class MesosTest : public ::testing::Test {
   bool guarded = false;
   std::set<std::string> refused, realms;  // "principal action object"
   int asked_verdicts = 0, asked_identities = 0;
+  bool slow = false;  // verdicts wait for say()
+  Asked changed;
+  std::vector<fb::authorizer::QuestionsT> questions;
+  std::deque<std::pair<Asked, fb::authorizer::VerdictsT>> unanswered;
   fb::control::StatusT status;
   int asked_status = 0;
   Asked listener;
@@ -455,8 +465,75 @@ class GuardedTest : public MesosTest {
  protected:
   void SetUp() override {
     guarded = true;
+    host.serve(Service::STATE, [this](Asked a) {
+      if (a.method == static_cast<std::uint32_t>(fb::host::StateMethod::FOLLOW)) state = a;
+    });
     MesosTest::SetUp();
   }
+  // The master tells of a framework, in its first chunk or a later one.
+  void tell(std::string id, std::string name = "x") {
+    fb::FrameworkInfoT info;
+    info.id = std::move(id);
+    info.name = std::move(name);
+    info.user = "root";
+    const Buffer packed = pack(info);
+    fb::state::ChunkT chunk;
+    chunk.changes.push_back(std::make_unique<fb::state::ChangeT>());
+    chunk.changes[0]->framework = std::make_unique<fb::state::FrameworkT>();
+    chunk.changes[0]->framework->info.assign(packed.data(), packed.data() + packed.size());
+    if (version == 0) {
+      chunk.begin = std::make_unique<fb::state::BeginT>();
+      chunk.begin->master_id = "run-1";
+      chunk.snapshot = true;
+      chunk.from = chunk.version = ++version;
+    } else {
+      chunk.from = version;
+      chunk.version = ++version;
+    }
+    state.more(chunk);
+    host.run();
+  }
+  // The oldest question is answered.
+  void say() {
+    auto [asked, verdicts] = std::move(unanswered.front());
+    unanswered.pop_front();
+    asked.ok(verdicts);
+    host.run();
+  }
+  // An ACCEPT of one task for each user; "": its own user is not set.
+  static std::string accept_json(std::vector<std::string> users) {
+    std::string tasks;
+    for (const auto& user : users)
+      tasks += std::string(tasks.empty() ? "" : ",") + R"({"name":"t","task_id":{"value":"t)" + user +
+               R"("},"agent_id":{"value":"S"},"command":{"value":"x")" + (user.empty() ? "" : R"(,"user":")" + user + "\"") + "}}";
+    return call_json("ACCEPT", R"(,"accept":{"offer_ids":[{"value":"O"}],"operations":[{"type":"LAUNCH","launch":{"task_infos":[)" +
+                                   tasks + "]}}]}");
+  }
+  Answer& on(const Answer& stream, std::string body) {
+    return post(std::move(body), {{"mesos-stream-id", stream.header("Mesos-Stream-Id")}});
+  }
+  // What the last question was about, one a line.
+  [[nodiscard]] std::string last_question() const {
+    std::string out;
+    for (const auto& one : questions.back().questions) out += one->action + " " + one->object + "\n";
+    return out;
+  }
+  // SUBSCRIBE of framework f-1 as this user, answered by the master.
+  Answer& subscribed_as(const std::string& user) {
+    call_error = fail(Code::failed_precondition, "not connected");  // says the probe
+    Answer& a = post(R"({"type":"SUBSCRIBE","framework_id":{"value":"f-1"},"subscribe":{"framework_info":{"id":{"value":"f-1"},"user":")" +
+                     user + R"(","name":"x","principal":"p"}}})");
+    call_error.reset();
+    fb::EventT e;
+    e.type = fb::EventType::SUBSCRIBED;
+    e.subscribed = std::make_unique<fb::SubscribedT>();
+    e.subscribed->framework_id = "f-1";
+    event(std::move(e));
+    return a;
+  }
+
+  Asked state;
+  std::uint64_t version = 0;
 };
 
 TEST_F(GuardedTest, FrameworksNeedTheirRoles) {
@@ -497,6 +574,106 @@ TEST_F(GuardedTest, TasksNeedTheirUsersAndCallsKeepTheirOrder) {
   EXPECT_THAT(all, HasSubstr("Principal 'p' not authorized to launch task bad of framework f-1 under user 'nobody'"));
   EXPECT_THAT(all, HasSubstr("launch task worse"));
   EXPECT_THAT(all, Not(HasSubstr("launch task good")));
+}
+
+TEST_F(GuardedTest, AFrameworkKeepsTheUserOfItsFirstSubscription) {
+  (void)subscribed("f-1", R"(,"principal":"p")");
+  refused = {"p run_task root"};
+  auto& again = subscribed_as("alice");
+  EXPECT_EQ(on(again, accept_json({""})).status(), 202u);
+  EXPECT_EQ(last_question(), "run_task root\n");
+  ASSERT_EQ(calls.back().type, fb::CallType::ACCEPT);
+  EXPECT_TRUE(calls.back().accept->operations.empty());
+  std::string all;
+  for (std::size_t i = 0; i < again.pieces.size(); ++i) all += again.body(i);
+  EXPECT_THAT(all, HasSubstr("under user 'root'"));
+}
+
+TEST_F(GuardedTest, TheMasterKnowsTheUserOfAFrameworkThatIsNewHere) {
+  tell("f-1");  // as root
+  auto& stream = subscribed_as("alice");
+  (void)on(stream, accept_json({""}));
+  EXPECT_EQ(last_question(), "run_task root\n");
+}
+
+TEST_F(GuardedTest, TheMasterMayTellTheUserLate) {
+  auto& stream = subscribed_as("alice");
+  (void)on(stream, accept_json({""}));
+  EXPECT_EQ(last_question(), "run_task alice\n");
+  tell("f-1");
+  (void)on(stream, accept_json({""}));
+  EXPECT_EQ(last_question(), "run_task root\n");
+}
+
+TEST_F(GuardedTest, WhatWasKnownCountsThoughItIsForgottenMeanwhile) {
+  auto& stream = subscribed("f-1", R"(,"principal":"p")");
+  (void)on(stream, accept_json({""}));
+  EXPECT_EQ(last_question(), "run_task root\n");
+  slow = true;
+  (void)on(stream, accept_json({"", "alice"}));
+  EXPECT_EQ(last_question(), "run_task alice\n") << "root is known";
+  const std::size_t before = calls.size();
+  changed.reply(GANTRY_MORE);
+  host.run();
+  ASSERT_EQ(unanswered.size(), 1u);
+  say();
+  ASSERT_EQ(calls.size(), before + 1);
+  ASSERT_EQ(calls.back().accept->operations.size(), 1u);
+  EXPECT_EQ(calls.back().accept->operations[0]->launch->task_infos.size(), 2u);
+  slow = false;
+  (void)on(stream, accept_json({"", "alice"}));
+  EXPECT_EQ(last_question(), "run_task alice\nrun_task root\n") << "neither is remembered";
+}
+
+TEST_F(GuardedTest, CallsThatWaitForPermissionAreBounded) {
+  auto& stream = subscribed("f-1", R"(,"principal":"p")");
+  slow = true;
+  EXPECT_EQ(on(stream, accept_json({""})).status(), 202u);
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(on(stream, call_json("REVIVE")).status(), 202u) << i;
+  auto& over = on(stream, call_json("REVIVE"));
+  EXPECT_EQ(over.status(), 503u);
+  EXPECT_EQ(over.header("Retry-After"), "1");
+  EXPECT_TRUE(calls.empty());
+  say();
+  EXPECT_EQ(calls.size(), 1001u);
+  EXPECT_EQ(on(stream, call_json("REVIVE")).status(), 202u);
+  EXPECT_EQ(calls.size(), 1002u);
+}
+
+TEST_F(GuardedTest, CallsThatWaitForPermissionAreBoundedInBytes) {
+  auto& stream = subscribed("f-1", R"(,"principal":"p")");
+  slow = true;
+  EXPECT_EQ(on(stream, accept_json({""})).status(), 202u);
+  const std::string large = call_json("MESSAGE", R"(,"message":{"agent_id":{"value":"a"},"executor_id":{"value":"e"},"data":")" +
+                                                     std::string(12u << 20, 'A') + "\"}");  // of base64: 9 MiB
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(on(stream, large).status(), 202u) << i;
+  EXPECT_EQ(on(stream, large).status(), 503u);
+  EXPECT_EQ(on(stream, call_json("REVIVE")).status(), 202u) << "a small one has room";
+  say();
+  EXPECT_EQ(calls.size(), 5u);
+  EXPECT_EQ(on(stream, large).status(), 202u);
+}
+
+TEST_F(GuardedTest, EventsThatWaitForPermissionAreBounded) {
+  tell("f-1");
+  auto& stream = answers[send("POST", "/api/v1", R"({"type":"SUBSCRIBE"})", {{"content-type", "application/json"}})];
+  ASSERT_EQ(stream.status(), 200u);
+  const std::size_t heard = stream.pieces.size();
+  changed.reply(GANTRY_MORE);
+  host.run();
+  slow = true;
+  const std::string name(8u << 20, 'n');
+  for (int i = 2; i < 9; ++i) tell("f-" + std::to_string(i), name);
+  ASSERT_EQ(unanswered.size(), 1u);
+  EXPECT_TRUE(stream.open());
+  // The first of them is not held but asked about: the ninth goes beyond 64 MiB.
+  tell("f-9", name);
+  EXPECT_TRUE(stream.open());
+  tell("f-10", name);
+  EXPECT_FALSE(stream.open());
+  EXPECT_EQ(stream.pieces.size(), heard + 1);
+  say();
+  EXPECT_EQ(stream.pieces.size(), heard + 1) << "it is over";
 }
 
 TEST_F(GuardedTest, EndpointsNeedPermission) {

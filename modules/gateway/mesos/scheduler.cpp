@@ -15,6 +15,9 @@ using T = fb::CallType;
 constexpr auto kCluster = fb::host::Service::CLUSTER;
 constexpr std::string_view kCallTable = "gantry.fb.Call", kEventTable = "gantry.fb.Event";
 constexpr std::string_view kStreamId = "Mesos-Stream-Id";
+constexpr std::size_t kMaxUsers = 10'000;
+// Of one framework, while it is being asked whether a call before them is allowed.
+constexpr std::size_t kMaxHeldCalls = 1000, kMaxHeldBytes = 32u << 20;
 
 std::uint32_t number(fb::host::ClusterMethod m) { return static_cast<std::uint32_t>(m); }
 
@@ -39,8 +42,14 @@ bool has(const fb::FrameworkInfo& info, fb::FrameworkCapability c) {
 
 }  // namespace
 
-SchedulerApi::SchedulerApi(Host& host, Masters& masters, Access& access, SchedulerOptions options, Redirect redirect)
-    : host_(host), masters_(masters), access_(access), options_(std::move(options)), redirect_(std::move(redirect)) {
+SchedulerApi::SchedulerApi(Host& host, Masters& masters, Access& access, SchedulerOptions options, Redirect redirect,
+                           UserOf user_of)
+    : host_(host),
+      masters_(masters),
+      access_(access),
+      options_(std::move(options)),
+      redirect_(std::move(redirect)),
+      user_of_(std::move(user_of)) {
   std::random_device device;
   random_.seed((static_cast<std::uint64_t>(device()) << 32) ^ device());
   streams_metric_ = host.metric("streams", fb::MetricKind::GAUGE, "1", "open event streams of frameworks");
@@ -179,6 +188,7 @@ void SchedulerApi::on_event(const StreamPtr& s, Bytes bytes) {
       if (!e || !e->subscribed) return;
       s->framework_id = e->subscribed->framework_id;
       by_framework_[s->framework_id] = s;
+      s->user = first_user(s->framework_id, user_of_(s->framework_id).value_or(s->user));
       e->subscribed->heartbeat_interval_seconds = std::chrono::duration<double>(options_.heartbeat_interval).count();
       e->subscribed->master_info = std::make_unique<fb::MasterInfoT>(masters_.info());
       send(s, Bytes(pack(*e)));
@@ -230,6 +240,18 @@ void SchedulerApi::heartbeat(const StreamPtr& s) {
     stream->heartbeat = 0;
     if (stream->exchange->streaming()) heartbeat(stream);
   });
+}
+
+const std::string& SchedulerApi::first_user(const std::string& framework_id, const std::string& user) {
+  const auto [it, added] = users_.try_emplace(framework_id, user);
+  if (added) {
+    users_order_.push_back(framework_id);
+    if (users_order_.size() > kMaxUsers) {
+      users_.erase(users_order_.front());
+      users_order_.pop_front();
+    }
+  }
+  return it->second;
 }
 
 void SchedulerApi::on_end(const StreamPtr& s, const Error& why) {
@@ -307,9 +329,14 @@ void SchedulerApi::forward(const ExchangePtr& exchange, const StreamPtr& s, Buff
     body = pack(*call);
   }
   if (type == T::UPDATE_FRAMEWORK) return update(exchange, s, std::move(body));
+  if (s->held.size() >= kMaxHeldCalls || (!s->held.empty() && s->held_bytes + body.size() > kMaxHeldBytes)) {
+    refused_metric_.add();
+    return exchange->text(503, "Too many calls wait for permission", {{"Retry-After", "1"}});
+  }
   // 202 says that the call was taken, not what came of it: that is told by events. So nobody waits for the core here.
   exchange->answer(202);
   if (access_.open() || (s->held.empty() && !s->asking && type != T::ACCEPT)) return pass(body);
+  s->held_bytes += body.size();
   s->held.push_back(std::move(body));
   pump(s);
 }
@@ -319,29 +346,35 @@ void SchedulerApi::pump(const StreamPtr& s) {
   while (!s->asking && !s->held.empty() && !stopped_) {
     Buffer body = std::move(s->held.front());
     s->held.pop_front();
+    s->held_bytes -= body.size();
     const auto& c = *flatbuffers::GetRoot<fb::Call>(body.data());
-    auto asks = c.type() == T::ACCEPT ? asks_of(*c.accept(), s->user) : std::vector<Ask>();
+    std::vector<Ask> asks;
+    std::string user;
+    if (c.type() == T::ACCEPT) {
+      user = user_of_(s->framework_id).value_or(s->user);  // may have become known only after SUBSCRIBED
+      asks = asks_of(*c.accept(), user);
+    }
     if (asks.empty()) {
       pass(body);
       continue;
     }
     s->asking = true;
     auto at_once = std::make_shared<bool>(true);
-    access_.verdicts(s->principal, std::move(asks), [this, s, at_once, body = std::move(body)](const Verdicts& v) {
+    access_.verdicts(s->principal, std::move(asks), [this, s, at_once, user, body = std::move(body)](const Verdicts& v) {
       s->asking = false;
       if (stopped_) return;
-      permitted(s, body, v);
+      permitted(s, body, user, v);
       if (!*at_once) pump(s);
     });
     *at_once = false;
   }
 }
 
-void SchedulerApi::permitted(const StreamPtr& s, const Buffer& body, const Verdicts& verdicts) {
+void SchedulerApi::permitted(const StreamPtr& s, const Buffer& body, const std::string& user, const Verdicts& verdicts) {
   if (verdicts.all()) return pass(body);
   auto call = unpack<fb::Call>(Bytes(body));
   if (!call) return;
-  const auto told = prune(*call->accept, verdicts, Whose{s->principal, s->user, s->framework_id, host_.wall_ns()});
+  const auto told = prune(*call->accept, verdicts, Whose{s->principal, user, s->framework_id, host_.wall_ns()});
   if (told.empty()) return pass(body);
   pass(pack(*call));  // what is left of the offers goes back with it
   for (const auto& e : told) send(s, Bytes(pack(e)));

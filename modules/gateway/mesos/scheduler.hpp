@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <deque>
+#include <optional>
 #include <random>
 #include <unordered_map>
 
@@ -27,8 +28,10 @@ class SchedulerApi {
  public:
   // Answers a request for which this master turned out not to lead.
   using Redirect = Function<void(const ExchangePtr&)>;
+  // The user of a framework as the master has it, nullopt where that is not known.
+  using UserOf = Function<std::optional<std::string>(const std::string& framework_id)>;
 
-  SchedulerApi(Host& host, Masters& masters, Access& access, SchedulerOptions options, Redirect redirect);
+  SchedulerApi(Host& host, Masters& masters, Access& access, SchedulerOptions options, Redirect redirect, UserOf user_of);
   void routes(Router& router);
   void stop();
 
@@ -41,8 +44,9 @@ class SchedulerApi {
     std::string id;            // Mesos-Stream-Id
     std::string framework_id;  // once subscribed
     std::string principal;     // of FrameworkInfo
-    std::string user;          // of FrameworkInfo
+    std::string user;          // of FrameworkInfo when the framework subscribed first
     std::deque<Buffer> held;   // calls that wait until those before them may go on
+    std::size_t held_bytes = 0;
     bool asking = false;       // whether the first of them is allowed
     bool protobuf = false;
     Format format;
@@ -66,21 +70,26 @@ class SchedulerApi {
   void call(const ExchangePtr& exchange, Buffer body);
   void forward(const ExchangePtr& exchange, const StreamPtr& s, Buffer body);
   void pump(const StreamPtr& s);
-  void permitted(const StreamPtr& s, const Buffer& body, const Verdicts& verdicts);
+  void permitted(const StreamPtr& s, const Buffer& body, const std::string& user, const Verdicts& verdicts);
   void pass(const Buffer& body);
   void update(const ExchangePtr& exchange, const StreamPtr& s, Buffer body);
   void probe(std::string_view framework_id, Function<void(Code)> then);
   void explain(const ExchangePtr& exchange, std::string_view framework_id);
   [[nodiscard]] std::string new_stream_id();
+  // A framework keeps the user of its first subscription, whatever later ones say.
+  [[nodiscard]] const std::string& first_user(const std::string& framework_id, const std::string& user);
 
   Host& host_;
   Masters& masters_;
   Access& access_;
   SchedulerOptions options_;
   Redirect redirect_;
+  UserOf user_of_;
   std::mt19937_64 random_;
   std::unordered_map<Stream*, StreamPtr> streams_;
   std::unordered_map<std::string, StreamPtr> by_framework_;  // the stream that counts
+  std::unordered_map<std::string, std::string> users_;       // of frameworks that subscribed here
+  std::deque<std::string> users_order_;                      // their ids, oldest first
   Metric streams_metric_, calls_metric_, events_metric_, refused_metric_;
   bool stopped_ = false;
 };

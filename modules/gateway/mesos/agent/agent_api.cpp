@@ -339,8 +339,7 @@ void AgentApi::picture(const ExchangePtr& e, bool containers, std::function<std:
       finish(e, std::move(*body), kJson);
     });
   };
-  with_flags(e, [get, parts, containers, write](agent_views::About about) {
-    parts->about = std::move(about);
+  const auto gather = [get, parts, containers, write] {
     get(C::GET_STATE, [get, parts, containers, write](Buffer b) {
       parts->state = std::move(b);
       get(C::GET_AGENT, [get, parts, containers, write](Buffer b) {
@@ -351,6 +350,15 @@ void AgentApi::picture(const ExchangePtr& e, bool containers, std::function<std:
           write();
         });
       });
+    });
+  };
+  with_flags(e, [this, e, parts, gather](agent_views::About about) {
+    parts->about = std::move(about);
+    if (access_.open()) return gather();
+    access_.allowed(e->principal(), "view_flags", {}, [alive = alive_, parts, gather](bool may) {
+      if (!*alive) return;
+      if (!may) parts->about.flags.clear();
+      gather();
     });
   });
 }
@@ -553,32 +561,42 @@ void AgentApi::read(const ExchangePtr& e) {
 void AgentApi::download(const ExchangePtr& e) {
   const std::string* path = e->query("path");
   if (!path || path->empty()) return e->text(400, "Expecting 'path=value' in query.\n");
-  sandbox(e, *path, [this, e, path = *path] { download_more(e, path, 0); });
+  sandbox(e, *path, [this, e, path = *path] { download_more(e, path, 0, 0); });
 }
 
-// In pieces, so that a large file is never in memory as a whole. Each is asked for when the one before it was handed on.
-void AgentApi::download_more(const ExchangePtr& e, const std::string& path, std::uint64_t offset) {
+// In pieces, so that a large file is never in memory as a whole. Each is asked for when there is room for it. `size`: what was
+// announced; a file that grows meanwhile is sent as it was, one that shrinks ends the connection early.
+void AgentApi::download_more(const ExchangePtr& e, const std::string& path, std::uint64_t offset, std::uint64_t size) {
   op::CallT call;
   call.type = C::READ_FILE;
   call.read_file = made<fb::ops::FileQueryT>();
   call.read_file->path = path;
   call.read_file->offset = offset;
-  ask(*e, call, [this, e, path, offset](Result<Buffer> reply) {
-    if (!reply && e->streaming()) return e->end();
+  if (offset) call.read_file->length = size - offset;
+  ask(*e, call, [this, e, path, offset, size](Result<Buffer> reply) {
+    if (offset && !e->streaming()) return;
+    if (!reply && offset) return e->end();
     if (!reply && reply.error().code == Code::not_found) return e->answer(404, {}, kText);
     if (!reply) return refuse(e, reply.error());
     const auto* r = view<op::Response>(*reply);
     const auto* data = r && r->read_file() ? r->read_file()->data() : nullptr;
-    const std::string_view piece = data ? std::string_view(reinterpret_cast<const char*>(data->data()), data->size()) : std::string_view();
-    const bool over = piece.empty() || offset + piece.size() >= r->read_file()->size();
+    std::string_view piece = data ? std::string_view(reinterpret_cast<const char*>(data->data()), data->size()) : std::string_view();
+    const std::uint64_t announced = offset ? size : r && r->read_file() ? r->read_file()->size() : 0;
+    piece = piece.substr(0, std::min<std::uint64_t>(piece.size(), announced - offset));
+    const bool over = piece.empty() || offset + piece.size() == announced;
     const std::string name = path.substr(path.rfind('/') + 1);
     Headers headers = {{"Content-Disposition", "attachment; filename=" + name}};
     if (offset == 0 && over) return e->answer(200, piece, "application/octet-stream", std::move(headers));
-    if (offset == 0) e->begin(200, "application/octet-stream", std::move(headers), piece, [] {});
-    else e->write(piece);
-    if (!e->streaming()) return;
-    if (over) return e->end();
-    download_more(e, path, offset + piece.size());
+    if (offset == 0) {
+      headers.emplace_back("Content-Length", std::to_string(announced));
+      e->begin(200, "application/octet-stream", std::move(headers), {}, [] {});
+    }
+    if (piece.empty()) return e->end();
+    e->write(piece, [this, alive = alive_, e, path, next = offset + piece.size(), announced] {
+      if (!*alive) return;
+      if (next == announced) return e->end();
+      download_more(e, path, next, announced);
+    });
   });
 }
 

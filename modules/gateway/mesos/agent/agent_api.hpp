@@ -58,7 +58,7 @@ class AgentApi {
   void browse(const ExchangePtr& exchange);
   void read(const ExchangePtr& exchange);
   void download(const ExchangePtr& exchange);
-  void download_more(const ExchangePtr& exchange, const std::string& path, std::uint64_t offset);
+  void download_more(const ExchangePtr& exchange, const std::string& path, std::uint64_t offset, std::uint64_t size);
   void debug(const ExchangePtr& exchange);
   void with_flags(const ExchangePtr& exchange, Function<void(agent_views::About)> then);
 

@@ -13,7 +13,7 @@ std::string user_of(const fb::ops::TaskT& t, const Users& users) {
   return users.of(t.framework_id, t.executor_id);
 }
 
-// Calls fn(list, action, word of a row) for each list of an answer.
+// Calls fn(list, action, word of a row, user of the framework that a row belongs to) for each list of an answer.
 template <class F>
 void each(op::ResponseT& r, const Users& users, F fn) {
   const auto framework = [](const op::FrameworkT& f) { return f.framework_info ? f.framework_info->user : std::string(); };
@@ -23,15 +23,19 @@ void each(op::ResponseT& r, const Users& users, F fn) {
     return users.of(x.executor_info->framework_id, x.executor_info->executor_id);
   };
   const auto task = [&](const fb::ops::TaskT& t) { return user_of(t, users); };
+  const auto owner_of_executor = [&](const op::ExecutorT& x) { return x.executor_info ? users.of(x.executor_info->framework_id) : std::string(); };
+  const auto owner = [&](const auto& row) { return users.of(row.framework_id); };  // of a task, or a container
   const auto frameworks = [&](op::GetFrameworksT* g) {
-    if (g) fn(g->frameworks, "view_framework", framework), fn(g->completed_frameworks, "view_framework", framework);
+    if (!g) return;
+    for (auto* list : {&g->frameworks, &g->completed_frameworks}) fn(*list, "view_framework", framework, framework);
   };
   const auto executors = [&](op::GetExecutorsT* g) {
-    if (g) fn(g->executors, "view_executor", executor), fn(g->completed_executors, "view_executor", executor);
+    if (!g) return;
+    for (auto* list : {&g->executors, &g->completed_executors}) fn(*list, "view_executor", executor, owner_of_executor);
   };
   const auto tasks = [&](op::GetTasksT* g) {
     if (!g) return;
-    for (auto* list : {&g->pending_tasks, &g->queued_tasks, &g->launched_tasks, &g->terminated_tasks, &g->completed_tasks}) fn(*list, "view_task", task);
+    for (auto* list : {&g->pending_tasks, &g->queued_tasks, &g->launched_tasks, &g->terminated_tasks, &g->completed_tasks}) fn(*list, "view_task", task, owner);
   };
   frameworks(r.get_frameworks.get());
   executors(r.get_executors.get());
@@ -42,15 +46,18 @@ void each(op::ResponseT& r, const Users& users, F fn) {
     tasks(r.get_state->get_tasks.get());
   }
   if (r.get_containers)
-    fn(r.get_containers->containers, "view_container", [&](const op::ContainerT& c) { return users.of(c.framework_id, c.executor_id); });
+    fn(r.get_containers->containers, "view_container", [&](const op::ContainerT& c) { return users.of(c.framework_id, c.executor_id); }, owner);
 }
 
-// The part of a path behind "/name/", up to the next slash.
-std::string_view part(std::string_view path, std::string_view name) {
-  const auto at = path.find(name);
-  if (at == std::string_view::npos) return {};
-  path.remove_prefix(at + name.size());
-  return path.substr(0, path.find('/'));
+// The names in a path, as whoever opens it reads them.
+std::vector<std::string> names_of(std::string_view path) {
+  std::vector<std::string> out;
+  while (!path.empty()) {
+    const auto end = std::min(path.find('/'), path.size());
+    if (const auto name = path.substr(0, end); !name.empty() && name != ".") out.emplace_back(name);
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return out;
 }
 
 }  // namespace
@@ -88,9 +95,9 @@ Users users_of(const op::Response& r) {
 
 std::vector<Ask> asks_of(const op::ResponseT& r, const Users& users) {
   std::set<std::pair<std::string, std::string>> asked;
-  each(const_cast<op::ResponseT&>(r), users, [&](const auto& list, const char* action, const auto& word) {
+  each(const_cast<op::ResponseT&>(r), users, [&](const auto& list, const char* action, const auto& word, const auto& owner) {
     for (const auto& row : list)
-      if (row) asked.emplace(action, word(*row));
+      if (row) asked.emplace(action, word(*row)), asked.emplace("view_framework", owner(*row));
   });
   std::vector<Ask> out;
   for (const auto& [action, word] : asked) out.push_back({action, word});
@@ -98,14 +105,23 @@ std::vector<Ask> asks_of(const op::ResponseT& r, const Users& users) {
 }
 
 void filter(op::ResponseT& r, const Verdicts& verdicts, const Users& users) {
-  each(r, users, [&](auto& list, const char* action, const auto& word) {
-    std::erase_if(list, [&](const auto& row) { return !row || !verdicts.allows(action, word(*row)); });
+  each(r, users, [&](auto& list, const char* action, const auto& word, const auto& owner) {
+    std::erase_if(list, [&](const auto& row) { return !row || !verdicts.allows(action, word(*row)) || !verdicts.allows("view_framework", owner(*row)); });
   });
 }
 
 Ask ask_for(std::string_view path, const Users& users) {
   if (path == "/slave/log" || path == "/agent/log") return {"access_mesos_log", {}};
-  const std::string framework(part(path, "/frameworks/")), executor(part(path, "/executors/"));
+  // [<work_dir>/slaves/<agent>]/frameworks/<framework>/executors/<executor>
+  const auto names = names_of(path);
+  std::string framework, executor;
+  if (std::find(names.begin(), names.end(), "..") == names.end()) {
+    std::size_t at = 0;
+    if (!names.empty() && names[0] != "frameworks")
+      while (at < names.size() && (names[at] != "frameworks" || at < 2 || names[at - 2] != "slaves")) ++at;
+    if (at + 1 < names.size()) framework = names[at + 1];
+    if (at + 3 < names.size() && names[at + 2] == "executors") executor = names[at + 3];
+  }
   return {"access_sandbox", users.of(framework, executor)};  // nobody's: only for those who may read everything
 }
 

@@ -356,7 +356,7 @@ std::string state(const Picture& p, const About& about) {
   j.list("resource_providers"), j.close(']');
   attributes(j, *p.info);
   if (!about.master_hostname.empty()) j.field("master_hostname", about.master_hostname);
-  flag_object(j, about);
+  if (!about.flags.empty()) flag_object(j, about);
   const auto* executors = p.state ? p.state->get_executors() : nullptr;
   const auto* frameworks = p.state ? p.state->get_frameworks() : nullptr;
   framework_list(j, "frameworks", frameworks ? frameworks->frameworks() : nullptr, executors, index, about, agent_id);

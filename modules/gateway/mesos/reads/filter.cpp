@@ -36,15 +36,16 @@ std::vector<Ask> asks_of(const View& v) {
     }
   for (const auto& o : v.offers) roles.insert(o->role);
   for (const auto& a : v.agents)
-    if (a->row->total())
-      for (const auto* r : *a->row->total())
-        if (r->reservations())
-          for (const auto* one : *r->reservations()) roles.insert(text(one->role()));
+    for (const auto* list : {a->row->total(), a->info->resources()})
+      if (list)
+        for (const auto* r : *list)
+          if (r->reservations())
+            for (const auto* one : *r->reservations()) roles.insert(text(one->role()));
   std::map<std::string_view, std::string_view> owner_of;
   for (const auto& f : v.frameworks) owner_of.emplace(f.row->id, text(f.row->info->user()));
   for (const auto& x : v.executors) users.insert(user_of(*x, owner_of));
   for (const auto& [role, row] : v.roles) roles.insert(role);
-  std::vector<Ask> out = {{"get_maintenance_schedule", {}}, {"get_maintenance_status", {}}};
+  std::vector<Ask> out = {{"get_maintenance_schedule", {}}, {"get_maintenance_status", {}}, {"view_flags", {}}};
   for (const auto u : owners) out.push_back({"view_framework", std::string(u)});
   for (const auto u : users) {
     out.push_back({"view_task", std::string(u)});
@@ -53,6 +54,16 @@ std::vector<Ask> asks_of(const View& v) {
   for (const auto r : roles) out.push_back({"view_role", std::string(r)});
   for (const auto& [role, row] : v.roles) out.push_back({"get_quota", role});
   return out;
+}
+
+bool sees(const Verdicts& verdicts, const fb::Resource& r) {
+  if (verdicts.all() || !r.reservations()) return true;
+  return std::all_of(r.reservations()->begin(), r.reservations()->end(),
+                     [&](const fb::ReservationInfo* one) { return verdicts.allows("view_role", text(one->role())); });
+}
+bool sees(const Verdicts& verdicts, const fb::ResourceT& r) {
+  return verdicts.all() || std::all_of(r.reservations.begin(), r.reservations.end(),
+                                       [&](const auto& one) { return verdicts.allows("view_role", one->role); });
 }
 
 std::shared_ptr<const View> filtered(std::shared_ptr<const View> v, const Verdicts& verdicts) {

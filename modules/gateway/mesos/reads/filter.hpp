@@ -12,6 +12,10 @@ namespace gantry::gateway_mesos {
 // The part of it that is allowed; the same one where everything is. Sums over agents are of what can be seen.
 [[nodiscard]] std::shared_ptr<const View> filtered(std::shared_ptr<const View> v, const Verdicts& verdicts);
 
+// A resource may be told of if every role that it is reserved for may be.
+[[nodiscard]] bool sees(const Verdicts& verdicts, const fb::Resource& r);
+[[nodiscard]] bool sees(const Verdicts& verdicts, const fb::ResourceT& r);
+
 // What must be allowed to hear of one of them.
 [[nodiscard]] std::vector<Ask> asks_of(const FrameworkRow& f);
 [[nodiscard]] std::vector<Ask> asks_of(const TaskRow& t, const FrameworkRow* f);

@@ -141,7 +141,7 @@ std::string state(const View& v, const About& about) {
   j.field_integer("port", about.port);
   j.field("hostname", about.hostname);
   j.close('}');
-  flag_list(j, about);
+  if (v.verdicts.allows("view_flags", {})) flag_list(j, about);
   agent_list(j, v, tally, false);
   recovered(j, v);
   framework_list(j, "frameworks", v.frameworks, tally, true);

@@ -2,6 +2,7 @@
 
 #include "../masters.hpp"
 #include "../permits.hpp"
+#include "filter.hpp"
 
 #include <algorithm>
 
@@ -223,6 +224,19 @@ void scalars(Json& j, const flatbuffers::Vector<flatbuffers::Offset<fb::ScalarEn
   j.close('}');
 }
 
+namespace {
+
+// What may be told of, reservation by reservation.
+Sums seen(const Sums& sums, const Verdicts& verdicts) {
+  if (verdicts.all()) return sums;
+  Sums out;
+  for (const auto& a : sums.amounts())
+    if (sees(verdicts, *a.like)) out.add(a);
+  return out;
+}
+
+}  // namespace
+
 std::set<std::string_view> reserved_roles(const Sums& sums) {
   std::set<std::string_view> out;
   for (const auto& a : sums.amounts())
@@ -248,10 +262,11 @@ void agent(Json& j, const AgentRow& a, const Tally& tally, bool full, std::strin
   j.key("resources"), j.resources(total);
   j.key("used_resources"), j.resources(part.used);
   j.key("offered_resources"), j.resources(part.offered);
-  const auto reserved = reserved_roles(total);
+  const Sums told = seen(total, *tally.verdicts);
+  const auto reserved = reserved_roles(told);
   j.key("reserved_resources");
   j.open('{');
-  for (const auto role : reserved) j.data_key(role), j.resources(total, is_reserved_for, role);
+  for (const auto role : reserved) j.data_key(role), j.resources(told, is_reserved_for, role);
   j.close('}');
   j.key("unreserved_resources"), j.resources(total, is_unreserved);
   j.field_flag("active", a.row->active());
@@ -269,11 +284,11 @@ void agent(Json& j, const AgentRow& a, const Tally& tally, bool full, std::strin
   if (full) {
     j.key("reserved_resources_full");
     j.open('{');
-    for (const auto role : reserved) j.data_key(role), resource_list(j, total, is_reserved_for, role);
+    for (const auto role : reserved) j.data_key(role), resource_list(j, told, is_reserved_for, role);
     j.close('}');
     j.key("unreserved_resources_full"), resource_list(j, total, is_unreserved);
-    j.key("used_resources_full"), resource_list(j, part.used);
-    j.key("offered_resources_full"), resource_list(j, part.offered);
+    j.key("used_resources_full"), resource_list(j, seen(part.used, *tally.verdicts));
+    j.key("offered_resources_full"), resource_list(j, seen(part.offered, *tally.verdicts));
   }
   if (!counts.empty()) part.write(j, counts);
   j.close('}');

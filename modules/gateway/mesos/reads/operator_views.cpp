@@ -3,6 +3,7 @@
 #include "../permits.hpp"
 
 #include "../masters.hpp"
+#include "filter.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
 
@@ -53,10 +54,16 @@ std::string json_of(const T& object, std::string_view table) {
   return wire::Codec::get().to_json(b, table);
 }
 
-std::unique_ptr<om::AgentT> full_agent(const AgentRow& a, const Index& index) {
-  auto out = agent(a);
+void hide(std::vector<std::unique_ptr<fb::ResourceT>>& list, const Verdicts& verdicts) {
+  if (!verdicts.all()) std::erase_if(list, [&](const auto& r) { return !sees(verdicts, *r); });
+}
+
+std::unique_ptr<om::AgentT> full_agent(const AgentRow& a, const Index& index, const Verdicts& verdicts) {
+  auto out = agent(a, verdicts);
   out->allocated_resources = Index::of(index.used, a.id);
   out->offered_resources = Index::of(index.offered, a.id);
+  hide(out->allocated_resources, verdicts);
+  hide(out->offered_resources, verdicts);
   return out;
 }
 
@@ -179,21 +186,21 @@ struct Parts {
     out += '{';
     list(out, "agents", true, [&](auto row) {
       for (const auto& a : v.agents)
-        if (a->registered()) row(*full_agent(*a, index), "gantry.fb.master.Agent");
+        if (a->registered()) row(*full_agent(*a, index, v.verdicts), "gantry.fb.master.Agent");
     });
     list(out, "recovered_agents", false, [&](auto row) {
       for (const auto& a : v.agents)
         if (a->row->standing() == fb::state::Standing::RECOVERED)
-          row(*agent(*a)->agent_info, "gantry.fb.AgentInfo");
+          row(*agent(*a, v.verdicts)->agent_info, "gantry.fb.AgentInfo");
     });
     out += '}';
   }
   [[nodiscard]] std::unique_ptr<om::GetAgentsT> agents() const {
     auto out = std::make_unique<om::GetAgentsT>();
     for (const auto& a : v.agents) {
-      if (a->registered()) out->agents.push_back(full_agent(*a, index));
+      if (a->registered()) out->agents.push_back(full_agent(*a, index, v.verdicts));
       else if (a->row->standing() == fb::state::Standing::RECOVERED)
-        out->recovered_agents.push_back(std::move(agent(*a)->agent_info));
+        out->recovered_agents.push_back(std::move(agent(*a, v.verdicts)->agent_info));
     }
     return out;
   }
@@ -335,7 +342,7 @@ std::unique_ptr<om::FrameworkT> framework(const FrameworkRow& f) {
   return out;
 }
 
-std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
+std::unique_ptr<om::AgentT> agent(const AgentRow& a, const Verdicts& verdicts) {
   auto out = std::make_unique<om::AgentT>();
   out->agent_info.reset(a.info->UnPack());
   out->agent_info->port = agent_port(a);
@@ -353,6 +360,8 @@ std::unique_ptr<om::AgentT> agent(const AgentRow& a) {
   Sums total;
   total.add(a.row->total(), false);
   out->total_resources = to_messages(total);
+  hide(out->total_resources, verdicts);
+  hide(out->agent_info->resources, verdicts);
   using C = fb::ops::AgentCapability;
   out->capabilities = {C::MULTI_ROLE, C::HIERARCHICAL_ROLE, C::RESERVATION_REFINEMENT, C::RESIZE_VOLUME, C::AGENT_OPERATION_FEEDBACK,
                        C::AGENT_DRAINING, C::TASK_RESOURCE_LIMITS};

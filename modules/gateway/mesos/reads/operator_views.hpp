@@ -33,8 +33,8 @@ class Writer {
 [[nodiscard]] std::string encode(const fb::master::EventT& event, bool protobuf);
 [[nodiscard]] std::string encode(const fb::master::ResponseT& response, bool protobuf);
 
-// Of an event: the row alone, without what it holds.
+// Of an event: the row alone, without what it holds. An agent without what is reserved for roles that are refused.
 [[nodiscard]] std::unique_ptr<fb::master::FrameworkT> framework(const FrameworkRow& f);
-[[nodiscard]] std::unique_ptr<fb::master::AgentT> agent(const AgentRow& a);
+[[nodiscard]] std::unique_ptr<fb::master::AgentT> agent(const AgentRow& a, const Verdicts& verdicts = {});
 
 }  // namespace gantry::gateway_mesos::ops

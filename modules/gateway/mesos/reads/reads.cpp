@@ -483,10 +483,7 @@ void Reads::subscribe(const ExchangePtr& e, bool protobuf) {
   s->exchange = e;
   s->protobuf = protobuf;
   if (subscribers_.size() >= options_.max_subscribers) {
-    const SubscriberPtr oldest = subscribers_.front();
-    if (oldest->begun) oldest->exchange->end();
-    else oldest->exchange->text(503, "Too many event streams are open");
-    forget(oldest);
+    drop(SubscriberPtr(subscribers_.front()), "Too many event streams are open");
   }
   subscribers_.push_back(s);
   // Events from here on wait until the snapshot, which is of this moment, has been written.
@@ -538,7 +535,23 @@ void Reads::beat(const SubscriberPtr& s) {
 
 void Reads::forget(const SubscriberPtr& s) {
   if (s->heartbeat) host_.cancel_timer(std::exchange(s->heartbeat, 0));
+  s->waiting.clear();
+  s->unjudged.clear();
+  s->bytes = s->unjudged_bytes = 0;
   std::erase(subscribers_, s);
+}
+
+// For a reason of ours.
+void Reads::drop(const SubscriberPtr& s, std::string_view why) {
+  if (s->begun) s->exchange->end();
+  else s->exchange->text(503, why);
+  forget(s);
+}
+
+std::size_t Reads::Subscriber::Event::bytes() const {
+  std::size_t n = sizeof(*this) + piece.size();
+  for (const Ask& a : asks) n += sizeof(a) + a.action.size() + a.object.size();
+  return n;
 }
 
 void Reads::publish(const om::EventT& event, std::vector<Ask> asks) {
@@ -553,7 +566,9 @@ void Reads::publish(const om::EventT& event, std::vector<Ask> asks) {
       continue;
     }
     s->unjudged.push_back({piece, asks});
+    s->unjudged_bytes += s->unjudged.back().bytes();
     pump(s);
+    if (s->unjudged_bytes > options_.max_waiting) drop(s, "Too much happened while permission was awaited");
   }
 }
 
@@ -562,6 +577,7 @@ void Reads::pump(const SubscriberPtr& s) {
   while (!s->asking && !s->unjudged.empty()) {
     auto event = std::move(s->unjudged.front());
     s->unjudged.pop_front();
+    s->unjudged_bytes -= event.bytes();
     bool yes = true, known = true;
     for (const Ask& a : event.asks) {
       const auto verdict = access_.known(s->exchange->principal(), a.action, a.object);
@@ -588,8 +604,7 @@ void Reads::deliver(const SubscriberPtr& s, const std::string& piece) {
   if (s->begun) return s->exchange->write(piece);
   s->bytes += piece.size();
   if (s->bytes > options_.max_waiting) {
-    s->exchange->text(503, "Too much happened while the snapshot was written");
-    forget(s);
+    drop(s, "Too much happened while the snapshot was written");
   } else {
     s->waiting.push_back(piece);
   }
@@ -641,7 +656,8 @@ void Reads::agent_added(const AgentPtr& a) {
   om::EventT e;
   e.type = om::EventType::AGENT_ADDED;
   e.agent_added = std::make_unique<om::AgentAddedT>();
-  e.agent_added->agent = ops::agent(*a);
+  // One event for all: where an authorizer judges, what is reserved is read by those who may, with GET_AGENTS.
+  e.agent_added->agent = ops::agent(*a, access_.open() ? Verdicts() : Verdicts(std::set<std::pair<std::string, std::string>, std::less<>>()));
   publish(e);
 }
 

@@ -20,7 +20,7 @@ namespace gantry::gateway_mesos {
 struct ReadsOptions {
   std::chrono::nanoseconds heartbeat_interval = std::chrono::seconds(15);
   std::size_t max_subscribers = 1000;       // of the event stream; beyond, the oldest is closed
-  std::size_t max_waiting = 64u << 20;      // bytes of events kept for a subscriber whose snapshot is being written
+  std::size_t max_waiting = 64u << 20;      // bytes of events kept for a subscriber whose snapshot is being written, or who is being judged
   std::vector<std::pair<std::string, std::string>> flags;  // shown by /flags, in order of names
   Function<void(const ExchangePtr&, const fb::master::Call&)> write;  // calls that change something; absent: 501
   Function<std::uint32_t()> logging_level;
@@ -49,8 +49,10 @@ class Reads final : private Cluster::Listener {
     struct Event {
       std::string piece;
       std::vector<Ask> asks;
+      [[nodiscard]] std::size_t bytes() const;
     };
     std::deque<Event> unjudged;  // behind one of which it is being asked whether this client may hear it
+    std::size_t unjudged_bytes = 0;
     bool asking = false;
     std::uint64_t heartbeat = 0;
   };
@@ -79,6 +81,7 @@ class Reads final : private Cluster::Listener {
   void begin(const SubscriberPtr& s, std::string snapshot);
   void beat(const SubscriberPtr& s);
   void forget(const SubscriberPtr& s);
+  void drop(const SubscriberPtr& s, std::string_view why);
   void publish(const fb::master::EventT& event, std::vector<Ask> asks = {});
   void pump(const SubscriberPtr& s);
   void deliver(const SubscriberPtr& s, const std::string& piece);

@@ -1,5 +1,6 @@
 // The model of the cluster, and what is written from it.
 #include "cluster.hpp"
+#include "filter.hpp"
 #include "legacy.hpp"
 #include "operator_views.hpp"
 #include "sums.hpp"
@@ -407,6 +408,45 @@ TEST(Operator, JsonAndProtobufSayTheSame) {
     ASSERT_TRUE(from_proto) << from_proto.error().message;
     EXPECT_EQ(codec.to_json(*from_json, "gantry.fb.master.Response"), codec.to_json(*from_proto, "gantry.fb.master.Response"));
   }
+}
+
+// Every answer to a question in `view` but those in `no`, as "action object".
+std::shared_ptr<const View> part_of(const std::shared_ptr<const View>& view, const std::set<std::string>& no) {
+  std::set<std::pair<std::string, std::string>, std::less<>> yes;
+  for (const auto& a : asks_of(*view))
+    if (!no.count(a.action + " " + a.object)) yes.emplace(a.action, a.object);
+  return filtered(view, Verdicts(yes));
+}
+
+TEST(Filter, FlagsAreForThoseWhoMaySeeThem) {
+  Feed f;
+  f.usual();
+  const auto v = f.cluster.view();
+  EXPECT_THAT(legacy::state(*part_of(v, {}), about()), HasSubstr(R"("flags":{"port":"5050"})"));
+  EXPECT_THAT(legacy::state(*part_of(v, {"view_role eng"}), about()), HasSubstr(R"("flags":{)"));
+  EXPECT_THAT(legacy::state(*part_of(v, {"view_flags "}), about()), Not(HasSubstr("flags")));
+}
+
+TEST(Filter, WhatIsReservedForARoleThatIsRefusedIsNotTold) {
+  Feed f;
+  f.usual();
+  const auto v = f.cluster.view();
+  const auto all = part_of(v, {}), part = part_of(v, {"view_role eng"});
+  using C = fb::master::CallType;
+  for (const bool protobuf : {false, true}) {
+    EXPECT_THAT(ops::Writer(*all, about(), protobuf).response(C::GET_AGENTS), HasSubstr("eng"));
+    EXPECT_THAT(ops::Writer(*part, about(), protobuf).response(C::GET_AGENTS), Not(HasSubstr("eng")));
+    EXPECT_THAT(ops::Writer(*part, about(), protobuf).response(C::GET_STATE), Not(HasSubstr("eng")));
+  }
+  EXPECT_THAT(legacy::slaves(*all, {}), HasSubstr(R"("reserved_resources_full":{"eng":)"));
+  const std::string s = legacy::slaves(*part, {});
+  EXPECT_THAT(s, Not(HasSubstr("eng")));
+  EXPECT_THAT(s, HasSubstr(R"("reserved_resources":{},)"));
+  EXPECT_THAT(s, HasSubstr(R"("resources":{"disk":64.0,)"));  // how much there is, is no secret
+  EXPECT_THAT(legacy::state(*part, about()), Not(HasSubstr("eng")));
+  // Of an event.
+  EXPECT_EQ(ops::agent(*v->agents.at(0))->total_resources.size(), 4u);
+  EXPECT_EQ(ops::agent(*v->agents.at(0), part->verdicts)->total_resources.size(), 3u);
 }
 
 // Not one is left out of a large answer; how long it takes is in tests/bench (mesos_state_200k_tasks).

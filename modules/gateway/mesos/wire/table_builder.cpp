@@ -121,7 +121,26 @@ std::uint64_t TableBuilder::finish(std::size_t begin) {
   for (std::size_t i = begin; i < end; ++i)
     if (pending_[i].state == State::ready) add(*pending_[i].field, pending_[i].bits);
   pending_.resize(begin);
-  return fbb_.EndTable(start);
+  const auto table = fbb_.EndTable(start);
+  share_layout(table);
+  return table;
+}
+
+// Tables of one layout share a vtable. The builder would compare a new one with all before it, and clients choose the order of
+// fields, so that no two need be alike: here it is compared with one, and stays where that is another.
+void TableBuilder::share_layout(flatbuffers::uoffset_t table) {
+  const flatbuffers::uoffset_t written = fbb_.GetSize();
+  const auto at = [&](flatbuffers::uoffset_t offset) { return fbb_.GetCurrentBufferPointer() + written - offset; };
+  const std::string_view layout(reinterpret_cast<const char*>(at(written)), written - table);  // it is just before its table
+  auto& known = layouts_[std::hash<std::string_view>{}(layout) % layouts_.size()];
+  // Whatever is at an older offset has at least that many bytes behind it, and its size comes first.
+  if (!known || std::memcmp(at(known), layout.data(), std::min<std::size_t>(layout.size(), known)) != 0) {
+    known = written;
+    return;
+  }
+  fbb_.PopBytes(layout.size());
+  flatbuffers::WriteScalar(fbb_.GetCurrentBufferPointer() + fbb_.GetSize() - table,
+                           static_cast<flatbuffers::soffset_t>(known) - static_cast<flatbuffers::soffset_t>(table));
 }
 
 std::uint64_t TableBuilder::finish_struct(const Message& message, std::size_t begin) {
@@ -155,6 +174,7 @@ flatbuffers::DetachedBuffer TableBuilder::release(std::uint64_t root) {
 
 void TableBuilder::reset() {
   fbb_.Clear();
+  layouts_.fill(0);
   // After something huge its room goes back: builders live as long as their threads.
   const auto empty = [](auto& v) {
     v.clear();

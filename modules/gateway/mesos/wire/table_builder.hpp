@@ -5,6 +5,7 @@
 
 #include <flatbuffers/flatbuffers.h>
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <vector>
@@ -13,6 +14,8 @@ namespace gantry::gateway_mesos::wire {
 
 class TableBuilder {
  public:
+  TableBuilder() { fbb_.DedupVtables(false); }  // see share_layout()
+
   // A table begins with `mark()` and ends with finish(message, that mark); everything pushed between belongs to it.
   [[nodiscard]] std::size_t mark() const { return pending_.size(); }
 
@@ -45,11 +48,13 @@ class TableBuilder {
   [[nodiscard]] std::uint64_t scalars(const std::vector<std::uint64_t>& values);
   void drop_replaced(const Field& map);
   void add(const Field& field, std::uint64_t bits);
+  void share_layout(flatbuffers::uoffset_t table);
 
   flatbuffers::FlatBufferBuilder fbb_{1024};
   std::vector<Pending> pending_;
   std::vector<std::uint64_t> elements_;
   std::vector<std::uint8_t> structs_;
+  std::array<flatbuffers::uoffset_t, 1024> layouts_{};  // where a vtable of that hash was last written; 0: nowhere
 };
 
 }  // namespace gantry::gateway_mesos::wire
