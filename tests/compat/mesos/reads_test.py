@@ -304,7 +304,7 @@ class Events(mesos.Case):
         def open_streams():
             while not done.is_set():
                 streams.append(OperatorStream(self.cluster.api_port))
-                time.sleep(0.05)
+                time.sleep(0.005 * len(streams))  # many at first, for all this may be over at once
         t = threading.Thread(target=open_streams, daemon=True)
         t.start()
         names = []
