@@ -25,6 +25,13 @@ Result<Value> check_scalar(std::string_view name, double natural) {
   return Value(Scalar::of(natural));
 }
 
+Status add_within_bounds(Resources& sum, const Resource& r) {
+  sum.add(r);
+  if (r.type() == Type::scalar && sum.scalar(r.name()).value() > kMaxScalar)
+    return bad("resource '" + std::string(r.name_text()) + "' comes to more than 1e12; give it in its natural unit (cpus, MiB)");
+  return ok;
+}
+
 Status check_type(const Resource& r) {
   switch (r.name()) {
     case NameId::cpus:

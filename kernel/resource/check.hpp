@@ -10,6 +10,8 @@ inline constexpr double kMaxScalar = 1e12;
 
 [[nodiscard]] Status check_name(std::string_view name);
 [[nodiscard]] Result<Value> check_scalar(std::string_view name, double natural);
+// Adds it; what one name comes to is bounded as one value is.
+[[nodiscard]] Status add_within_bounds(Resources& sum, const Resource& r);
 // Well-known names have one type.
 [[nodiscard]] Status check_type(const Resource& resource);
 // Reservations, disk, flags.

@@ -120,8 +120,7 @@ Result<Resources> Resources::parse(std::string_view text, std::string_view defau
     for (const auto& other : out) {
       if (other.name() == r.name() && other.type() != r.type()) return bad(entry, "the same name has values of two types");
     }
-    out.add(r);
-    return ok;
+    return add_within_bounds(out, r);
   }));
   return out;
 }

@@ -207,7 +207,7 @@ Result<Resources> from_wire(const ResourceVector* resources) {
   if (!resources) return out;
   for (const auto* r : *resources) {
     GANTRY_TRY(Resource one, read(*r));
-    out.add(one);
+    GANTRY_CHECK(add_within_bounds(out, one));
   }
   return out;
 }
@@ -235,7 +235,7 @@ Result<Resources> from_wire(const std::vector<std::unique_ptr<fb::ResourceT>>& r
   for (const auto& r : resources) {
     if (!r) return bad("a resource is missing");
     GANTRY_TRY(Resource one, from_wire(*r));
-    out.add(one);
+    GANTRY_CHECK(add_within_bounds(out, one));
   }
   return out;
 }

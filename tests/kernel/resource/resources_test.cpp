@@ -233,5 +233,13 @@ TEST(Resources, StaySmall) {
   EXPECT_LE(R("cpus:4;mem:1024;disk:1024;ports:[31000-32000]").memory_bytes(), 200u);
 }
 
+// Found by fuzzing: the sum of two good values printed as a text that does not parse.
+TEST(Resources, WhatOneNameComesToIsBoundedAsOneValueIs) {
+  EXPECT_TRUE(Resources::parse("disk:1000000000000"));
+  const auto r = Resources::parse("disk:1000000000000;disk:1");
+  ASSERT_FALSE(r);
+  EXPECT_NE(r.error().message.find("'disk' comes to more than 1e12"), std::string::npos) << r.error().message;
+}
+
 }  // namespace
 }  // namespace gantry::resource
