@@ -27,7 +27,10 @@ Result<Value> check_scalar(std::string_view name, double natural) {
 
 Status add_within_bounds(Resources& sum, const Resource& r) {
   sum.add(r);
-  if (r.type() == Type::scalar && sum.scalar(r.name()).value() > kMaxScalar)
+  Scalar total;
+  for (const auto& x : sum)
+    if (x.name() == r.name()) total += Scalar::milli(x.value().amount());
+  if (total.value() > kMaxScalar)
     return bad("resource '" + std::string(r.name_text()) + "' comes to more than 1e12; give it in its natural unit (cpus, MiB)");
   return ok;
 }
