@@ -5,7 +5,9 @@
 #include "tests/bench/report.hpp"
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdio>
+#include <mutex>
 #include <thread>
 
 namespace gantry::bench {
@@ -132,8 +134,11 @@ void run_mesos_reads(const Settings& settings, const Report& report) {
     std::vector<std::jthread> readers;
     for (std::size_t i = 0; i < count; ++i)
       readers.emplace_back([&, i](const std::stop_token& stop) {
-        const auto rest = [&](double time) {
-          for (double waited = 0; waited < time && !stop.stop_requested(); waited += 0.05) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        std::mutex mutex;
+        std::condition_variable_any asked;
+        const auto rest = [&](double time) {  // or until it is to stop
+          std::unique_lock lock(mutex);
+          asked.wait_for(lock, stop, std::chrono::duration<double>(time), [] { return false; });
         };
         rest(pause * static_cast<double>(i) / static_cast<double>(count));
         while (!stop.stop_requested()) {

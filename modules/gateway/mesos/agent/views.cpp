@@ -2,6 +2,7 @@
 
 #include "../masters.hpp"
 #include "../reads/legacy.hpp"
+#include "../reads/legacy_json.hpp"
 #include "../reads/sums.hpp"
 #include "wire/codec.hpp"
 
@@ -17,56 +18,17 @@ namespace {
 namespace op = fb::agent;
 using S = fb::TaskState;
 
-// A JSON text under construction: commas between what is in one object or list.
-class Json {
- public:
-  void open(char c) { out_ += c, first_ = true; }
-  void close(char c) { out_ += c, first_ = false; }
-  void item() {
-    if (!first_) out_ += ',';
-    first_ = false;
-  }
-  void key(std::string_view name) {
-    item();
-    wire::append_string(out_, name);
-    out_ += ':';
-    first_ = true;
-  }
-  void text(std::string_view s) { wire::append_string(out_, s), first_ = false; }
-  void number(double d) { write_number(out_, d), first_ = false; }
-  void plain(std::string_view s) { out_ += s, first_ = false; }
-  void field(std::string_view name, std::string_view s) { key(name), text(s); }
-  void field_number(std::string_view name, double d) { key(name), number(d); }
-  template <class T>
-  void message(const T& table, std::string_view name) {
-    wire::Codec::get().append_json(out_, reinterpret_cast<const flatbuffers::Table*>(&table), name);
-    first_ = false;
-  }
-  void resources(const Sums& sums, Which of = nullptr, std::string_view role = {}) { write_resources(out_, sums, of, role), first_ = false; }
-  void list(std::string_view name) { key(name), open('['); }
-  std::string take() { return std::move(out_); }
+using legacy::attributes;
+using legacy::is_reserved_for;
+using legacy::is_unreserved;
+using legacy::Json;
+using legacy::labels;
+using legacy::reserved_roles;
+using legacy::resource_list;
 
- private:
-  std::string out_;
-  bool first_ = true;
-};
-
-bool is_unreserved(const Amount& a, std::string_view) { return gateway_mesos::reservation_role(*a.like).empty(); }
-bool is_reserved_for(const Amount& a, std::string_view role) { return gateway_mesos::reservation_role(*a.like) == role; }
 
 template <class V>
 std::uint32_t count(const V* v) { return v ? v->size() : 0; }
-
-void labels(Json& j, const flatbuffers::Vector<flatbuffers::Offset<fb::Label>>& list) {
-  j.open('[');
-  for (const auto* l : list) {
-    j.item(), j.open('{');
-    j.field("key", text(l->key()));
-    if (l->value()) j.field("value", text(l->value()));
-    j.close('}');
-  }
-  j.close(']');
-}
 
 void status(Json& j, const fb::TaskStatus& s) {
   j.open('{');
@@ -87,7 +49,7 @@ void status(Json& j, const fb::TaskStatus& s) {
     }
     j.close('}');
   }
-  if (s.healthy()) j.key("healthy"), j.plain(*s.healthy() ? "true" : "false");
+  if (s.healthy()) j.key("healthy"), j.flag(*s.healthy());
   j.close('}');
 }
 
@@ -122,7 +84,7 @@ void task(Json& j, const fb::ops::Task& t) {
   if (t.health_check()) j.key("health_check"), j.message(*t.health_check(), "gantry.fb.HealthCheck");
   if (count(t.limits())) {
     j.key("limits"), j.open('{');
-    for (const auto* l : *t.limits()) j.key(text(l->key())), j.number(l->value());
+    for (const auto* l : *t.limits()) j.data_key(text(l->key())), j.number(l->value());
     j.close('}');
   }
   j.close('}');
@@ -216,7 +178,7 @@ void framework(Json& j, const fb::FrameworkInfo& f, const op::GetExecutors* exec
   j.field("name", text(f.name()));
   j.field("user", text(f.user()));
   j.field_number("failover_timeout", f.failover_timeout().value_or(0));
-  j.key("checkpoint"), j.plain(f.checkpoint().value_or(false) ? "true" : "false");
+  j.key("checkpoint"), j.flag(f.checkpoint().value_or(false));
   j.field("hostname", text(f.hostname()));
   if (f.principal()) j.field("principal", text(f.principal()));
   if (multi_role(f)) {
@@ -239,17 +201,6 @@ void framework_list(Json& j, std::string_view name, const flatbuffers::Vector<fl
   j.close(']');
 }
 
-void resource_list(Json& j, const Sums& sums, Which of, std::string_view role = {}) {
-  j.open('[');
-  for (const auto& r : to_messages(sums, of, role)) {
-    j.item();
-    flatbuffers::FlatBufferBuilder b;
-    b.Finish(fb::Resource::Pack(b, r.get()));
-    j.message(*flatbuffers::GetRoot<fb::Resource>(b.GetBufferPointer()), "gantry.fb.Resource");
-  }
-  j.close(']');
-}
-
 // What runs here holds: executors and their tasks.
 Sums in_use(const Picture& p) {
   Sums s;
@@ -263,42 +214,12 @@ Sums in_use(const Picture& p) {
   return s;
 }
 
-std::set<std::string_view> reserved_roles(const Sums& sums) {
-  std::set<std::string_view> out;
-  for (const auto& a : sums.amounts())
-    if (const auto role = gateway_mesos::reservation_role(*a.like); !role.empty()) out.insert(role);
-  return out;
-}
-
 void by_role(Json& j, std::string_view name, const Sums& sums, const std::set<std::string_view>& roles, bool full) {
   j.key(name), j.open('{');
   for (const auto role : roles) {
-    j.key(role);
+    j.data_key(role);
     if (full) resource_list(j, sums, is_reserved_for, role);
     else j.resources(sums, is_reserved_for, role);
-  }
-  j.close('}');
-}
-
-void attributes(Json& j, const fb::AgentInfo& info) {
-  j.key("attributes"), j.open('{');
-  if (info.attributes()) {
-    for (const auto* a : *info.attributes()) {
-      j.key(text(a->name()));
-      if (a->scalar()) {
-        j.number(*a->scalar());
-      } else if (a->ranges()) {
-        std::string s = "[";
-        for (const auto* r : *a->ranges()) s += (s.size() > 1 ? ", " : "") + std::to_string(r->begin()) + "-" + std::to_string(r->end());
-        j.text(s + "]");
-      } else if (a->set()) {
-        std::string s = "{";
-        for (const auto* x : *a->set()) s += (s.size() > 1 ? ", " : "") + std::string(text(x));
-        j.text(s + "}");
-      } else {
-        j.text(text(a->text()));
-      }
-    }
   }
   j.close('}');
 }
@@ -327,7 +248,8 @@ std::string mode_text(std::uint32_t mode) {
 }  // namespace
 
 std::string state(const Picture& p, const About& about) {
-  Json j;
+  std::string out;
+  Json j(out);
   const Index index(p);
   const std::string_view agent_id = text(p.info->id());
   Sums total;
@@ -354,7 +276,7 @@ std::string state(const Picture& p, const About& about) {
   by_role(j, "reserved_resources_allocated", used, reserved_roles(used), false);
   j.key("unreserved_resources_allocated"), j.resources(used, is_unreserved);
   j.list("resource_providers"), j.close(']');
-  attributes(j, *p.info);
+  j.key("attributes"), attributes(j, *p.info);
   if (!about.master_hostname.empty()) j.field("master_hostname", about.master_hostname);
   if (!about.flags.empty()) flag_object(j, about);
   const auto* executors = p.state ? p.state->get_executors() : nullptr;
@@ -362,11 +284,12 @@ std::string state(const Picture& p, const About& about) {
   framework_list(j, "frameworks", frameworks ? frameworks->frameworks() : nullptr, executors, index, about, agent_id);
   framework_list(j, "completed_frameworks", frameworks ? frameworks->completed_frameworks() : nullptr, executors, index, about, agent_id);
   j.close('}');
-  return j.take();
+  return out;
 }
 
 std::string containers(const Picture& p) {
-  Json j;
+  std::string out;
+  Json j(out);
   j.open('[');
   if (p.containers && p.containers->containers()) {
     for (const auto* c : *p.containers->containers()) {
@@ -382,11 +305,12 @@ std::string containers(const Picture& p) {
     }
   }
   j.close(']');
-  return j.take();
+  return out;
 }
 
 std::string statistics(const Picture& p) {
-  Json j;
+  std::string out;
+  Json j(out);
   j.open('[');
   if (p.containers && p.containers->containers()) {
     for (const auto* c : *p.containers->containers()) {
@@ -400,19 +324,21 @@ std::string statistics(const Picture& p) {
     }
   }
   j.close(']');
-  return j.take();
+  return out;
 }
 
 std::string flags(const About& about) {
-  Json j;
+  std::string out;
+  Json j(out);
   j.open('{');
   flag_object(j, about);
   j.close('}');
-  return j.take();
+  return out;
 }
 
 std::string browse(const fb::ops::ListFiles* files) {
-  Json j;
+  std::string out;
+  Json j(out);
   j.open('[');
   if (files && files->file_infos()) {
     for (const auto* f : *files->file_infos()) {
@@ -420,15 +346,15 @@ std::string browse(const fb::ops::ListFiles* files) {
       j.field("gid", text(f->gid()));
       j.field("mode", mode_text(f->mode().value_or(0)));
       j.field_number("mtime", static_cast<double>(f->mtime_ns().value_or(0) / 1'000'000'000));
-      j.key("nlink"), j.plain(std::to_string(f->nlink().value_or(0)));
+      j.key("nlink"), j.integer(static_cast<std::int64_t>(f->nlink().value_or(0)));
       j.field("path", text(f->path()));
-      j.key("size"), j.plain(std::to_string(f->size().value_or(0)));
+      j.key("size"), j.integer(static_cast<std::int64_t>(f->size().value_or(0)));
       j.field("uid", text(f->uid()));
       j.close('}');
     }
   }
   j.close(']');
-  return j.take();
+  return out;
 }
 
 std::vector<std::pair<std::string, double>> gauges(const Picture& p) {
