@@ -26,6 +26,19 @@ std::string used_resources() {
   return "cpus:16;mem:2014;disk:1024;ports:[" + ports + "]";
 }
 
+// Waits until no round is under way.
+void quiet(net::RealLoop& loop, Driver& driver) {
+  if (!driver.in_round()) return;
+  run_loop(loop, [&](std::function<void()> finish) {
+    driver.on_round = [&driver, finish] {
+      if (!driver.in_round()) finish();
+    };
+    // The reply may have come in before this ran: it was queued on the loop first.
+    if (!driver.in_round()) finish();
+  });
+  driver.on_round = {};
+}
+
 // `agents` agents, each with a task of one of `frameworks` frameworks, which share a role and are suppressed at first.
 class Cluster {
  public:
@@ -63,17 +76,7 @@ class Cluster {
     if (agents_.size() != agents || frameworks_.size() != frameworks) throw std::runtime_error("the cluster did not come up");
   }
 
-  // Waits until no round is under way.
-  void quiet() {
-    if (!driver.in_round()) return;
-    run_loop(loop_, [&](std::function<void()> finish) {
-      driver.on_round = [this, finish] {
-        if (!driver.in_round()) finish();
-      };
-      if (!driver.in_round()) finish();
-    });
-    driver.on_round = {};
-  }
+  void quiet() { bench::quiet(loop_, driver); }
   // Does something and waits for the end of the rounds it causes; how long that took.
   template <class F>
   double timed(F act) {
@@ -258,10 +261,7 @@ void run_allocate_quota(const Settings& settings, const Report& report) {
   for (unsigned run = 0; run < settings.repeat(5); ++run) {
     Driver driver(*loop, modules.find("allocator"));
     // A master that has just begun tells the allocator so, which is a round of its own.
-    if (driver.in_round()) {
-      run_loop(*loop, [&](std::function<void()> finish) { driver.on_round = std::move(finish); });
-      driver.on_round = {};
-    }
+    quiet(*loop, driver);
     fb::master::CallT quota;
     quota.type = fb::master::CallType::UPDATE_QUOTA;
     quota.update_quota = std::make_unique<fb::master::UpdateQuotaT>();
@@ -307,14 +307,7 @@ void run_allocate_quota(const Settings& settings, const Report& report) {
       if (e->type() == fb::EventType::OFFERS) offered += e->offers()->offers()->size();
     }
     if (offered < agents) throw std::runtime_error("not every agent was offered: " + std::to_string(offered));
-    if (driver.in_round()) {
-      run_loop(*loop, [&](std::function<void()> finish) {
-        driver.on_round = [&, finish] {
-          if (!driver.in_round()) finish();
-        };
-      });
-      driver.on_round = {};
-    }
+    quiet(*loop, driver);
   }
   report.value("allocate_3k_agents_3k_roles_with_quota", "ms", rounds);
 }

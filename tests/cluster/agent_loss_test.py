@@ -48,7 +48,7 @@ class AgentLoss(Case):
         os.kill(main_pid(victim), signal.SIGKILL)
         wait(lambda: not cluster.pids_of_task(victim), 5, "the instance ended")
         daemon.start()
-        wait(lambda: c.healthy("/sleep", 2) and victim not in [t["id"] for t in c.healthy("/sleep", 2)], 20, "a replacement")
+        wait(lambda: c.replaced("/sleep", 2, victim), 20, "a replacement")
         ended = [e for e in events.statuses(*TERMINAL) if e["taskId"] == victim]
         self.assertEqual(["TASK_FAILED"], [e["taskStatus"] for e in ended])
         self.assertEqual(1, len(events.statuses(*TERMINAL)))

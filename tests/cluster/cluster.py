@@ -409,6 +409,11 @@ master = "127.0.0.1:%d"
                 (not app.get("healthChecks") or any(h.get("alive") for h in t.get("healthCheckResults", [])))]
         return good if len(good) == n and len(app["tasks"]) == n else None
 
+    def replaced(self, app_id, n, *gone):
+        """The same, and none of the instances `gone` is among them. One question: two would straddle a change."""
+        now = self.healthy(app_id, n)
+        return now if now and not {t["id"] for t in now} & set(gone) else None
+
     def settled(self, app_id, n=None):
         return None if self.http("GET", "/v2/deployments")[1] else self.healthy(app_id, n)
 

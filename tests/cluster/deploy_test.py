@@ -80,7 +80,7 @@ class Deploy(Case):
         second = c.healthy("/sleep", 2)
         self.assertFalse({t["id"] for t in first} & {t["id"] for t in second})
         c.gantry("task", "kill", second[0]["id"], text=True)
-        wait(lambda: c.healthy("/sleep", 2) and second[0]["id"] not in [t["id"] for t in c.healthy("/sleep", 2)], 20, "a replacement")
+        wait(lambda: c.replaced("/sleep", 2, second[0]["id"]), 20, "a replacement")
 
     def test_a_failing_app_is_delayed_not_hammered(self):
         c = self.up(agents=1)

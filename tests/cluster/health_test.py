@@ -25,7 +25,7 @@ class Health(Case):
         victim = tasks[0]["id"]
         pid = main_pid(victim)
         os.kill(pid, signal.SIGSTOP)
-        wait(lambda: c.healthy("/web", 2) and victim not in [t["id"] for t in c.healthy("/web", 2)], 40, "a replacement")
+        wait(lambda: c.replaced("/web", 2, victim), 40, "a replacement")
         wait(lambda: not alive(pid), 10, "the hung one ended")
         self.assertTrue(wait(lambda: events.of("unhealthy_instance_kill_event"), 5, "the event"))
         self.assertIn(tasks[1]["id"], [t["id"] for t in c.healthy("/web", 2)])
@@ -36,7 +36,7 @@ class Health(Case):
         (task,) = c.deploy(self.sleeper("/command", cmd="touch good; exec sleep 1000", healthChecks=[
             self.check(protocol="COMMAND", command={"value": "test -e good"}, path=None, portIndex=None, delaySeconds=0)]))
         os.unlink("/proc/%d/cwd/good" % main_pid(task["id"]))
-        wait(lambda: c.healthy("/command", 1) and c.healthy("/command", 1)[0]["id"] != task["id"], 40, "a replacement")
+        wait(lambda: c.replaced("/command", 1, task["id"]), 40, "a replacement")
 
     def test_a_port_nobody_serves_never_becomes_healthy(self):
         c = self.up(agents=1)
@@ -65,7 +65,7 @@ class Health(Case):
         supervisor = cluster.parent(pid)
         self.assertIn(b"gantry-supervisor", cluster._read("/proc/%d/cmdline" % supervisor), "its parent")
         os.kill(supervisor, signal.SIGKILL)
-        wait(lambda: c.healthy("/sleep", 1) and c.healthy("/sleep", 1)[0]["id"] != task["id"], 20, "a replacement")
+        wait(lambda: c.replaced("/sleep", 1, task["id"]), 20, "a replacement")
         wait(lambda: not alive(pid), 5, "the old process ended")
 
     def test_an_instance_that_ends_while_the_master_is_away_is_replaced_once(self):
@@ -76,7 +76,7 @@ class Health(Case):
         wait(lambda: not cluster.pids_of_task(tasks[0]["id"]), 5, "its end")
         c.master.start()
         c.wait_up(1)
-        now = wait(lambda: (lambda h: h if h and tasks[0]["id"] not in [t["id"] for t in h] else None)(c.healthy("/sleep", 3)), 30, "a replacement")
+        now = wait(lambda: c.replaced("/sleep", 3, tasks[0]["id"]), 30, "a replacement")
         self.assertEqual(2, len({t["id"] for t in tasks} & {t["id"] for t in now}))
 
     def test_an_agent_that_lost_its_work_dir_comes_back_as_another(self):
@@ -88,7 +88,7 @@ class Health(Case):
         agent.exit_code(20)
         cluster.shutil.rmtree(agent.work)
         agent.start()
-        wait(lambda: c.healthy("/sleep", 1) and c.healthy("/sleep", 1)[0]["id"] != task["id"], 30, "a replacement")
+        wait(lambda: c.replaced("/sleep", 1, task["id"]), 30, "a replacement")
 
     def test_files_are_fetched_unpacked_and_their_lack_is_told(self):
         c = self.up(agents=1)
