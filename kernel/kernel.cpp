@@ -139,6 +139,7 @@ Task<Status> Kernel::start() {
   if (config_->master()) contend();
   if (config_->agent()) GANTRY_CO_CHECK(start_agent());
   follow();
+  heap_.start();
   base::log_info(source, "started", {{"version", version_}, {"work_dir", work_dir_}, {"pid", std::to_string(::getpid())}});
   co_return ok;
 }
@@ -467,6 +468,7 @@ void Kernel::reload(std::function<void(fb::control::DoneT)> done) {
 
 Task<void> Kernel::stop() {
   stopping_ = true;
+  heap_.stop();
   listeners_.clear();
   executor_service_.attach(nullptr);
   operate_agent_.attach(nullptr);

@@ -5,6 +5,7 @@
 #include "kernel/agent/container_launcher.hpp"
 #include "kernel/agent/executor_service.hpp"
 #include "kernel/base/fd.hpp"
+#include "kernel/base/heap.hpp"
 #include "kernel/base/metric.hpp"
 #include "kernel/config/config.hpp"
 #include "kernel/control.hpp"
@@ -129,6 +130,7 @@ class Kernel final : public master::LinkServer {
   bool leading_ = false;
   std::string leader_, leader_hostname_;
   bool stopping_ = false;
+  base::HeapKeeper heap_{loop_};
 
   struct Connection {
     net::LinkPtr link;

@@ -21,6 +21,29 @@ std::vector<std::uint8_t>& read_buffer() {
   return buffer;
 }
 
+// Written chunks that wait to be filled again, of all links of a thread, for the same reason.
+class Spares {
+ public:
+  static Spares& get() {
+    thread_local Spares spares;
+    return spares;
+  }
+  [[nodiscard]] std::vector<std::uint8_t> take() {
+    if (chunks_.empty()) return {};
+    auto chunk = std::move(chunks_.back());
+    chunks_.pop_back();
+    chunk.clear();
+    return chunk;
+  }
+  void give(std::vector<std::uint8_t> chunk) {
+    if (chunks_.size() < most && chunk.capacity() <= 2 * chunk_size) chunks_.push_back(std::move(chunk));
+  }
+
+ private:
+  static constexpr std::size_t most = 16;
+  std::vector<std::vector<std::uint8_t>> chunks_;
+};
+
 class Conn : public std::enable_shared_from_this<Conn> {
  public:
   Conn(RealLoop& loop, base::Fd fd, std::string peer, const LinkOptions& options)
@@ -49,11 +72,7 @@ class Conn : public std::enable_shared_from_this<Conn> {
     const auto n = static_cast<std::uint32_t>(frame.size());
     const std::array<std::uint8_t, 4> head{static_cast<std::uint8_t>(n), static_cast<std::uint8_t>(n >> 8),
                                            static_cast<std::uint8_t>(n >> 16), static_cast<std::uint8_t>(n >> 24)};
-    if (out_.empty() || (out_.back().size() + frame.size() + 4 > chunk_size && !out_.back().empty())) {
-      out_.push_back(std::move(spare_));
-      spare_ = {};
-      out_.back().clear();
-    }
+    if (out_.empty() || (out_.back().size() + frame.size() + 4 > chunk_size && !out_.back().empty())) out_.push_back(Spares::get().take());
     auto& chunk = out_.back();
     chunk.insert(chunk.end(), head.begin(), head.end());
     chunk.insert(chunk.end(), frame.begin(), frame.end());
@@ -181,7 +200,7 @@ class Conn : public std::enable_shared_from_this<Conn> {
       out_offset_ += static_cast<std::size_t>(n);
       while (!out_.empty() && out_offset_ >= out_.front().size()) {
         out_offset_ -= out_.front().size();
-        if (out_.front().capacity() <= 2 * chunk_size) spare_ = std::move(out_.front());
+        Spares::get().give(std::move(out_.front()));
         out_.pop_front();
       }
     }
@@ -197,7 +216,6 @@ class Conn : public std::enable_shared_from_this<Conn> {
   std::unique_ptr<FdWatch> watch_;  // null: over
   FrameParser parser_;
   std::deque<std::vector<std::uint8_t>> out_;
-  std::vector<std::uint8_t> spare_;
   std::size_t out_offset_ = 0;  // written bytes of the first chunk
   std::size_t out_bytes_ = 0;
   bool flush_pending_ = false;

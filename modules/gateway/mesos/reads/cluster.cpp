@@ -9,19 +9,7 @@ namespace st = fb::state;
 namespace {
 Bytes bytes(const flatbuffers::Vector<std::uint8_t>* v) { return v ? Bytes(v->data(), v->size()) : Bytes(); }
 
-// A status is added, in the place of one of the same state.
-void add_status(std::vector<Own<fb::TaskStatus>>& statuses, Own<fb::TaskStatus> s) {
-  if (!s) return;
-  if (!statuses.empty() && statuses.back()->state() == s->state()) statuses.pop_back();
-  statuses.push_back(std::move(s));
-}
 }  // namespace
-
-bool terminal(fb::TaskState s) {
-  using S = fb::TaskState;
-  return s == S::TASK_FINISHED || s == S::TASK_FAILED || s == S::TASK_KILLED || s == S::TASK_ERROR ||
-         s == S::TASK_LOST || s == S::TASK_DROPPED || s == S::TASK_GONE || s == S::TASK_GONE_BY_OPERATOR;
-}
 
 fb::master::MaintenanceScheduleT maintenance_schedule(const View& v) {
   return v.maintenance && v.maintenance->schedule && v.verdicts.allows("get_maintenance_schedule", {}) ? *v.maintenance->schedule : fb::master::MaintenanceScheduleT();
@@ -29,8 +17,6 @@ fb::master::MaintenanceScheduleT maintenance_schedule(const View& v) {
 fb::master::MaintenanceStatusT maintenance_status(const View& v) {
   return v.maintenance && v.maintenance->status && v.verdicts.allows("get_maintenance_status", {}) ? *v.maintenance->status : fb::master::MaintenanceStatusT();
 }
-
-bool TaskRow::holds() const { return !completed && !absent && !terminal(state); }
 
 void Cluster::clear() {
   agents_.clear();
@@ -93,6 +79,17 @@ Cluster::Framework& Cluster::framework(std::string_view id) {
   return f;
 }
 
+void Cluster::place(Framework& f, TaskPtr row) {
+  const std::string_view id = row->id();
+  if (auto known = f.tasks.extract(id)) {  // its key lies in the row that goes
+    known.mapped() = std::move(row);
+    known.key() = id;
+    f.tasks.insert(std::move(known));
+  } else {
+    f.tasks.emplace(id, std::move(row));
+  }
+}
+
 void Cluster::on_agent(const st::Agent& a) {
   auto row = std::make_shared<AgentRow>();
   st::AgentT t;
@@ -151,8 +148,7 @@ void Cluster::on_task(const st::Task& t, bool snapshot) {
   row->absent = t.absent();
   row->completed = t.completed();
   Own<fb::TaskStatus> status(bytes(t.status()));
-  const std::string id(row->id());
-  const auto live = f.tasks.find(id);
+  const auto live = f.tasks.find(row->id());
   const bool known = live != f.tasks.end();
   bool news = false;
   // A completed task of the snapshot may only have the id of a live one.
@@ -160,7 +156,7 @@ void Cluster::on_task(const st::Task& t, bool snapshot) {
     row->statuses = live->second->statuses;
     news = live->second->state != row->state;
   }
-  add_status(row->statuses, status);
+  row->add(status);
   const TaskPtr now = std::move(row);
   if (t.completed()) {
     if (known && !snapshot) {
@@ -170,7 +166,7 @@ void Cluster::on_task(const st::Task& t, bool snapshot) {
     f.completed[t.completed()] = now;
     while (f.completed.size() > keep_tasks_) f.completed.erase(f.completed.begin());  // as the master does
   } else {
-    f.tasks[id] = now;
+    place(f, now);
     if (!known) ++live_;
   }
   if (!listener_ || !whole_ || snapshot) return;
@@ -181,17 +177,15 @@ void Cluster::on_task(const st::Task& t, bool snapshot) {
 void Cluster::on_update(const st::Update& u) {
   const auto f = frameworks_.find(text(u.framework_id()));
   if (f == frameworks_.end()) return;
-  const auto it = f->second.tasks.find(std::string(text(u.task_id())));
+  const auto it = f->second.tasks.find(text(u.task_id()));
   if (it == f->second.tasks.end()) return;
   auto row = std::make_shared<TaskRow>(*it->second);
   row->state = u.state();
   Own<fb::TaskStatus> status(bytes(u.status()));
-  add_status(row->statuses, status);
-  it->second = std::move(row);
-  if (listener_ && whole_) {
-    const TaskPtr now = it->second;
-    listener_->task_updated(now, status);
-  }
+  row->add(status);
+  const TaskPtr now = std::move(row);
+  it->second = now;  // with the same info, so its key stands
+  if (listener_ && whole_) listener_->task_updated(now, status);
 }
 
 void Cluster::on_offer(const st::Offer& o) {
@@ -267,7 +261,7 @@ void Cluster::on_gone(const st::Gone& g) {
   const auto f = frameworks_.find(text(g.framework_id()));
   if (f == frameworks_.end()) return;
   if (g.task_id()) {
-    live_ -= f->second.tasks.erase(std::string(text(g.task_id())));
+    live_ -= f->second.tasks.erase(text(g.task_id()));
   } else {
     const FrameworkPtr was = f->second.row;
     live_ -= f->second.tasks.size();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "../access.hpp"
+#include "row.hpp"
 
 #include <gantry/message.hpp>
 #include <gantry/state_generated.h>
@@ -17,21 +18,6 @@
 #include <vector>
 
 namespace gantry::gateway_mesos {
-
-// Bytes of a flatbuffer with root T, verified where they came in.
-template <class T>
-class Own {
- public:
-  Own() = default;
-  explicit Own(Bytes b) : bytes_(std::make_shared<const std::vector<std::uint8_t>>(b.begin(), b.end())) {}
-  explicit operator bool() const { return bytes_ && !bytes_->empty(); }
-  const T& operator*() const { return *flatbuffers::GetRoot<T>(bytes_->data()); }
-  const T* operator->() const { return flatbuffers::GetRoot<T>(bytes_->data()); }
-  [[nodiscard]] Bytes bytes() const { return bytes_ ? Bytes(*bytes_) : Bytes(); }
-
- private:
-  std::shared_ptr<const std::vector<std::uint8_t>> bytes_;
-};
 
 struct AgentRow {
   std::string id;
@@ -47,21 +33,6 @@ struct FrameworkRow {
   Own<fb::state::Framework> row;  // without info
 };
 using FrameworkPtr = std::shared_ptr<const FrameworkRow>;
-
-struct TaskRow {
-  std::shared_ptr<const std::string> framework_id;
-  Own<fb::TaskInfo> info;
-  std::vector<Own<fb::TaskStatus>> statuses;  // one of each state, in order; the last of each
-  fb::TaskState state = fb::TaskState::TASK_STAGING;
-  std::uint64_t launched_ns = 0;
-  bool absent = false;
-  std::uint64_t completed = 0;
-  [[nodiscard]] std::string_view id() const { return text(info->task_id()); }
-  [[nodiscard]] std::string_view agent_id() const { return text(info->agent_id()); }
-  // Holds resources of its agent.
-  [[nodiscard]] bool holds() const;
-};
-using TaskPtr = std::shared_ptr<const TaskRow>;
 
 struct OfferRow {
   std::string id, framework_id, agent_id, role;
@@ -147,10 +118,12 @@ class Cluster {
   struct Framework {
     FrameworkPtr row;  // null: its tasks came first
     std::shared_ptr<const std::string> id;
-    std::unordered_map<std::string, TaskPtr> tasks;
+    std::unordered_map<std::string_view, TaskPtr> tasks;  // by the id in the row
     std::map<std::uint64_t, TaskPtr> completed;
   };
   Framework& framework(std::string_view id);
+  // Puts a row in the place of one of the same id, if there is one.
+  static void place(Framework& f, TaskPtr row);
   void on_agent(const fb::state::Agent& a);
   void on_framework(const fb::state::Framework& f);
   void on_task(const fb::state::Task& t, bool snapshot);
@@ -179,7 +152,5 @@ class Cluster {
   bool begun_ = false, whole_ = false, converged_ = false;
   mutable std::shared_ptr<const View> view_;  // of this version, if it was asked for
 };
-
-[[nodiscard]] bool terminal(fb::TaskState s);
 
 }  // namespace gantry::gateway_mesos

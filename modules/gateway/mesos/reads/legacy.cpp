@@ -202,7 +202,7 @@ std::string tasks(const View& v, const TaskQuery& q) {
   const auto add = [&](const std::vector<TaskPtr>& list) {
     for (const auto& t : list) {
       if (q.task_id && t->id() != *q.task_id) continue;
-      found.push_back({t->statuses.empty() ? -1 : t->statuses.front()->timestamp().value_or(0), t.get()});
+      found.push_back({t->statuses.empty() ? -1 : t->statuses.front().timestamp().value_or(0), t.get()});
     }
   };
   for (const auto* list : {&v.frameworks, &v.completed}) {

@@ -7,17 +7,6 @@
 #include <algorithm>
 
 namespace gantry::gateway_mesos::legacy {
-namespace {
-
-
-Sums sums_of(const TaskRow& t) {
-  Sums s;
-  s.add(t.info->resources());
-  return s;
-}
-
-}  // namespace
-
 bool is_allocated_to(const Amount& a, std::string_view role) { return a.allocation == role; }
 
 void Tally::Part::write(Json& j, std::string_view ids) const {
@@ -30,27 +19,30 @@ void Tally::Part::write(Json& j, std::string_view ids) const {
 
 Tally::Tally(const View& v, bool count) : verdicts(&v.verdicts) {
   for (const auto& a : v.agents) agent[a->id] = a.get();
-  const auto task = [&](const TaskRow& t) {
-    if (t.holds()) {
-      const Sums s = sums_of(t);
-      agents[t.agent_id()].used.add(s);
-      frameworks[*t.framework_id].used.add(s);
-    }
-    if (!count) return;
-    const auto at = static_cast<std::size_t>(t.state);
-    Part& a = agents[t.agent_id()];
-    ++a.states[at];
-    a.others.insert(*t.framework_id);
-    Part& f = frameworks[*t.framework_id];
-    ++f.states[at];
-    f.others.insert(t.agent_id());
-  };
+  agents.reserve(v.agents.size());
   for (const auto* list : {&v.frameworks, &v.completed}) {
     for (const auto& f : *list) {
+      Sums held;
+      Part* of = nullptr;
+      const auto own = [&]() -> Part& { return of ? *of : *(of = &frameworks[f.row->id]); };
+      const auto task = [&](const TaskRow& t) {
+        if (t.holds()) {
+          held.add(t.info->resources());
+          agents[t.agent_id()].used.add(t.info->resources());
+        }
+        if (!count) return;
+        const auto at = static_cast<std::size_t>(t.state);
+        Part& a = agents[t.agent_id()];
+        ++a.states[at];
+        a.others.insert(f.row->id);
+        ++own().states[at];
+        own().others.insert(t.agent_id());
+      };
       for (const auto& t : f.tasks) task(*t);
       for (const auto& t : f.absent) task(*t);
-      if (!count) continue;
-      for (const auto& t : f.completed) task(*t);
+      if (count)
+        for (const auto& t : f.completed) task(*t);
+      if (!held.empty()) own().used.add(held);
     }
   }
   for (const auto& e : v.executors) {
@@ -100,12 +92,14 @@ void container_status(Json& j, const fb::ContainerStatus& c, const AgentRow* age
   j.close('}');
 }
 
-void status(Json& j, const fb::TaskStatus& s, const AgentRow* agent) {
+void status(Json& j, const StatusRow& s, const AgentRow* agent) {
   j.open('{');
   j.field("state", fb::EnumNameTaskState(s.state()));
   j.field_number("timestamp", s.timestamp().value_or(0));
-  if (s.labels()) j.key("labels"), labels(j, *s.labels());
-  if (s.container_status()) j.key("container_status"), container_status(j, *s.container_status(), agent);
+  if (const auto* more = s.more()) {
+    if (more->labels()) j.key("labels"), labels(j, *more->labels());
+    if (more->container_status()) j.key("container_status"), container_status(j, *more->container_status(), agent);
+  }
   if (s.healthy()) j.field_flag("healthy", *s.healthy());
   j.close('}');
 }
@@ -138,7 +132,7 @@ void task(Json& j, const TaskRow& t, const Tally& tally) {
   if (command && command->user()) j.field("user", text(command->user()));
   j.key("statuses");
   j.open('[');
-  for (const auto& x : t.statuses) j.item(), status(j, *x, agent);
+  for (const auto& x : t.statuses) j.item(), status(j, x, agent);
   j.close(']');
   if (info.labels() && info.labels()->size()) j.key("labels"), labels(j, *info.labels());
   if (info.discovery()) j.key("discovery"), j.message(*info.discovery(), "gantry.fb.DiscoveryInfo");

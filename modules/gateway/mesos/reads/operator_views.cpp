@@ -5,41 +5,56 @@
 #include "../masters.hpp"
 #include "filter.hpp"
 #include "sums.hpp"
+#include "task_views.hpp"
 #include "wire/codec.hpp"
 
 #include <algorithm>
+#include <future>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
 namespace gantry::gateway_mesos::ops {
 
 namespace om = fb::master;
+using wire::Composer;
+using wire::Field;
+using wire::field;
 
 namespace {
 
-struct Index {
+// Which agent has an id.
+struct Agents {
   std::unordered_map<std::string_view, const AgentRow*> agents;
+  explicit Agents(const View& v) {
+    agents.reserve(v.agents.size());
+    for (const auto& a : v.agents) agents[a->id] = a.get();
+  }
+  [[nodiscard]] const AgentRow* agent(std::string_view id) const {
+    const auto it = agents.find(id);
+    return it == agents.end() ? nullptr : it->second;
+  }
+};
+
+// What is used and on offer, of agents and of frameworks.
+struct Index {
   std::unordered_map<std::string_view, Sums> used, offered;  // by id of agent or framework
   explicit Index(const View& v) {
-    for (const auto& a : v.agents) agents[a->id] = a.get();
-    const auto add = [&](const TaskRow& t) {
-      if (!t.holds()) return;
-      for (const auto id : {t.agent_id(), std::string_view(*t.framework_id)}) {
-        Sums& s = used[id];
-        s.add(t.info->resources());
+    used.reserve(v.agents.size() + v.frameworks.size());
+    for (const auto& f : v.frameworks) {
+      Sums own;
+      for (const auto& t : f.tasks) {
+        if (!t->holds()) continue;
+        own.add(t->info->resources());
+        used[t->agent_id()].add(t->info->resources());
       }
-    };
-    for (const auto& f : v.frameworks)
-      for (const auto& t : f.tasks) add(*t);
+      if (!own.empty()) used[f.row->id].add(own);
+    }
     for (const auto& e : v.executors)
       for (const auto id : {std::string_view(e->agent_id), std::string_view(e->framework_id)}) used[id].add(e->info->resources());
     for (const auto& o : v.offers)
       for (const auto id : {std::string_view(o->agent_id), std::string_view(o->framework_id)})
         offered[id].add(o->row->resources());
-  }
-  [[nodiscard]] const AgentRow* agent(std::string_view id) const {
-    const auto it = agents.find(id);
-    return it == agents.end() ? nullptr : it->second;
   }
   [[nodiscard]] static std::vector<std::unique_ptr<fb::ResourceT>> of(const std::unordered_map<std::string_view, Sums>& map,
                                                                       std::string_view id) {
@@ -47,12 +62,6 @@ struct Index {
     return it == map.end() ? std::vector<std::unique_ptr<fb::ResourceT>>() : to_messages(it->second);
   }
 };
-
-template <class T>
-std::string json_of(const T& object, std::string_view table) {
-  const Buffer b = pack(object);
-  return wire::Codec::get().to_json(b, table);
-}
 
 void hide(std::vector<std::unique_ptr<fb::ResourceT>>& list, const Verdicts& verdicts) {
   if (!verdicts.all()) std::erase_if(list, [&](const auto& r) { return !sees(verdicts, *r); });
@@ -90,11 +99,11 @@ std::unique_ptr<fb::OfferT> offer(const OfferRow& o, const AgentRow* a) {
   return out;
 }
 
-std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View& v, const Index& index) {
+std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View& v, const Agents& agents, const Index& index) {
   auto out = framework(f);
   if (!f.row->unregistered_ns()) out->unregistered_time_ns = flatbuffers::nullopt;  // events say 0, lists nothing
   for (const auto& o : v.offers)
-    if (o->framework_id == f.id) out->offers.push_back(offer(*o, index.agent(o->agent_id)));
+    if (o->framework_id == f.id) out->offers.push_back(offer(*o, agents.agent(o->agent_id)));
   for (const auto& o : v.inverse_offers)
     if (o->framework_id == f.id) out->inverse_offers.push_back(std::make_unique<fb::InverseOfferT>(*o));
   out->allocated_resources = Index::of(index.used, f.id);
@@ -103,125 +112,93 @@ std::unique_ptr<om::FrameworkT> full_framework(const FrameworkRow& f, const View
   return out;
 }
 
-template <class F>
-void each_executor(const View& v, F fn) {
-  for (const auto& x : v.executors) {
-    om::ExecutorT e;
-    e.executor_info.reset(x->info->UnPack());
-    e.agent_id = x->agent_id;
-    fn(std::move(e));
-  }
-}
-
-// The lists, one after the other, either as JSON text or as objects.
+// The large responses, row by row.
 struct Parts {
   const View& v;
-  Index index;
-  explicit Parts(const View& view) : v(view), index(view) {}
+  Agents agents_by_id;
+  mutable std::optional<Index> sums;  // made when first asked for: not all responses say them
+  explicit Parts(const View& view) : v(view), agents_by_id(view) {}
+  [[nodiscard]] const Index& index() const { return sums ? *sums : sums.emplace(v); }
 
-  template <class List>
-  static void list(std::string& out, std::string_view name, bool first, List each) {
-    out += first ? "\"" : ",\"";
-    out += name;
-    out += "\":[";
-    bool comma = false;
-    each([&](const auto& object, std::string_view table) {
-      if (std::exchange(comma, true)) out += ',';
-      out += json_of(object, table);
-    });
-    out += ']';
+  struct Fields {
+    static constexpr std::string_view kTasks = "gantry.fb.master.GetTasks", kAgents = "gantry.fb.master.GetAgents",
+                                      kFrameworks = "gantry.fb.master.GetFrameworks", kState = "gantry.fb.master.GetState";
+    const Field &tasks = field(kTasks, "tasks"), &unreachable = field(kTasks, "unreachable_tasks"), &completed = field(kTasks, "completed_tasks"),
+                &executors = field("gantry.fb.master.GetExecutors", "executors"), &frameworks = field(kFrameworks, "frameworks"),
+                &over = field(kFrameworks, "completed_frameworks"), &agents = field(kAgents, "agents"),
+                &recovered = field(kAgents, "recovered_agents"), &get_tasks = field(kState, "get_tasks"),
+                &get_executors = field(kState, "get_executors"), &get_frameworks = field(kState, "get_frameworks"),
+                &get_agents = field(kState, "get_agents");
+  };
+  [[nodiscard]] static const Fields& fields() {
+    static const Fields f;
+    return f;
   }
-  template <class Out>
-  void tasks_of(const std::vector<TaskPtr> View::Framework::*which, Out&& out) const {
+  // A list of few rows, put together as objects.
+  template <class T>
+  static void item(Composer& out, const Field& f, const T& object) {
+    const Buffer b = pack(object);
+    out.item(f, *flatbuffers::GetRoot<flatbuffers::Table>(b.data()));
+  }
+
+  void tasks_of(Composer& out, const Field& list, const std::vector<TaskPtr> View::Framework::*which) const {
+    out.list(list);
     for (const auto* all : {&v.frameworks, &v.completed})
       for (const auto& f : *all)
-        for (const auto& t : f.*which) out(task(*t, index.agent(t->agent_id())), "gantry.fb.ops.Task");
+        for (const auto& t : f.*which) {
+          out.item(list);
+          write_task(out, *t, agents_by_id.agent(t->agent_id()));
+          out.end();
+        }
+    out.end_list();
   }
-  void tasks(std::string& out) const {
-    out += '{';
-    list(out, "tasks", true, [&](auto row) { tasks_of(&View::Framework::tasks, row); });
-    list(out, "unreachable_tasks", false, [&](auto row) { tasks_of(&View::Framework::absent, row); });
-    list(out, "completed_tasks", false, [&](auto row) { tasks_of(&View::Framework::completed, row); });
-    out += '}';
+  void tasks(Composer& out) const {
+    tasks_of(out, fields().tasks, &View::Framework::tasks);
+    tasks_of(out, fields().unreachable, &View::Framework::absent);
+    tasks_of(out, fields().completed, &View::Framework::completed);
   }
-  [[nodiscard]] std::unique_ptr<om::GetTasksT> tasks() const {
-    auto out = std::make_unique<om::GetTasksT>();
-    const auto into = [](auto& list) {
-      return [&list](fb::ops::TaskT t, std::string_view) { list.push_back(std::make_unique<fb::ops::TaskT>(std::move(t))); };
-    };
-    tasks_of(&View::Framework::tasks, into(out->tasks));
-    tasks_of(&View::Framework::absent, into(out->unreachable_tasks));
-    tasks_of(&View::Framework::completed, into(out->completed_tasks));
-    return out;
-  }
-  void executors(std::string& out) const {
-    out += '{';
-    list(out, "executors", true, [&](auto row) {
-      each_executor(v, [&](const om::ExecutorT& e) { row(e, "gantry.fb.master.Executor"); });
-    });
-    out += '}';
-  }
-  [[nodiscard]] std::unique_ptr<om::GetExecutorsT> executors() const {
-    auto out = std::make_unique<om::GetExecutorsT>();
-    each_executor(v, [&](om::ExecutorT e) { out->executors.push_back(std::make_unique<om::ExecutorT>(std::move(e))); });
-    return out;
-  }
-  void frameworks(std::string& out) const {
-    out += '{';
-    list(out, "frameworks", true, [&](auto row) {
-      for (const auto& f : v.frameworks) row(*full_framework(*f.row, v, index), "gantry.fb.master.Framework");
-    });
-    list(out, "completed_frameworks", false, [&](auto row) {
-      for (const auto& f : v.completed) row(*full_framework(*f.row, v, index), "gantry.fb.master.Framework");
-    });
-    out += '}';
-  }
-  [[nodiscard]] std::unique_ptr<om::GetFrameworksT> frameworks() const {
-    auto out = std::make_unique<om::GetFrameworksT>();
-    for (const auto& f : v.frameworks) out->frameworks.push_back(full_framework(*f.row, v, index));
-    for (const auto& f : v.completed) out->completed_frameworks.push_back(full_framework(*f.row, v, index));
-    return out;
-  }
-  void agents(std::string& out) const {
-    out += '{';
-    list(out, "agents", true, [&](auto row) {
-      for (const auto& a : v.agents)
-        if (a->registered()) row(*full_agent(*a, index, v.verdicts), "gantry.fb.master.Agent");
-    });
-    list(out, "recovered_agents", false, [&](auto row) {
-      for (const auto& a : v.agents)
-        if (a->row->standing() == fb::state::Standing::RECOVERED)
-          row(*agent(*a, v.verdicts)->agent_info, "gantry.fb.AgentInfo");
-    });
-    out += '}';
-  }
-  [[nodiscard]] std::unique_ptr<om::GetAgentsT> agents() const {
-    auto out = std::make_unique<om::GetAgentsT>();
-    for (const auto& a : v.agents) {
-      if (a->registered()) out->agents.push_back(full_agent(*a, index, v.verdicts));
-      else if (a->row->standing() == fb::state::Standing::RECOVERED)
-        out->recovered_agents.push_back(std::move(agent(*a, v.verdicts)->agent_info));
+  void executors(Composer& out) const {
+    const Field& list = fields().executors;
+    out.list(list);
+    for (const auto& x : v.executors) {
+      om::ExecutorT e;
+      e.executor_info.reset(x->info->UnPack());
+      e.agent_id = x->agent_id;
+      item(out, list, e);
     }
-    return out;
+    out.end_list();
   }
-  void state(std::string& out) const {
-    out += "{\"get_tasks\":";
-    tasks(out);
-    out += ",\"get_executors\":";
-    executors(out);
-    out += ",\"get_frameworks\":";
-    frameworks(out);
-    out += ",\"get_agents\":";
-    agents(out);
-    out += '}';
+  void frameworks(Composer& out) const {
+    for (const auto& [list, rows] : {std::pair(&fields().frameworks, &v.frameworks), std::pair(&fields().over, &v.completed)}) {
+      out.list(*list);
+      for (const auto& f : *rows) item(out, *list, *full_framework(*f.row, v, agents_by_id, index()));
+      out.end_list();
+    }
   }
-  [[nodiscard]] std::unique_ptr<om::GetStateT> state() const {
-    auto out = std::make_unique<om::GetStateT>();
-    out->get_tasks = tasks();
-    out->get_executors = executors();
-    out->get_frameworks = frameworks();
-    out->get_agents = agents();
-    return out;
+  void agents(Composer& out) const {
+    const Fields& f = fields();
+    out.list(f.agents);
+    for (const auto& a : v.agents)
+      if (a->registered()) item(out, f.agents, *full_agent(*a, index(), v.verdicts));
+    out.end_list();
+    out.list(f.recovered);
+    for (const auto& a : v.agents)
+      if (a->row->standing() == fb::state::Standing::RECOVERED) item(out, f.recovered, *agent(*a, v.verdicts)->agent_info);
+    out.end_list();
+  }
+  void state(Composer& out) const {
+    const Fields& f = fields();
+    // Beside the tasks, on another core if there is one: sums over all tasks are half as much work as writing them.
+    auto others = std::async(std::launch::async | std::launch::deferred, [&, protobuf = out.protobuf()] {
+      std::string text;
+      Composer c(text, protobuf);
+      c.begin(f.get_executors, true), executors(c), c.end();
+      c.begin(f.get_frameworks, true), frameworks(c), c.end();
+      c.begin(f.get_agents, true), agents(c), c.end();
+      return text;
+    });
+    out.begin(f.get_tasks, true), tasks(out), out.end();
+    out.join(others.get());
   }
   [[nodiscard]] std::unique_ptr<om::GetRolesT> roles() const {
     auto out = std::make_unique<om::GetRolesT>();
@@ -235,7 +212,7 @@ struct Parts {
     for (const auto& [name, row] : v.roles) names[name];
     Sums held;
     for (const auto& f : v.frameworks) {
-      for (const auto* map : {&index.used, &index.offered})
+      for (const auto* map : {&index().used, &index().offered})
         if (const auto it = map->find(f.row->id); it != map->end()) held.add(it->second);
     }
     for (const auto& [name, ids] : names) {
@@ -285,49 +262,6 @@ std::unique_ptr<om::GetMasterT> master(const View& v, const legacy::About& about
 }
 
 }  // namespace
-
-std::unique_ptr<fb::TaskStatusT> status(const fb::TaskStatus& s, const AgentRow* a) {
-  std::unique_ptr<fb::TaskStatusT> out(s.UnPack());
-  out->data.clear();
-  if (out->container_status && out->container_status->network_infos.empty() && a) {
-    auto ip = std::make_unique<fb::IpAddressT>();
-    ip->protocol = fb::NetworkProtocol::IPv4;
-    ip->ip_address = agent_ip(*a);
-    auto info = std::make_unique<fb::NetworkInfoT>();
-    info->ip_addresses.push_back(std::move(ip));
-    out->container_status->network_infos.push_back(std::move(info));
-  }
-  return out;
-}
-
-fb::ops::TaskT task(const TaskRow& t, const AgentRow* a) {
-  fb::ops::TaskT out;
-  fb::TaskInfoT info;
-  t.info->UnPackTo(&info);
-  out.name = std::move(info.name);
-  out.task_id = std::move(info.task_id);
-  out.framework_id = *t.framework_id;
-  if (info.executor) out.executor_id = info.executor->executor_id;
-  out.agent_id = std::move(info.agent_id);
-  out.state = t.state;
-  out.resources = std::move(info.resources);
-  for (const auto& s : t.statuses) out.statuses.push_back(status(*s, a));
-  if (!t.statuses.empty()) {
-    const auto& last = *t.statuses.back();
-    if (last.uuid() && last.uuid()->size()) {
-      out.status_update_state = last.state();
-      out.status_update_uuid.assign(last.uuid()->begin(), last.uuid()->end());
-    }
-  }
-  out.labels = std::move(info.labels);
-  out.discovery = std::move(info.discovery);
-  out.container = std::move(info.container);
-  if (info.command) out.user = info.command->user;
-  out.health_check = std::move(info.health_check);
-  out.kill_policy = std::move(info.kill_policy);
-  out.limits = std::move(info.limits);
-  return out;
-}
 
 std::unique_ptr<om::FrameworkT> framework(const FrameworkRow& f) {
   auto out = std::make_unique<om::FrameworkT>();
@@ -379,40 +313,73 @@ std::string encode(const om::ResponseT& response, bool protobuf) {
   return protobuf ? codec.to_protobuf(b, "gantry.fb.master.Response") : codec.to_json(b, "gantry.fb.master.Response");
 }
 
+namespace {
+
+// An event about a task: `write` fills the member `name` of it.
+template <class F>
+std::string task_event(om::EventType type, std::string_view name, bool protobuf, F write) {
+  std::string out;
+  Composer c(out, protobuf);
+  c.open();
+  c.name(field("gantry.fb.master.Event", "type"), static_cast<std::int64_t>(type));
+  c.begin(field("gantry.fb.master.Event", name));
+  write(c);
+  c.end();
+  c.close();
+  return out;
+}
+
+}  // namespace
+
+std::string task_added(const TaskRow& t, const AgentRow* agent, bool protobuf) {
+  return task_event(om::EventType::TASK_ADDED, "task_added", protobuf, [&](Composer& c) {
+    c.begin(field("gantry.fb.master.TaskAdded", "task"));
+    write_task(c, t, agent);
+    c.end();
+  });
+}
+
+std::string task_updated(const TaskRow& t, const fb::TaskStatus& status, const AgentRow* agent, bool protobuf) {
+  static constexpr std::string_view kUpdated = "gantry.fb.master.TaskUpdated";
+  return task_event(om::EventType::TASK_UPDATED, "task_updated", protobuf, [&](Composer& c) {
+    c.text(field(kUpdated, "framework_id"), *t.framework_id);
+    c.begin(field(kUpdated, "status"));
+    write_status(c, status, agent);
+    c.end();
+    c.name(field(kUpdated, "state"), static_cast<std::int64_t>(t.state));
+  });
+}
+
+std::string Writer::room() const {
+  std::size_t tasks = 0;
+  for (const auto* all : {&view_.frameworks, &view_.completed})
+    for (const auto& f : *all) tasks += f.tasks.size() + f.absent.size() + f.completed.size();
+  std::string out;
+  out.reserve((tasks + view_.agents.size()) * (protobuf_ ? 512 : 1200) + 4096);
+  return out;
+}
+
 std::string Writer::response(om::CallType type) const {
   using C = om::CallType;
   const Parts parts(view_);
   om::ResponseT r;
-  std::string out;
-  const auto open = [&](const char* name, const char* member) {
-    out = std::string("{\"type\":\"") + name + "\",\"" + member + "\":";
+  const auto large = [&](om::ResponseType kind, std::string_view name, void (Parts::*write)(Composer&) const) {
+    std::string out = room();
+    Composer c(out, protobuf_);
+    c.open();
+    c.name(field("gantry.fb.master.Response", "type"), static_cast<std::int64_t>(kind));
+    c.begin(field("gantry.fb.master.Response", name), true);
+    (parts.*write)(c);
+    c.end();
+    c.close();
+    return out;
   };
   switch (type) {
-    case C::GET_STATE:
-      if (!protobuf_) return open("GET_STATE", "get_state"), parts.state(out), out + "}";
-      r.type = om::ResponseType::GET_STATE;
-      r.get_state = parts.state();
-      break;
-    case C::GET_TASKS:
-      if (!protobuf_) return open("GET_TASKS", "get_tasks"), parts.tasks(out), out + "}";
-      r.type = om::ResponseType::GET_TASKS;
-      r.get_tasks = parts.tasks();
-      break;
-    case C::GET_AGENTS:
-      if (!protobuf_) return open("GET_AGENTS", "get_agents"), parts.agents(out), out + "}";
-      r.type = om::ResponseType::GET_AGENTS;
-      r.get_agents = parts.agents();
-      break;
-    case C::GET_FRAMEWORKS:
-      if (!protobuf_) return open("GET_FRAMEWORKS", "get_frameworks"), parts.frameworks(out), out + "}";
-      r.type = om::ResponseType::GET_FRAMEWORKS;
-      r.get_frameworks = parts.frameworks();
-      break;
-    case C::GET_EXECUTORS:
-      if (!protobuf_) return open("GET_EXECUTORS", "get_executors"), parts.executors(out), out + "}";
-      r.type = om::ResponseType::GET_EXECUTORS;
-      r.get_executors = parts.executors();
-      break;
+    case C::GET_STATE: return large(om::ResponseType::GET_STATE, "get_state", &Parts::state);
+    case C::GET_TASKS: return large(om::ResponseType::GET_TASKS, "get_tasks", &Parts::tasks);
+    case C::GET_AGENTS: return large(om::ResponseType::GET_AGENTS, "get_agents", &Parts::agents);
+    case C::GET_FRAMEWORKS: return large(om::ResponseType::GET_FRAMEWORKS, "get_frameworks", &Parts::frameworks);
+    case C::GET_EXECUTORS: return large(om::ResponseType::GET_EXECUTORS, "get_executors", &Parts::executors);
     case C::GET_WEIGHTS:
       r.type = om::ResponseType::GET_WEIGHTS;
       for (const auto& [role, row] : view_.roles) {
@@ -447,20 +414,20 @@ std::string Writer::response(om::CallType type) const {
 }
 
 std::string Writer::subscribed(double heartbeat_seconds) const {
+  static constexpr std::string_view kSubscribed = "gantry.fb.master.Subscribed";
   const Parts parts(view_);
-  if (!protobuf_) {
-    std::string out = "{\"type\":\"SUBSCRIBED\",\"subscribed\":{\"get_state\":";
-    parts.state(out);
-    out += ",\"heartbeat_interval_seconds\":";
-    write_number(out, heartbeat_seconds);
-    return out + "}}";
-  }
-  om::EventT e;
-  e.type = om::EventType::SUBSCRIBED;
-  e.subscribed = std::make_unique<om::SubscribedT>();
-  e.subscribed->get_state = parts.state();
-  e.subscribed->heartbeat_interval_seconds = heartbeat_seconds;
-  return encode(e, true);
+  std::string out = room();
+  Composer c(out, protobuf_);
+  c.open();
+  c.name(field("gantry.fb.master.Event", "type"), static_cast<std::int64_t>(om::EventType::SUBSCRIBED));
+  c.begin(field("gantry.fb.master.Event", "subscribed"), true);
+  c.begin(field(kSubscribed, "get_state"), true);
+  parts.state(c);
+  c.end();
+  c.number(field(kSubscribed, "heartbeat_interval_seconds"), heartbeat_seconds);
+  c.end();
+  c.close();
+  return out;
 }
 
 }  // namespace gantry::gateway_mesos::ops

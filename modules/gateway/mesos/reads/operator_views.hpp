@@ -9,12 +9,8 @@
 
 namespace gantry::gateway_mesos::ops {
 
-[[nodiscard]] fb::ops::TaskT task(const TaskRow& t, const AgentRow* agent);
-// Statuses as they are told: without data, with the addresses of the agent where the task has none of its own.
-[[nodiscard]] std::unique_ptr<fb::TaskStatusT> status(const fb::TaskStatus& s, const AgentRow* agent);
-
-// A response as its JSON or protobuf form. JSON is written row by row, so that a large cluster needs no second copy of
-// itself; lists are there even when they are empty, as Mesos writes them.
+// A response as its JSON or protobuf form, written row by row, so that a large cluster needs no second copy of itself. Lists
+// are there even when they are empty, as Mesos writes them.
 class Writer {
  public:
   Writer(const View& v, const legacy::About& about, bool protobuf) : view_(v), about_(about), protobuf_(protobuf) {}
@@ -24,6 +20,7 @@ class Writer {
   [[nodiscard]] std::string subscribed(double heartbeat_seconds) const;
 
  private:
+  [[nodiscard]] std::string room() const;  // empty, but with room for all that is told of tasks
   const View& view_;
   const legacy::About& about_;
   bool protobuf_;
@@ -32,6 +29,9 @@ class Writer {
 // Events and plain responses; either form.
 [[nodiscard]] std::string encode(const fb::master::EventT& event, bool protobuf);
 [[nodiscard]] std::string encode(const fb::master::ResponseT& response, bool protobuf);
+
+[[nodiscard]] std::string task_added(const TaskRow& t, const AgentRow* agent, bool protobuf);
+[[nodiscard]] std::string task_updated(const TaskRow& t, const fb::TaskStatus& status, const AgentRow* agent, bool protobuf);
 
 // Of an event: the row alone, without what it holds. An agent without what is reserved for roles that are refused.
 [[nodiscard]] std::unique_ptr<fb::master::FrameworkT> framework(const FrameworkRow& f);

@@ -2,6 +2,7 @@
 
 #include "filter.hpp"
 #include "operator_views.hpp"
+#include "pace.hpp"
 #include "sums.hpp"
 #include "wire/codec.hpp"
 
@@ -21,6 +22,7 @@ namespace om = fb::master;
 namespace {
 
 constexpr std::size_t kWorthPacking = 1024;
+constexpr std::size_t kLargeKnown = 64;
 
 // gzip, or nothing where that fails.
 std::string packed(const std::string& body) {
@@ -121,6 +123,7 @@ void Reads::start() { follower_.start(); }
 
 void Reads::stop() {
   stopped_ = true;
+  if (rest_) host_.cancel_timer(std::exchange(rest_, 0));
   follower_.stop();
   while (!subscribers_.empty()) {
     const SubscriberPtr s = subscribers_.front();
@@ -254,8 +257,8 @@ void Reads::serve(const ExchangePtr& exchange, Build build) {
   });
 }
 
-// Large answers are written one at a time, so that they leave room for everything else, and once for all who ask for the same: who
-// comes before the writing begins gets what is true then.
+// Large answers are written one at a time and at a pace (pace.hpp), so that they leave room for everything else, and once for all who
+// ask for the same: who comes before the writing begins gets what is true then. Small ones do not wait for a large one's turn.
 void Reads::render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build) {
   if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
   if (!access_.open()) key += "\n" + exchange->principal();
@@ -273,14 +276,23 @@ void Reads::next_render() {
       for (const auto& e : r.waiting) e->text(503, "Master has not finished recovery");
     return;
   }
+  const auto begun = host_.now();
+  auto first = renders_.begin();
+  if (begun < rest_until_) {
+    first = std::find_if(first, renders_.end(), [&](const Render& r) { return !large_.contains(r.key); });
+    if (first == renders_.end()) {
+      if (!rest_) rest_ = host_.timer(rest_until_ - begun, [this] { rest_ = 0, next_render(); });
+      return;
+    }
+  }
   rendering_ = true;
-  auto r = std::make_shared<Render>(std::move(renders_.front()));
-  renders_.pop_front();
+  auto r = std::make_shared<Render>(std::move(*first));
+  renders_.erase(first);
   struct Body {
     Exchange::Shared text;
     bool zipped = false;
   };
-  const auto finish = [this, alive = alive_, r](const Result<Body>& body) {
+  const auto finish = [this, alive = alive_, r, begun, version = cluster().version()](const Result<Body>& body) {
     for (const auto& e : r->waiting) {
       if (!body) {
         exchange_error(e, body.error());
@@ -292,6 +304,19 @@ void Reads::next_render() {
     }
     if (!*alive) return;
     rendering_ = false;
+    if (body) {
+      const auto now = host_.now();
+      // A new master's versions may be smaller.
+      const std::uint64_t changes = cluster().version() > version ? cluster().version() - version : 0;
+      const auto rest = rest_after({now - begun, body->text->size() * r->waiting.size(), changes});
+      if (rest > rest.zero()) {
+        rest_until_ = now + rest;
+        if (large_.size() >= kLargeKnown) large_.clear();  // keys are clients' words
+        large_.insert(r->key);
+      } else {
+        large_.erase(r->key);
+      }
+    }
     next_render();
   };
   // All who wait for it are the same principal, if that matters at all.
@@ -555,12 +580,16 @@ std::size_t Reads::Subscriber::Event::bytes() const {
 }
 
 void Reads::publish(const om::EventT& event, std::vector<Ask> asks) {
+  publish([&](bool protobuf) { return ops::encode(event, protobuf); }, std::move(asks));
+}
+
+void Reads::publish(const std::function<std::string(bool)>& encode, std::vector<Ask> asks) {
   if (subscribers_.empty()) return;
   std::string pieces[2];
   const auto all = subscribers_;  // writing may end a stream
   for (const auto& s : all) {
     std::string& piece = pieces[s->protobuf];
-    if (piece.empty()) piece = record(ops::encode(event, s->protobuf));
+    if (piece.empty()) piece = record(encode(s->protobuf));
     if (access_.open() && s->unjudged.empty()) {
       deliver(s, piece);
       continue;
@@ -623,32 +652,25 @@ void Reads::changed() {
 
 void Reads::task_added(const TaskPtr& t) {
   if (subscribers_.empty()) return;
-  om::EventT e;
-  e.type = om::EventType::TASK_ADDED;
-  e.task_added = std::make_unique<om::TaskAddedT>();
-  e.task_added->task = std::make_unique<fb::ops::TaskT>(ops::task(*t, cluster().agent(t->agent_id()).get()));
-  publish(e, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
+  const AgentPtr agent = cluster().agent(t->agent_id());
+  publish([&](bool protobuf) { return ops::task_added(*t, agent.get(), protobuf); }, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
 }
 
 void Reads::task_updated(const TaskPtr& t, const Own<fb::TaskStatus>& status) {
   if (subscribers_.empty()) return;
-  om::EventT e;
-  e.type = om::EventType::TASK_UPDATED;
-  e.task_updated = std::make_unique<om::TaskUpdatedT>();
-  e.task_updated->framework_id = *t->framework_id;
-  e.task_updated->state = t->state;
-  if (status) {
-    e.task_updated->status = ops::status(*status, cluster().agent(t->agent_id()).get());
-  } else {  // the master's own conclusion
-    auto s = std::make_unique<fb::TaskStatusT>();
-    s->task_id = t->id();
-    s->state = t->state;
-    s->agent_id = t->agent_id();
-    s->source = fb::Source::SOURCE_MASTER;
-    s->timestamp = static_cast<double>(host_.wall_ns()) / 1e9;
-    e.task_updated->status = std::move(s);
+  Own<fb::TaskStatus> told = status;
+  if (!told) {  // the master's own conclusion
+    fb::TaskStatusT s;
+    s.task_id = t->id();
+    s.state = t->state;
+    s.agent_id = t->agent_id();
+    s.source = fb::Source::SOURCE_MASTER;
+    s.timestamp = static_cast<double>(host_.wall_ns()) / 1e9;
+    told = Own<fb::TaskStatus>(pack(s));
   }
-  publish(e, asks_of(*t, cluster().framework_row(*t->framework_id).get()));
+  const AgentPtr agent = cluster().agent(t->agent_id());
+  publish([&](bool protobuf) { return ops::task_updated(*t, *told, agent.get(), protobuf); },
+          asks_of(*t, cluster().framework_row(*t->framework_id).get()));
 }
 
 void Reads::agent_added(const AgentPtr& a) {

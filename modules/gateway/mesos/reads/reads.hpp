@@ -14,6 +14,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <set>
 
 namespace gantry::gateway_mesos {
 
@@ -82,6 +83,8 @@ class Reads final : private Cluster::Listener {
   void beat(const SubscriberPtr& s);
   void forget(const SubscriberPtr& s);
   void drop(const SubscriberPtr& s, std::string_view why);
+  // `encode` writes the event in either form, if anybody reads it.
+  void publish(const std::function<std::string(bool protobuf)>& encode, std::vector<Ask> asks = {});
   void publish(const fb::master::EventT& event, std::vector<Ask> asks = {});
   void pump(const SubscriberPtr& s);
   void deliver(const SubscriberPtr& s, const std::string& piece);
@@ -105,6 +108,9 @@ class Reads final : private Cluster::Listener {
   std::deque<SubscriberPtr> subscribers_;  // oldest first
   std::deque<Render> renders_;             // that have not begun
   bool rendering_ = false;
+  std::set<std::string, std::less<>> large_;  // keys whose answer was large the last time
+  std::chrono::nanoseconds rest_until_{};     // no large one is begun before (pace.hpp)
+  std::uint64_t rest_ = 0;                    // timer
   bool stopped_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

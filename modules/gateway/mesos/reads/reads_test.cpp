@@ -219,7 +219,7 @@ TEST(Model, KeepsStatusesInOrderAndHistoryAsLongAsTheMaster) {
   ASSERT_TRUE(f.delta());
   auto t = f.cluster.view()->frameworks[0].tasks.at(0);
   ASSERT_EQ(t->statuses.size(), 2u);
-  EXPECT_EQ(t->statuses[0]->timestamp(), 11);
+  EXPECT_EQ(t->statuses[0].timestamp(), 11);
   EXPECT_EQ(t->state, S::TASK_KILLING);
   f.task("F", "t", S::TASK_KILLED, 1, 13);
   f.task("F", "u", S::TASK_FAILED, 2, 14);

@@ -64,10 +64,18 @@ void Sums::add(const ResourceVector* resources, bool with_allocation) {
 }
 
 void Sums::add(const fb::Resource& r, std::string_view allocation) {
+  const std::int64_t scalar = r.scalar() ? std::llround(*r.scalar() * 1000) : 0;
+  if (!r.ranges() && !r.set()) {  // nearly all; nothing is made for those that only add to what is there
+    for (auto& x : amounts_)
+      if (x.allocation == allocation && same_kind(*x.like, r)) {
+        x.scalar += scalar;
+        return;
+      }
+  }
   Amount a;
   a.like = &r;
   a.allocation = allocation;
-  if (r.scalar()) a.scalar = std::llround(*r.scalar() * 1000);
+  a.scalar = scalar;
   if (r.ranges()) {
     for (const auto* range : *r.ranges()) a.ranges.push_back(*range);
   }

@@ -38,6 +38,8 @@ class Codec {
   // The same, appended to `out`, from a table anywhere in a flatbuffer (one of many in a followed snapshot).
   void append_json(std::string& out, const flatbuffers::Table* message, std::string_view table) const;
 
+  [[nodiscard]] const Schema& schema() const { return *schema_; }
+
  private:
   std::unique_ptr<const Schema> schema_;
 };

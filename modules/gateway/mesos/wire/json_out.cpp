@@ -73,13 +73,6 @@ class Writer {
     fields(base, m, m, false, first);
     out_ += '}';
   }
-
- private:
-  void comma(bool& first) {
-    if (!first) out_ += ',';
-    first = false;
-  }
-
   // `m`: whose fields; `home`: in whose table they lie.
   void fields(const std::uint8_t* base, const Message& m, const Message& home, bool wrapper_required, bool& first) {
     for (const Field& f : m.fields) {
@@ -139,6 +132,12 @@ class Writer {
       out_ += f.key;
       value(at, f);
     }
+  }
+
+ private:
+  void comma(bool& first) {
+    if (!first) out_ += ',';
+    first = false;
   }
 
   void elements(const std::uint8_t* at, const Field& f, const Field* wrap) {
@@ -243,6 +242,10 @@ class Writer {
 
 void write_json(std::string& out, const Table& table, const Message& message) {
   Writer(out).message(reinterpret_cast<const std::uint8_t*>(&table), message);
+}
+
+void write_json_fields(std::string& out, const Table& table, const Message& message, const Message& home, bool& first) {
+  Writer(out).fields(reinterpret_cast<const std::uint8_t*>(&table), message, home, false, first);
 }
 
 void append_double(std::string& out, double value) {

@@ -14,11 +14,17 @@ class Writer {
   Writer() : buffer_(4096), begin_(buffer_.size()) {}
 
   void clear() { begin_ = buffer_.size(); }
-  [[nodiscard]] std::string take() const {
+  [[nodiscard]] std::string_view written() const {
     return {reinterpret_cast<const char*>(buffer_.data() + begin_), buffer_.size() - begin_};
   }
 
   void message(const std::uint8_t* base, const Message& m) { fields(base, m, m, false); }
+  void message_in(const std::uint8_t* base, const Field& f) {
+    message(base, *f.message);
+    delimit(f, 0);
+  }
+  // `m`: whose fields; `home`: in whose table they lie.
+  void fields(const std::uint8_t* base, const Message& m, const Message& home) { fields(base, m, home, false); }
 
  private:
   [[nodiscard]] std::size_t size() const { return buffer_.size() - begin_; }
@@ -152,13 +158,32 @@ class Writer {
   std::size_t begin_;
 };
 
+// One a thread: its buffer has grown to what is usual.
+Writer& writer() {
+  static thread_local Writer w;
+  w.clear();
+  return w;
+}
+const std::uint8_t* base(const Table& table) { return reinterpret_cast<const std::uint8_t*>(&table); }
+
 }  // namespace
 
 std::string write_proto(const Table& table, const Message& message) {
-  static thread_local Writer writer;
-  writer.clear();
-  writer.message(reinterpret_cast<const std::uint8_t*>(&table), message);
-  return writer.take();
+  Writer& w = writer();
+  w.message(base(table), message);
+  return std::string(w.written());
+}
+
+void append_proto(std::string& out, const Field& field, const Table& table) {
+  Writer& w = writer();
+  w.message_in(base(table), field);
+  out += w.written();
+}
+
+void append_proto_fields(std::string& out, const Table& table, const Message& message, const Message& home) {
+  Writer& w = writer();
+  w.fields(base(table), message, home);
+  out += w.written();
 }
 
 }  // namespace gantry::gateway_mesos::wire
