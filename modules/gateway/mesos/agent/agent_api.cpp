@@ -521,7 +521,7 @@ void AgentApi::operator_call(const ExchangePtr& e) {
     case C::READ_FILE:
       return sandbox(e, asked->list_files ? asked->list_files->path : asked->read_file->path, [this, e, answer, asked] {
         ask_files(e, std::move(*asked), [e, answer](Result<const op::Response*> response) {
-          if (!response) return refuse(e, response.error());
+          if (!response) return Files::refuse(e, response.error());
           op::ResponseT files;
           (*response)->UnPackTo(&files);
           answer(files);

@@ -53,7 +53,6 @@ void MasterFiles::call(const ExchangePtr& e, const om::Call& call, std::function
   call.UnPackTo(asked.get());
   access_.guard(e, {kMayReadLog}, [this, e, asked, answer = std::move(answer)] {
     ask(e, std::move(*asked), [e, answer](Result<const om::Response*> response) {
-      if (!response && response.error().code == Code::not_found) return e->answer(404, response.error().message, kText);
       if (!response) return Files::refuse(e, response.error());
       om::ResponseT files;
       (*response)->UnPackTo(&files);
