@@ -290,6 +290,10 @@ class Timeouts(ExecutorCase):
         wait(lambda: not alive(pid), 20, "the executor's end")
 
 
+class TimeoutsProtobuf(Timeouts):
+    form = PROTOBUF
+
+
 class Tokens(ExecutorCase):
     options = {"agents": 1, "agent_gateway": "authenticate_executors = true\n"}
 
@@ -313,6 +317,10 @@ class Tokens(ExecutorCase):
             status, _, headers = message(wrong)
             self.assertEqual(status, 401)
             self.assertEqual(headers["www-authenticate"], 'Bearer realm="mesos-agent-executor"')
+
+
+class TokensProtobuf(Tokens):
+    form = PROTOBUF
 
 
 class Reads(ExecutorCase):
