@@ -370,6 +370,25 @@ class Reads(ExecutorCase):
             self.assertEqual((status, headers["content-type"]), (200, PROTOBUF))
             self.assertEqual(mesos.protobuf().decode("gantry.fb.agent.Response", answer)["type"], kind)
 
+    def test_42_json_and_protobuf_agree(self):
+        def plain(v):  # empty lists and messages are not on the protobuf wire
+            if isinstance(v, dict):
+                return {k: plain(x) for k, x in v.items() if x not in ([], {}) and plain(x) not in ([], {})}
+            return [plain(x) for x in v] if isinstance(v, list) else round(v, 3) if isinstance(v, float) else v
+        for kind in ("GET_HEALTH", "GET_VERSION", "GET_FLAGS", "GET_LOGGING_LEVEL", "GET_STATE", "GET_FRAMEWORKS", "GET_EXECUTORS", "GET_TASKS",
+                     "GET_AGENT", "GET_OPERATIONS", "GET_RESOURCE_PROVIDERS"):
+            with self.subTest(kind):
+                data = mesos.protobuf().encode("gantry.fb.agent.Call", {"type": kind})
+
+                def both():
+                    status, _, answer = request(self.port, "POST", "/api/v1", data, {"Content-Type": PROTOBUF, "Accept": PROTOBUF})
+                    self.assertEqual(status, 200, answer)
+                    decoded = mesos.protobuf().with_defaults("gantry.fb.agent.Response", mesos.protobuf().decode("gantry.fb.agent.Response", answer))
+                    status, _, answer = request(self.port, "POST", "/api/v1", json.dumps({"type": kind}), {"Content-Type": JSON, "Accept": JSON})
+                    return plain(json.loads(answer)), plain(decoded)
+                of_json, of_protobuf = both()
+                self.assertEqual(of_json, of_protobuf)
+
     def test_legacy(self):
         state = self.get("/slave(1)/state")
         self.assertEqual(state["pid"], "slave(1)@127.0.0.1:%d" % self.port)

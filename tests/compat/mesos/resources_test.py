@@ -100,6 +100,49 @@ class Reserving(Operated):
                      {"type": "UNRESERVE", "id": {"value": "all"}, "unreserve": {"resources": [labelled(0.25, "b")]}}])
         self.assertEqual(self.outcome(f, "all")["state"], "OPERATION_FINISHED")
 
+    def test_47_shared_volumes_reach_only_who_can_share(self):
+        shared = volume(64, name="common", shared={})
+        able = self.framework(roles=["eng"], capabilities=REFINED + [{"type": "SHARED_RESOURCES"}], principal="alice", failover_timeout=60.0, name="able")
+        self.addCleanup(lambda: able.call("TEARDOWN"))
+        able.decline(able.offer(), 600.0)
+        able.call("SUPPRESS", suppress={})
+        plain = self.in_role("eng")
+        o = plain.offer()
+        plain.accept(o, [{"type": "RESERVE", "reserve": {"resources": [reserved("disk", 64)]}},
+                         {"type": "CREATE", "id": {"value": "unable"}, "create": {"volumes": [shared]}}], 600.0)
+        self.assertEqual(self.outcome(plain, "unable")["state"], "OPERATION_ERROR")
+        plain.call("SUPPRESS", suppress={})
+        able.call("REVIVE", revive={})
+        o = able.offer(where=lambda o: amount(o, "disk", lambda r: r.get("reservations")) == 64.0)
+        self.do(able, o, "made", create={"volumes": [shared]})
+        has = lambda o: any(r.get("disk", {}).get("persistence", {}).get("id") == "common" for r in o["resources"])  # noqa: E731
+        o = able.offer(where=has)
+        t = able.task(o, "user-1", "echo x > data/f; sleep 1000")
+        t["resources"].append(shared)
+        able.launch(o, t)
+        able.status("user-1", "TASK_RUNNING")
+        # It is offered while it is in use, to a second task; a framework that cannot share sees the rest without it.
+        o = able.offer(where=has)
+        t = able.task(o, "user-2", "grep -q x data/f")
+        t["resources"].append(shared)
+        able.launch(o, t)
+        able.status("user-2", "TASK_FINISHED")
+        able.decline(able.offer(), 600.0)
+        able.call("SUPPRESS", suppress={})
+        plain.call("REVIVE", revive={})
+        for refuse in (0.0, 0.0, 600.0):
+            o = plain.offer()
+            self.assertFalse(has(o), o)
+            plain.decline(o, refuse)
+        plain.call("SUPPRESS", suppress={})
+        able.call("KILL", kill={"task_id": {"value": "user-1"}})
+        able.status("user-1", "TASK_KILLED")
+        able.call("REVIVE", revive={})
+        o = able.offer(where=has)
+        able.accept(o, [{"type": "DESTROY", "destroy": {"volumes": [shared]}},
+                        {"type": "UNRESERVE", "id": {"value": "end"}, "unreserve": {"resources": [reserved("disk", 64)]}}])
+        self.assertEqual(self.outcome(able, "end")["state"], "OPERATION_FINISHED")
+
     def test_31_operations_are_told_until_acknowledged(self):
         f = self.in_role("eng")
         first = self.do(f, f.offer(), "told", reserve={"resources": [reserved("cpus", 0.5)]})
