@@ -195,12 +195,12 @@ void AgentApi::routes() {
     });
   });
   add("/flags", [this](const ExchangePtr& e) {
-    access_.guard(e, "view_flags", {}, [this, e] { with_flags(e, [this, e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); }); });
+    access_.guard(e, "view_flags", {}, [this, e] { with_flags(e, [e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); }); });
   });
   add("/health", [](const ExchangePtr& e) { e->answer(200); }, kNoRealm);
-  add("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); }, kNoRealm);
+  add("/version", [](const ExchangePtr& e) { finish(e, legacy::version(), kJson); }, kNoRealm);
   add("/metrics/snapshot", [this](const ExchangePtr& e) {
-    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] { metrics(e, [this, e](Values all) {
+    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] { metrics(e, [e](Values all) {
       std::string out = "{";
       for (const auto& [name, value] : all) {
         if (out.size() > 1) out += ',';
@@ -237,7 +237,7 @@ void AgentApi::users(const ExchangePtr& e, Function<void(agent_permits::Users)> 
   op::CallT call;
   call.type = C::GET_STATE;
   auto next = std::make_shared<Function<void(agent_permits::Users)>>(std::move(then));
-  ask(*e, call, [this, e, next](Result<Buffer> reply) {
+  ask(*e, call, [e, next](Result<Buffer> reply) {
     if (!reply) return refuse(e, reply.error());
     const auto* r = view<op::Response>(*reply);
     if (!r) return e->text(500, "Internal error; it has been logged");
@@ -449,7 +449,7 @@ void AgentApi::operator_call(const ExchangePtr& e) {
   const std::string_view accepted = negotiate(e->header("accept"), {kJson, kProtobuf});
   if (accepted.empty()) return e->text(406, "Expecting 'Accept' to allow 'application/json' or 'application/x-protobuf'");
   const bool protobuf = accepted == kProtobuf;
-  const auto answer = [this, e, protobuf](const op::ResponseT& r) {
+  const auto answer = [e, protobuf](const op::ResponseT& r) {
     const Buffer packed = pack(r);
     const auto& wire = wire::Codec::get();
     finish(e, protobuf ? wire.to_protobuf(packed, kResponseTable) : wire.to_json(packed, kResponseTable), protobuf ? kProtobuf : kJson);

@@ -170,15 +170,15 @@ void Reads::routes(Router& router) {
     router.add(std::move(r));
   };
   always("/health", kNoRealm, [](const ExchangePtr& e) { e->answer(200); });
-  always("/version", kNoRealm, [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
+  always("/version", kNoRealm, [](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
   always("/flags", kReadonlyRealm, [this](const ExchangePtr& e) {
     access_.guard(e, "view_flags", {}, [this, e] { finish(e, legacy::flags(about()), kJson); });
   });
-  always("/system/stats", kNoRealm, [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
+  always("/system/stats", kNoRealm, [](const ExchangePtr& e) { finish(e, stats(), kJson); });
   always("/redirect", kNoRealm, [this](const ExchangePtr& e) { redirect_to_leader(e); });
   always("/metrics/snapshot", kReadonlyRealm, [this](const ExchangePtr& e) {
     access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] {
-      metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+      metrics(e, [e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
     });
   });
 
@@ -332,7 +332,7 @@ void Reads::operator_call(const ExchangePtr& e) {
   const std::string_view accepted = negotiate(e->header("accept"), {kJson, kProtobuf});
   if (accepted.empty()) return e->text(406, "Expecting 'Accept' to allow 'application/json' or 'application/x-protobuf'");
   const bool protobuf = accepted == kProtobuf;
-  const auto answer = [this, e, protobuf](const om::ResponseT& r) {
+  const auto answer = [e, protobuf](const om::ResponseT& r) {
     finish(e, ops::encode(r, protobuf), protobuf ? kProtobuf : kJson);
   };
   using C = om::CallType;
