@@ -82,6 +82,7 @@ void LateService::cancelled(std::uint64_t id) {
 
 void OperateDoor::request(const module::ServiceRequest& request, module::ServiceReply reply) {
   const bool of_agent = has_agent_ && (request.method == static_cast<std::uint32_t>(fb::host::OperateMethod::CALL_AGENT) || !has_master_);
+  if (own_.take(request, of_agent, reply)) return;
   (of_agent ? agent_ : master_).request(request, std::move(reply));
 }
 
@@ -451,7 +452,7 @@ void Kernel::reload(std::function<void(fb::control::DoneT)> done) {
   }
   for (const auto& c : change.changed) base::log_info(source, "reload: " + c);
   config_ = change.applied;
-  if (change.kernel) base::log_threshold() = static_cast<std::uint32_t>(level_of(config_->kernel().text("log_level")));
+  if (change.kernel) daemon_calls_.logging().configured(static_cast<std::uint32_t>(level_of(config_->kernel().text("log_level"))));
   const std::size_t count = change.changed.size();
   auto reloading = modules_->reload(config_->modules(), change.modules);
   spawn(std::move(reloading), [result, count, done = std::move(done)](std::vector<config::Problem> problems) {

@@ -9,6 +9,7 @@
 #include "kernel/base/metric.hpp"
 #include "kernel/config/config.hpp"
 #include "kernel/control.hpp"
+#include "kernel/daemon_calls.hpp"
 #include "kernel/master/master.hpp"
 #include "kernel/module/auth_service.hpp"
 #include "kernel/module/authorize_service.hpp"
@@ -40,15 +41,16 @@ class LateService final : public module::Service {
   module::Service* service_ = nullptr;
 };
 
-// The service OPERATE of a daemon: what is said to its agent, and what to its master.
+// The service OPERATE of a daemon: what is said to itself, what to its agent, and what to its master.
 class OperateDoor final : public module::Service {
  public:
-  OperateDoor(module::Service& agent, module::Service& master) : agent_(agent), master_(master) {}
+  OperateDoor(DaemonCalls& own, module::Service& agent, module::Service& master) : own_(own), agent_(agent), master_(master) {}
   void roles(bool agent, bool master) { has_agent_ = agent, has_master_ = master; }
   void request(const module::ServiceRequest& request, module::ServiceReply reply) override;
   void cancelled(std::uint64_t id) override { master_.cancelled(id); }
 
  private:
+  DaemonCalls& own_;
   module::Service &agent_, &master_;
   bool has_agent_ = false, has_master_ = false;
 };
@@ -113,7 +115,8 @@ class Kernel final : public master::LinkServer {
   LateService store_late_, cluster_late_, state_late_, operate_late_;
   agent::ExecutorService executor_service_;
   agent::OperateAgent operate_agent_;
-  OperateDoor operate_{operate_agent_, operate_late_};
+  DaemonCalls daemon_calls_{loop_};
+  OperateDoor operate_{daemon_calls_, operate_agent_, operate_late_};
   std::unique_ptr<module::ModuleHost> modules_;
   std::unique_ptr<module::Traces> traces_;  // of modules_, so it goes before them
   std::unique_ptr<store::ModuleStore> store_;

@@ -46,7 +46,6 @@ Master::Master(base::Loop& loop, MasterOptions options, module::Instance& alloca
 }
 
 Master::~Master() {
-  if (logging_timer_) loop_.cancel(logging_timer_);
   if (core_ || recovery_) step_down();
 }
 
@@ -397,10 +396,6 @@ void Master::operate(Bytes call, std::string_view principal, std::function<void(
     e.retry_after_ns = 1'000'000'000;
     return done(e);
   }
-  if (const auto* c = view<fb::master::Call>(call); c && c->set_logging_level()) {
-    raise_logging(*c->set_logging_level());
-    return done(ok);
-  }
   const RequestId id = ++next_request_;
   answers_.emplace(id, std::move(done));
   if (stepping_) {
@@ -410,21 +405,6 @@ void Master::operate(Bytes call, std::string_view principal, std::function<void(
   } else {
     deliver(OperatorCall{id, principal, call});
   }
-}
-
-// Everything is logged for a while; then as before.
-void Master::raise_logging(const fb::ops::LoggingChange& change) {
-  if (logging_timer_) {
-    loop_.cancel(std::exchange(logging_timer_, 0));
-    base::log_threshold() = logging_before_;
-  }
-  if (change.level() == 0 || change.duration_ns() <= 0) return;
-  logging_before_ = base::log_threshold();
-  base::log_threshold() = std::min(logging_before_, static_cast<std::uint32_t>(Level::debug));
-  logging_timer_ = loop_.after(Nanos(change.duration_ns()), [this] {
-    logging_timer_ = 0;
-    base::log_threshold() = logging_before_;
-  });
 }
 
 bool Master::ask(const fb::control::QuestionT& q, std::function<void(fb::control::AnswerT)> reply) {

@@ -18,10 +18,6 @@
 #include <unordered_map>
 #include <vector>
 
-namespace gantry::fb::ops {
-struct LoggingChange;
-}
-
 namespace gantry::master {
 
 // The connections of agents, implemented by the composition root over kernel/net, by tests in memory. The implementer
@@ -139,7 +135,6 @@ class Master {
   void allocate(Buffer deltas);
   void arm(Instant at);
   void continue_listing(std::shared_ptr<Listing> listing);
-  void raise_logging(const fb::ops::LoggingChange& change);
   void publish_later();
   void publish();
   void send_pieces(FollowerId id);
@@ -177,8 +172,6 @@ class Master {
   std::unordered_map<FollowerId, Follower> followers_;
   FollowerId next_follower_ = 0;
   bool publish_posted_ = false;
-  base::TimerId logging_timer_ = 0;
-  std::uint32_t logging_before_ = 0;  // while it is raised
   std::uint64_t next_stream_ = 0, next_request_ = 0;
   std::uint64_t allocator_failures_ = 0;
   base::Instant led_since_{0};

@@ -96,6 +96,11 @@ Task<Status> Mesos::configure(Settings s) {
       },
       [this](const ExchangePtr& e) { redirect(e); });
   reads.write = [this](const ExchangePtr& e, const fb::master::Call& call) { writes_->call(e, call); };
+  files_ = std::make_unique<MasterFiles>(host(), *access_);
+  files_->routes(router_);
+  reads.files = [this](const ExchangePtr& e, const fb::master::Call& call, std::function<void(const fb::master::ResponseT&)> answer) {
+    files_->call(e, call, std::move(answer));
+  };
   reads.logging_level = [this] { return writes_->logging_level(); };
   reads_ = std::make_unique<Reads>(host(), *masters_, *access_, std::move(reads), [this](const ExchangePtr& e) { redirect(e); });
   reads_->routes(router_);

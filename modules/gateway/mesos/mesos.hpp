@@ -3,6 +3,7 @@
 
 #include "access.hpp"
 #include "masters.hpp"
+#include "operator/master_files.hpp"
 #include "operator/writes.hpp"
 #include "agent/agent_api.hpp"
 #include "reads/reads.hpp"
@@ -47,6 +48,7 @@ class Mesos final : public Gateway {
   std::unique_ptr<SchedulerApi> scheduler_;
   std::unique_ptr<Reads> reads_;
   std::unique_ptr<Writes> writes_;
+  std::unique_ptr<MasterFiles> files_;
   AgentApiOptions agent_options_;
   std::unique_ptr<AgentApi> agent_;  // where the daemon is an agent
 };

@@ -290,6 +290,10 @@ class Timeouts(ExecutorCase):
         wait(lambda: not alive(pid), 20, "the executor's end")
 
 
+class TimeoutsProtobuf(Timeouts):
+    form = PROTOBUF
+
+
 class Tokens(ExecutorCase):
     options = {"agents": 1, "agent_gateway": "authenticate_executors = true\n"}
 
@@ -313,6 +317,10 @@ class Tokens(ExecutorCase):
             status, _, headers = message(wrong)
             self.assertEqual(status, 401)
             self.assertEqual(headers["www-authenticate"], 'Bearer realm="mesos-agent-executor"')
+
+
+class TokensProtobuf(Tokens):
+    form = PROTOBUF
 
 
 class Reads(ExecutorCase):
@@ -361,6 +369,25 @@ class Reads(ExecutorCase):
             status, headers, answer = request(self.port, "POST", "/slave(1)/api/v1", data, {"Content-Type": PROTOBUF, "Accept": PROTOBUF})
             self.assertEqual((status, headers["content-type"]), (200, PROTOBUF))
             self.assertEqual(mesos.protobuf().decode("gantry.fb.agent.Response", answer)["type"], kind)
+
+    def test_42_json_and_protobuf_agree(self):
+        def plain(v):  # empty lists and messages are not on the protobuf wire
+            if isinstance(v, dict):
+                return {k: plain(x) for k, x in v.items() if x not in ([], {}) and plain(x) not in ([], {})}
+            return [plain(x) for x in v] if isinstance(v, list) else round(v, 3) if isinstance(v, float) else v
+        for kind in ("GET_HEALTH", "GET_VERSION", "GET_FLAGS", "GET_LOGGING_LEVEL", "GET_STATE", "GET_FRAMEWORKS", "GET_EXECUTORS", "GET_TASKS",
+                     "GET_AGENT", "GET_OPERATIONS", "GET_RESOURCE_PROVIDERS"):
+            with self.subTest(kind):
+                data = mesos.protobuf().encode("gantry.fb.agent.Call", {"type": kind})
+
+                def both():
+                    status, _, answer = request(self.port, "POST", "/api/v1", data, {"Content-Type": PROTOBUF, "Accept": PROTOBUF})
+                    self.assertEqual(status, 200, answer)
+                    decoded = mesos.protobuf().with_defaults("gantry.fb.agent.Response", mesos.protobuf().decode("gantry.fb.agent.Response", answer))
+                    status, _, answer = request(self.port, "POST", "/api/v1", json.dumps({"type": kind}), {"Content-Type": JSON, "Accept": JSON})
+                    return plain(json.loads(answer)), plain(decoded)
+                of_json, of_protobuf = both()
+                self.assertEqual(of_json, of_protobuf)
 
     def test_legacy(self):
         state = self.get("/slave(1)/state")

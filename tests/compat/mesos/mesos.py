@@ -140,12 +140,12 @@ def protobuf():
     return _protobuf
 
 
-def encoded(call, form):
-    return json.dumps(call).encode() if form == JSON else protobuf().encode("gantry.fb.Call", call)
+def encoded(call, form, package="gantry.fb"):
+    return json.dumps(call).encode() if form == JSON else protobuf().encode(package + ".Call", call)
 
 
-def decoded(record, form):
-    return json.loads(record.decode("utf-8")) if form == JSON else protobuf().decode("gantry.fb.Event", record)
+def decoded(record, form, package="gantry.fb"):
+    return json.loads(record.decode("utf-8")) if form == JSON else protobuf().decode(package + ".Event", record)
 
 
 # ---- streams
@@ -157,12 +157,14 @@ class Refused(Exception):
 
 
 class Stream:
-    """An open SUBSCRIBE. events grows; closed is set at its end. Every chunk must hold exactly one record."""
+    """An open SUBSCRIBE. events grows; closed is set at its end. Every chunk must hold exactly one record. `package` says whose
+    messages these are: a scheduler's, or "gantry.fb.master" for an operator's."""
 
-    def __init__(self, port, call, form=JSON, headers=None, timeout=30, read=True, path="/api/v1/scheduler"):
+    def __init__(self, port, call, form=JSON, headers=None, timeout=30, read=True, path="/api/v1/scheduler", package="gantry.fb"):
+        self.package = package
         self.form, self.events, self.closed, self.problems, self.closing = form, [], threading.Event(), [], False
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
-        body = encoded(call, form)
+        body = encoded(call, form, package)
         lines = {"Host": "127.0.0.1:%d" % port, "Content-Type": form, "Accept": form, "Connection": "close",
                  "Content-Length": str(len(body))}
         lines.update(headers or {})
@@ -201,7 +203,7 @@ class Stream:
             raise ValueError("a chunk is not one record: %r" % chunk[:80])
         if self.form == JSON and (b"\n" in rest or b"\r" in rest):
             raise ValueError("line break in %r" % rest[:80])
-        return decoded(rest, self.form)
+        return decoded(rest, self.form, self.package)
 
     def _read(self):
         try:

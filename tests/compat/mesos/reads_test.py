@@ -8,6 +8,7 @@ them with the same type, and nothing else, but for what DIFFERENCES lists, each 
 import gzip
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -225,10 +226,19 @@ class Reads(mesos.Case):
             return [plain(x) for x in v] if isinstance(v, list) else round(v, 3) if isinstance(v, float) else v
 
         for kind_ in ("GET_HEALTH", "GET_VERSION", "GET_FLAGS", "GET_STATE", "GET_AGENTS", "GET_FRAMEWORKS", "GET_TASKS", "GET_ROLES",
-                      "GET_MASTER", "GET_LOGGING_LEVEL", "GET_EXECUTORS", "GET_WEIGHTS", "GET_QUOTA"):
+                      "GET_MASTER", "GET_LOGGING_LEVEL", "GET_EXECUTORS", "GET_WEIGHTS", "GET_QUOTA", "GET_OPERATIONS",
+                      "GET_MAINTENANCE_STATUS", "GET_MAINTENANCE_SCHEDULE"):
             with self.subTest(kind_):
                 decoded = mesos.protobuf().with_defaults("gantry.fb.master.Response", self.ask(kind_, accept=PROTOBUF))
                 self.assertEqual(plain(self.ask(kind_)), plain(decoded))
+
+    def test_get_state_is_state(self):
+        whole, old = self.ask("GET_STATE")["get_state"], self.get("/state")
+        framework, = old["frameworks"]
+        self.assertEqual([f["framework_info"]["id"]["value"] for f in whole["get_frameworks"]["frameworks"]], [framework["id"]])
+        self.assertEqual([a["agent_info"]["id"]["value"] for a in whole["get_agents"]["agents"]], [a["id"] for a in old["slaves"]])
+        for new, name in (("tasks", "tasks"), ("completed_tasks", "completed_tasks")):
+            self.assertEqual({t["task_id"]["value"]: t["state"] for t in whole["get_tasks"][new]}, {t["id"]: t["state"] for t in framework[name]})
 
     def test_operator_refusals(self):
         def post(body, headers=None):
@@ -244,34 +254,46 @@ class Reads(mesos.Case):
         self.assertEqual(self.raw("/api/v1/operator", "POST", {"Content-Type": JSON}, '{"type": "GET_HEALTH"}')[0], 200)
 
 
+class Metrics(mesos.Case):
+    options = {"agents": 1}
+
+    def read(self):
+        return tuple(json.loads(request(p, "GET", "/metrics/snapshot")[2]) for p in (self.cluster.api_port, self.cluster.agent_ports[1]))
+
+    def test_49_they_move(self):
+        master, agent = self.read()
+        f = self.framework(name="counted", capabilities=[{"type": "PARTITION_AWARE"}])
+        o = f.offer()
+        f.launch(o, f.task(o, "counts"), f.task(o, "miscounts", "exit 1"), f.task(o, "stays", "sleep 1000"), f.task(o, "bad/id"))
+        f.status("counts", "TASK_FINISHED"), f.status("miscounts", "TASK_FAILED"), f.status("stays", "TASK_RUNNING"), f.status("bad/id", "TASK_ERROR")
+
+        def moved(before, now):
+            return {k: now[k] - before[k] for k in now if k in before and "tasks_" in k and now[k] != before[k]}
+        of_master = {"master/tasks_finished": 1, "master/tasks_failed": 1, "master/tasks_running": 1, "master/tasks_error": 1}
+        of_agent = {"slave/tasks_finished": 1, "slave/tasks_failed": 1, "slave/tasks_running": 1}
+        wait(lambda: of_master.items() <= moved(master, self.read()[0]).items(), 10, "the master's counts (%r)" % moved(master, self.read()[0]))
+        wait(lambda: of_agent.items() <= moved(agent, self.read()[1]).items(), 10, "the agent's counts (%r)" % moved(agent, self.read()[1]))
+        now = self.read()[0]
+        self.assertEqual((now["master/frameworks_connected"], now["master/cpus_used"]), (1.0, 0.1))
+        f.call("TEARDOWN")
+        wait(lambda: self.read()[0]["master/tasks_killed"] == master["master/tasks_killed"] + 1 and self.read()[0]["master/frameworks_active"] == 0,
+             10, "the rest")
+
+
 class OperatorStream(Stream):
     """The operator's SUBSCRIBE; a Stream but for its path and its events."""
 
-    def __init__(self, port):
-        import socket
-        self.form, self.events, self.closed, self.problems, self.closing = JSON, [], threading.Event(), [], False
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
-        body = b'{"type": "SUBSCRIBE"}'
-        self.socket.sendall(b"POST /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
-                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        self.file = self.socket.makefile("rb")
-        self.status = int(self.file.readline().split()[1])
-        self.headers = {}
-        for line in iter(self.file.readline, b"\r\n"):
-            name, _, value = line.decode().partition(":")
-            self.headers[name.strip().lower()] = value.strip()
-        self.socket.settimeout(None)
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
+    def __init__(self, port, form=JSON):
+        super().__init__(port, {"type": "SUBSCRIBE"}, form, path="/api/v1", package="gantry.fb.master")
 
 
 class Events(mesos.Case):
     options = {"agents": 1}
 
     def test_stream(self):
-        s = OperatorStream(self.cluster.api_port)
+        s = OperatorStream(self.cluster.api_port, self.form)
         self.addCleanup(s.close)
-        self.assertEqual((s.status, s.headers["content-type"], s.headers["transfer-encoding"]), (200, JSON, "chunked"))
+        self.assertEqual((s.status, s.headers["content-type"], s.headers["transfer-encoding"]), (200, self.form, "chunked"))
         first = s.wait("SUBSCRIBED")["subscribed"]
         self.assertEqual(first["heartbeat_interval_seconds"], 15.0)
         self.assertEqual(len(first["get_state"]["get_agents"]["agents"]), 1)
@@ -293,6 +315,8 @@ class Events(mesos.Case):
         self.assertEqual(states, ["TASK_STARTING", "TASK_RUNNING", "TASK_KILLED"])
         self.assertEqual(s.of("FRAMEWORK_ADDED")[0]["framework_added"]["framework"]["framework_info"]["name"], "plain")
         for kind_ in ("TASK_ADDED", "TASK_UPDATED", "FRAMEWORK_ADDED", "FRAMEWORK_UPDATED", "FRAMEWORK_REMOVED", "HEARTBEAT"):
+            if self.form != JSON:  # where defaults are told
+                break
             for e in s.of(kind_):
                 self.assertEqual(unexplained(differences(SHAPE["event " + kind_], e)), [], kind_)
 
@@ -303,7 +327,7 @@ class Events(mesos.Case):
 
         def open_streams():
             while not done.is_set():
-                streams.append(OperatorStream(self.cluster.api_port))
+                streams.append(OperatorStream(self.cluster.api_port, self.form))
                 time.sleep(0.005 * len(streams))  # many at first, for all this may be over at once
         t = threading.Thread(target=open_streams, daemon=True)
         t.start()
@@ -340,6 +364,40 @@ class Events(mesos.Case):
         for s in streams:
             self.addCleanup(s.close)
             wait(lambda s=s: known(s) == want, 20, "a stream that knows all")
+
+    def test_agents_come_and_go(self):
+        s = OperatorStream(self.cluster.api_port, self.form)
+        self.addCleanup(s.close)
+        s.wait("SUBSCRIBED")
+        late = self.cluster.add_agent(9)
+        late.start()
+        added = s.wait("AGENT_ADDED", 20)["agent_added"]["agent"]
+        self.assertEqual((added["active"], added["agent_info"]["hostname"]), (True, "127.0.0.1"))
+        late.signal(10)  # USR1: it signs off
+        self.assertEqual(s.wait("AGENT_REMOVED", 20)["agent_removed"]["agent_id"], added["agent_info"]["id"])
+
+    def test_the_oldest_of_1001_is_closed(self):
+        body = mesos.encoded({"type": "SUBSCRIBE"}, self.form, "gantry.fb.master")
+        head = ("POST /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nAccept: %s\r\nContent-Length: %d\r\n\r\n" %
+                (self.form, self.form, len(body))).encode()
+        first = OperatorStream(self.cluster.api_port, self.form)
+        second = OperatorStream(self.cluster.api_port, self.form)
+        self.addCleanup(first.close), self.addCleanup(second.close)
+        first.wait("HEARTBEAT"), second.wait("HEARTBEAT")
+        self.assertFalse(first.closed.is_set())
+        for n in range(999):
+            c = socket.create_connection(("127.0.0.1", self.cluster.api_port), timeout=20)
+            self.addCleanup(c.close)
+            c.sendall(head + body)
+            self.assertTrue(c.recv(1 << 16).startswith(b"HTTP/1.1 200"))
+        first.wait_closed()
+        self.assertFalse(second.closed.is_set())
+        metrics = json.loads(request(self.cluster.api_port, "GET", "/metrics/snapshot")[2])
+        self.assertEqual(metrics["master/operator_event_stream_subscribers"], 1000)
+
+
+class EventsProtobuf(Events):
+    form = PROTOBUF
 
 
 if __name__ == "__main__":

@@ -43,7 +43,6 @@ EXPECTED = {
     "scheduler-stream-refined RESCIND": "no other offer is out when the volume is to be destroyed",
     "operator-writes 5": "an offer is out at this moment; none was then",
     "operator-writes 9": "ports stand at the end of the sum",
-    "errors 20": "masters serve no files",
     "operator-stream sleeps": "told of the latest state: the task has ended while an earlier update waits for its acknowledgement",
 }
 

@@ -6,6 +6,7 @@ import os
 import random
 import select
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -281,6 +282,36 @@ class Robust(mesos.Case):
         self.assertGreaterEqual(len(state["frameworks"]), count)
         for f in frameworks:
             f["socket"].close()
+
+    def test_ten_thousand_requests_a_second(self):
+        """Calls, reads, mistakes, in JSON and protobuf, from two processes: each is answered as it should be."""
+        rate, seconds = 5200, 5  # of each
+        f = self.framework(capabilities=AWARE, failover_timeout=60.0, extra={"suppressed_roles": ["*"]})
+        before, rounds, most = resident(self.pid), self.honest.rounds, [0]
+        flood = [subprocess.Popen([sys.executable, "-B", os.path.join(os.path.dirname(os.path.abspath(__file__)), "flood.py"), str(self.port), str(rate),
+                                   str(seconds), f.id, f.stream.id], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        while any(p.poll() is None for p in flood):
+            most[0] = max(most[0], resident(self.pid))
+            time.sleep(0.1)
+        told = [json.loads(p.communicate()[0]) for p in flood]
+        sent, lasted = sum(t["sent"] for t in told), max(t["seconds"] for t in told)
+        statuses = {}
+        for t in told:
+            self.assertEqual(t["ended"], 0, t)
+            self.assertEqual(sum(t["answered"].values()), t["sent"], t)
+            for status, n in t["answered"].items():
+                statuses[status] = statuses.get(status, 0) + n
+        print("%d mixed requests in %.1f s: %d a second; %d rounds of an honest client, the slowest %.0f ms; %d MiB more at most" %
+              (sent, lasted, sent / lasted, self.honest.rounds - rounds, self.honest.slowest * 1000, (most[0] - before) // MIB))
+        self.assertEqual(set(statuses), {"200", "202", "400", "404"})
+        for status, share in (("202", 60), ("200", 28), ("400", 10), ("404", 2)):  # of a hundred, as flood.py mixes them
+            self.assertAlmostEqual(statuses[status] * 100 / sent, share, delta=5, msg=status)
+        self.assertLess(most[0] - before, 128 * MIB)
+        self.assertGreater(self.honest.rounds, rounds)
+        # Its updates came on its stream, all of them.
+        ghosts = lambda: len([e for e in f.stream.of("UPDATE") if e["update"]["status"]["task_id"]["value"] == "ghost"])  # noqa: E731
+        self.assertGreater(ghosts(), sent * 15 // 100)
+        f.call("TEARDOWN")
 
 
 if __name__ == "__main__":

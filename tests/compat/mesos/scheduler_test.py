@@ -441,6 +441,10 @@ class Expiring(mesos.Case):
         f.status("late", "TASK_DROPPED")
 
 
+class ExpiringProtobuf(Expiring):
+    form = PROTOBUF
+
+
 class Partition(mesos.Case):
     options = {"agents": 1, "master": 'agent_ping_interval = "500ms"\nagent_ping_misses = 3'}
 
@@ -459,6 +463,10 @@ class Partition(mesos.Case):
         agent.signal(18)  # CONT
         f.status("away", "TASK_RUNNING", 30, lambda s: s.get("reason") == "REASON_AGENT_REREGISTERED")
         f.call("TEARDOWN")
+
+
+class PartitionProtobuf(Partition):
+    form = PROTOBUF
 
 
 class Failover(mesos.Case):
@@ -489,6 +497,10 @@ class Failover(mesos.Case):
         self.cluster.master.start()
         self.cluster.wait_up(1)
         self.assertEqual(f.subscribe()["type"], "SUBSCRIBED")
+
+
+class FailoverProtobuf(Failover):
+    form = PROTOBUF
 
 
 if __name__ == "__main__":

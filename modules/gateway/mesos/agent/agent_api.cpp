@@ -3,6 +3,7 @@
 #include "../masters.hpp"
 #include "../reads/legacy.hpp"
 #include "../reads/sums.hpp"
+#include "../wrap.hpp"
 #include "wire/codec.hpp"
 
 #include <gantry/control_generated.h>
@@ -26,13 +27,7 @@ using Values = std::vector<std::pair<std::string, double>>;
 namespace {
 
 constexpr auto kOperateAgent = static_cast<std::uint32_t>(fb::host::OperateMethod::CALL_AGENT);
-constexpr std::uint64_t kPage = 65536;  // the most that /files/read gives at once
 constexpr std::string_view kResponseTable = "gantry.fb.agent.Response";
-
-bool callback_name(std::string_view s) {
-  return !s.empty() && s.size() <= 128 &&
-         std::all_of(s.begin(), s.end(), [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '.' || c == '$'; });
-}
 
 std::string resolve(const std::string& name) {
   addrinfo hints{};
@@ -76,7 +71,36 @@ std::unique_ptr<T> made() {
 }  // namespace
 
 AgentApi::AgentApi(Host& host, Doors& doors, Access& access, AgentApiOptions options)
-    : host_(host), doors_(doors), access_(access), options_(std::move(options)), executors_(host) {
+    : host_(host), doors_(doors), access_(access), options_(std::move(options)), executors_(host),
+      files_({[this](const ExchangePtr& e, fb::ops::FilesQueryT query, Files::Source::Listed then) {
+                op::CallT call;
+                call.type = C::LIST_FILES;
+                call.list_files = std::make_unique<fb::ops::FilesQueryT>(std::move(query));
+                ask_files(e, std::move(call), [then = std::move(then)](Result<const op::Response*> r) mutable {
+                  if (!r) return then(r.error());
+                  then((*r)->list_files());
+                });
+              },
+              [this](const ExchangePtr& e, fb::ops::FileQueryT query, Files::Source::Read then) {
+                op::CallT call;
+                call.type = C::READ_FILE;
+                call.read_file = std::make_unique<fb::ops::FileQueryT>(std::move(query));
+                ask_files(e, std::move(call), [then = std::move(then)](Result<const op::Response*> r) mutable {
+                  if (!r) return then(r.error());
+                  if (!(*r)->read_file()) return then(fail(Code::internal, "the agent's answer is malformed"));
+                  then((*r)->read_file());
+                });
+              },
+              [this](const ExchangePtr& e, const std::string& path, Function<void()> then) { sandbox(e, path, std::move(then)); }}),
+      logging_(host, access, [this](const ExchangePtr& e, const fb::ops::LoggingChangeT& change) {
+        op::CallT call;
+        call.type = C::SET_LOGGING_LEVEL;
+        call.set_logging_level = std::make_unique<fb::ops::LoggingChangeT>(change);
+        ask(*e, call, [e](Result<Buffer> reply) {
+          if (!reply) return refuse(e, reply.error());
+          e->answer(200);
+        });
+      }) {
   routes();
 }
 AgentApi::~AgentApi() { *alive_ = false; }
@@ -171,12 +195,12 @@ void AgentApi::routes() {
     });
   });
   add("/flags", [this](const ExchangePtr& e) {
-    access_.guard(e, "view_flags", {}, [this, e] { with_flags(e, [this, e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); }); });
+    access_.guard(e, "view_flags", {}, [this, e] { with_flags(e, [e](agent_views::About a) { finish(e, agent_views::flags(a), kJson); }); });
   });
   add("/health", [](const ExchangePtr& e) { e->answer(200); }, kNoRealm);
-  add("/version", [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); }, kNoRealm);
+  add("/version", [](const ExchangePtr& e) { finish(e, legacy::version(), kJson); }, kNoRealm);
   add("/metrics/snapshot", [this](const ExchangePtr& e) {
-    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] { metrics(e, [this, e](Values all) {
+    access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] { metrics(e, [e](Values all) {
       std::string out = "{";
       for (const auto& [name, value] : all) {
         if (out.size() > 1) out += ',';
@@ -187,12 +211,11 @@ void AgentApi::routes() {
       finish(e, out + "}", kJson);
     }); });
   });
-  add("/files/browse", [this](const ExchangePtr& e) { browse(e); });
-  add("/files/read", [this](const ExchangePtr& e) { read(e); });
-  add("/files/download", [this](const ExchangePtr& e) { download(e); });
   add("/files/debug", [this](const ExchangePtr& e) {
     access_.guard(e, "get_endpoint", "/files/debug", [this, e] { debug(e); });
   });
+  files_.routes(router_, kAgentReadonlyRealm);
+  logging_.routes(router_, kAgentReadwriteRealm);
   router_.add({"/api/v1", {"POST"}, false, [this](const ExchangePtr& e) { operator_call(e); }, kAgentReadwriteRealm});
 }
 
@@ -214,7 +237,7 @@ void AgentApi::users(const ExchangePtr& e, Function<void(agent_permits::Users)> 
   op::CallT call;
   call.type = C::GET_STATE;
   auto next = std::make_shared<Function<void(agent_permits::Users)>>(std::move(then));
-  ask(*e, call, [this, e, next](Result<Buffer> reply) {
+  ask(*e, call, [e, next](Result<Buffer> reply) {
     if (!reply) return refuse(e, reply.error());
     const auto* r = view<op::Response>(*reply);
     if (!r) return e->text(500, "Internal error; it has been logged");
@@ -250,14 +273,6 @@ void AgentApi::refuse(const ExchangePtr& e, const Error& why) {
   if (why.code == Code::not_found) return e->answer(404, why.message, kText);
   if (why.code == Code::failed_precondition) return e->text(400, why.message);
   exchange_error(e, why);
-}
-
-void AgentApi::finish(const ExchangePtr& e, std::string body, std::string_view type) {
-  if (const std::string* jsonp = e->query("jsonp"); jsonp && callback_name(*jsonp) && type == kJson) {
-    body = *jsonp + "(" + body + ");";
-    type = "text/javascript";
-  }
-  e->answer(200, body, body.empty() ? std::string_view() : type);
 }
 
 // What this gateway and its agent are set to, and who leads.
@@ -317,7 +332,7 @@ void AgentApi::picture(const ExchangePtr& e, bool containers, std::function<std:
     });
   };
   const auto write = [this, e, parts, make = std::move(make)] {
-    auto work = host_.offload([parts, make, ip = ip_]() -> Result<std::string> {
+    auto work = host_.offload([parts, make, ip = ip_, how = wrapping(*e)]() -> Result<Wrapped> {
       op::ResponseT state;
       const auto* answered = view<op::Response>(parts->state);
       if (!answered) return fail(Code::internal, "the agent's answer is malformed");
@@ -331,12 +346,12 @@ void AgentApi::picture(const ExchangePtr& e, bool containers, std::function<std:
       p.state = flatbuffers::GetRoot<op::Response>(filled.data())->get_state();
       p.info = a->get_agent()->agent_info();
       p.containers = c ? c->get_containers() : nullptr;
-      return make(p, parts->about);
+      return wrap(make(p, parts->about), kJson, how);
     });
-    spawn(std::move(work), [this, alive = alive_, e](Result<std::string> body) {
+    spawn(std::move(work), [alive = alive_, e](Result<Wrapped> body) {
       if (!*alive) return;
       if (!body) return refuse(e, body.error());
-      finish(e, std::move(*body), kJson);
+      send(e, *body);
     });
   };
   const auto gather = [get, parts, containers, write] {
@@ -434,7 +449,7 @@ void AgentApi::operator_call(const ExchangePtr& e) {
   const std::string_view accepted = negotiate(e->header("accept"), {kJson, kProtobuf});
   if (accepted.empty()) return e->text(406, "Expecting 'Accept' to allow 'application/json' or 'application/x-protobuf'");
   const bool protobuf = accepted == kProtobuf;
-  const auto answer = [this, e, protobuf](const op::ResponseT& r) {
+  const auto answer = [e, protobuf](const op::ResponseT& r) {
     const Buffer packed = pack(r);
     const auto& wire = wire::Codec::get();
     finish(e, protobuf ? wire.to_protobuf(packed, kResponseTable) : wire.to_json(packed, kResponseTable), protobuf ? kProtobuf : kJson);
@@ -481,6 +496,7 @@ void AgentApi::operator_call(const ExchangePtr& e) {
     case C::GET_LOGGING_LEVEL:
       r.type = op::ResponseType::GET_LOGGING_LEVEL;
       r.get_logging_level = made<fb::ops::GetLoggingLevelT>();
+      r.get_logging_level->level = logging_.level();
       return answer(r);
     default: break;
   }
@@ -501,109 +517,53 @@ void AgentApi::operator_call(const ExchangePtr& e) {
     });
   };
   switch (call.type()) {
-    case C::LIST_FILES: return sandbox(e, asked->list_files->path, go);
-    case C::READ_FILE: return sandbox(e, asked->read_file->path, go);
-    case C::SET_LOGGING_LEVEL: return access_.guard(e, "set_log_level", {}, go);
+    case C::LIST_FILES:
+    case C::READ_FILE:
+      return sandbox(e, asked->list_files ? asked->list_files->path : asked->read_file->path, [this, e, answer, asked] {
+        ask_files(e, std::move(*asked), [e, answer](Result<const op::Response*> response) {
+          if (!response) return Files::refuse(e, response.error());
+          op::ResponseT files;
+          (*response)->UnPackTo(&files);
+          answer(files);
+        });
+      });
+    case C::SET_LOGGING_LEVEL: return logging_.set(e, *asked->set_logging_level);
     default: return go();
   }
 }
 
 // ---- files
 
-void AgentApi::browse(const ExchangePtr& e) {
-  const std::string* path = e->query("path");
-  if (!path || path->empty()) return e->text(400, "Expecting 'path=value' in query.\n");
-  op::CallT call;
-  call.type = C::LIST_FILES;
-  call.list_files = made<fb::ops::FilesQueryT>();
-  call.list_files->path = *path;
-  auto asked = std::make_shared<op::CallT>(std::move(call));
-  sandbox(e, *path, [this, e, asked] { ask(*e, *asked, [this, e](Result<Buffer> reply) {
-    if (!reply && reply.error().code == Code::not_found) return e->answer(404, {}, kText);
-    if (!reply) return refuse(e, reply.error());
-    const auto* r = view<op::Response>(*reply);
-    finish(e, agent_views::browse(r ? r->list_files() : nullptr), kJson);
-  }); });
-}
-
-void AgentApi::read(const ExchangePtr& e) {
-  const std::string* path = e->query("path");
-  if (!path || path->empty()) return e->text(400, "Expecting 'path=value' in query.\n");
-  long long offset = -1, length = -1;
-  for (const auto& [name, into] : {std::pair{"offset", &offset}, std::pair{"length", &length}}) {
-    const std::string* given = e->query(name);
-    if (!given) continue;
-    char* end = nullptr;
-    *into = std::strtoll(given->c_str(), &end, 10);
-    if (given->empty() || *end) return e->text(400, std::string("Failed to parse ") + name + ": '" + *given + "' is not a number.\n");
-    if (*into < -1) return e->text(400, std::string("Negative ") + name + " provided: " + *given + ".\n");
-  }
-  op::CallT call;
-  call.type = C::READ_FILE;
-  call.read_file = made<fb::ops::FileQueryT>();
-  call.read_file->path = *path;
-  call.read_file->offset = offset < 0 ? 0 : static_cast<std::uint64_t>(offset);
-  call.read_file->length = offset < 0 ? 0 : length < 0 ? kPage : std::min(static_cast<std::uint64_t>(length), kPage);
-  auto asked = std::make_shared<op::CallT>(std::move(call));
-  sandbox(e, *path, [this, e, offset, asked] { ask(*e, *asked, [this, e, offset](Result<Buffer> reply) {
-    if (!reply && reply.error().code == Code::not_found) return e->answer(404, {}, kText);
-    if (!reply) return refuse(e, reply.error());
-    const auto* r = view<op::Response>(*reply);
-    if (!r || !r->read_file()) return e->text(500, "Internal error; it has been logged");
-    std::string out = "{\"data\":";
-    const auto* data = r->read_file()->data();
-    wire::append_string(out, data ? std::string_view(reinterpret_cast<const char*>(data->data()), data->size()) : std::string_view());
-    out += ",\"offset\":" + std::to_string(offset < 0 ? static_cast<long long>(r->read_file()->size()) : offset) + "}";
-    finish(e, std::move(out), kJson);
-  }); });
-}
-
-void AgentApi::download(const ExchangePtr& e) {
-  const std::string* path = e->query("path");
-  if (!path || path->empty()) return e->text(400, "Expecting 'path=value' in query.\n");
-  sandbox(e, *path, [this, e, path = *path] { download_more(e, path, 0, 0); });
-}
-
-// In pieces, so that a large file is never in memory as a whole. Each is asked for when there is room for it. `size`: what was
-// announced; a file that grows meanwhile is sent as it was, one that shrinks ends the connection early.
-void AgentApi::download_more(const ExchangePtr& e, const std::string& path, std::uint64_t offset, std::uint64_t size) {
-  op::CallT call;
-  call.type = C::READ_FILE;
-  call.read_file = made<fb::ops::FileQueryT>();
-  call.read_file->path = path;
-  call.read_file->offset = offset;
-  if (offset) call.read_file->length = size - offset;
-  ask(*e, call, [this, e, path, offset, size](Result<Buffer> reply) {
-    if (offset && !e->streaming()) return;
-    if (!reply && offset) return e->end();
-    if (!reply && reply.error().code == Code::not_found) return e->answer(404, {}, kText);
-    if (!reply) return refuse(e, reply.error());
-    const auto* r = view<op::Response>(*reply);
-    const auto* data = r && r->read_file() ? r->read_file()->data() : nullptr;
-    std::string_view piece = data ? std::string_view(reinterpret_cast<const char*>(data->data()), data->size()) : std::string_view();
-    const std::uint64_t announced = offset ? size : r && r->read_file() ? r->read_file()->size() : 0;
-    piece = piece.substr(0, std::min<std::uint64_t>(piece.size(), announced - offset));
-    const bool over = piece.empty() || offset + piece.size() == announced;
-    const std::string name = path.substr(path.rfind('/') + 1);
-    Headers headers = {{"Content-Disposition", "attachment; filename=" + name}};
-    if (offset == 0 && over) return e->answer(200, piece, "application/octet-stream", std::move(headers));
-    if (offset == 0) {
-      headers.emplace_back("Content-Length", std::to_string(announced));
-      e->begin(200, "application/octet-stream", std::move(headers), {}, [] {});
-    }
-    if (piece.empty()) return e->end();
-    e->write(piece, [this, alive = alive_, e, path, next = offset + piece.size(), announced] {
-      if (!*alive) return;
-      if (next == announced) return e->end();
-      download_more(e, path, next, announced);
-    });
+void AgentApi::ask_files(const ExchangePtr& e, op::CallT call, Function<void(Result<const op::Response*>)> then) {
+  std::string& path = call.list_files ? call.list_files->path : call.read_file->path;
+  auto there = daemon_path(path == "/agent/log" ? std::string(kAgentLog) : path, kAgentLog);
+  if (!there) return then(there.error());
+  path = std::move(*there);
+  ask(*e, call, [then = std::move(then)](Result<Buffer> reply) mutable {
+    if (!reply) return then(reply.error());
+    const auto* response = view<op::Response>(*reply);
+    if (!response) return then(fail(Code::internal, "the agent's answer is malformed"));
+    then(response);
   });
 }
 
-// What lies where: virtual paths of sandboxes and the real ones.
+// What lies where: virtual paths of sandboxes and of the log, and the real ones.
 void AgentApi::debug(const ExchangePtr& e) {
-  picture(e, true, [](const Picture& p, const agent_views::About& about) {
+  op::CallT own;
+  own.type = C::LIST_FILES;
+  own.list_files = made<fb::ops::FilesQueryT>();
+  own.list_files->path = "/";
+  ask(*e, own, [this, e](Result<Buffer> reply) {
+    const auto* r = reply ? view<op::Response>(*reply) : nullptr;  // it may have no log to show
+    const auto* infos = r && r->list_files() ? r->list_files()->file_infos() : nullptr;
+    debug(e, infos && infos->size() ? std::string(text(infos->Get(0)->path())) : std::string());
+  });
+}
+
+void AgentApi::debug(const ExchangePtr& e, const std::string& log) {
+  picture(e, true, [log](const Picture& p, const agent_views::About& about) {
     std::map<std::string, std::string> paths;
+    if (!log.empty()) paths.emplace(kAgentLog, log);
     const std::string root = about.work_dir + "/slaves/" + std::string(text(p.info->id()));
     if (p.containers && p.containers->containers()) {
       for (const auto* c : *p.containers->containers()) {
@@ -613,14 +573,7 @@ void AgentApi::debug(const ExchangePtr& e) {
         paths[run + "latest"] = real;
       }
     }
-    std::string out = "{";
-    for (const auto& [from, to] : paths) {
-      if (out.size() > 1) out += ',';
-      wire::append_string(out, from);
-      out += ':';
-      wire::append_string(out, to);
-    }
-    return out + "}";
+    return Files::debug(paths);
   });
 }
 

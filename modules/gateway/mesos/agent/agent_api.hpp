@@ -4,6 +4,8 @@
 #pragma once
 
 #include "../access.hpp"
+#include "../files.hpp"
+#include "../logging.hpp"
 #include "../router.hpp"
 #include "executor_api.hpp"
 #include "permits.hpp"
@@ -50,16 +52,14 @@ class AgentApi {
   void ask(const Exchange& exchange, const fb::agent::CallT& call, Say then);
   // GET_STATE, GET_AGENT and GET_CONTAINERS, one after the other, then make() on the host's pool.
   void picture(const ExchangePtr& exchange, bool containers, std::function<std::string(const Picture&, const agent_views::About&)> make);
-  void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
-  void refuse(const ExchangePtr& exchange, const Error& why);
+  static void refuse(const ExchangePtr& exchange, const Error& why);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
 
   void operator_call(const ExchangePtr& exchange);
-  void browse(const ExchangePtr& exchange);
-  void read(const ExchangePtr& exchange);
-  void download(const ExchangePtr& exchange);
-  void download_more(const ExchangePtr& exchange, const std::string& path, std::uint64_t offset, std::uint64_t size);
+  // Asks for a file or a list of them, by a client's path; `then` gets the answer.
+  void ask_files(const ExchangePtr& exchange, fb::agent::CallT call, Function<void(Result<const fb::agent::Response*>)> then);
   void debug(const ExchangePtr& exchange);
+  void debug(const ExchangePtr& exchange, const std::string& log);
   void with_flags(const ExchangePtr& exchange, Function<void(agent_views::About)> then);
 
   Host& host_;
@@ -68,6 +68,8 @@ class AgentApi {
   AgentApiOptions options_;
   Router router_;
   ExecutorApi executors_;
+  Files files_;
+  Logging logging_;
   std::string ip_, hostname_, trouble_;
   std::uint16_t port_ = 0;
   std::uint64_t listener_ = 0;

@@ -6,8 +6,6 @@
 #include "../reads/sums.hpp"
 #include "wire/codec.hpp"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
@@ -236,15 +234,6 @@ void statistics_of(Json& j, const op::ResourceStatistics* s) {
   j.message(*s, "gantry.fb.agent.ResourceStatistics");
 }
 
-std::string mode_text(std::uint32_t mode) {
-  std::string out = S_ISDIR(mode) ? "d" : S_ISLNK(mode) ? "l" : S_ISFIFO(mode) ? "p" : S_ISSOCK(mode) ? "s" : S_ISCHR(mode) ? "c" : S_ISBLK(mode) ? "b" : "-";
-  for (const std::uint32_t bit : {0400u, 0200u, 0100u, 040u, 020u, 010u, 04u, 02u, 01u}) {
-    const char letter = bit & 0444 ? 'r' : bit & 0222 ? 'w' : 'x';
-    out += mode & bit ? letter : '-';
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string state(const Picture& p, const About& about) {
@@ -333,27 +322,6 @@ std::string flags(const About& about) {
   j.open('{');
   flag_object(j, about);
   j.close('}');
-  return out;
-}
-
-std::string browse(const fb::ops::ListFiles* files) {
-  std::string out;
-  Json j(out);
-  j.open('[');
-  if (files && files->file_infos()) {
-    for (const auto* f : *files->file_infos()) {
-      j.item(), j.open('{');
-      j.field("gid", text(f->gid()));
-      j.field("mode", mode_text(f->mode().value_or(0)));
-      j.field_number("mtime", static_cast<double>(f->mtime_ns().value_or(0) / 1'000'000'000));
-      j.key("nlink"), j.integer(static_cast<std::int64_t>(f->nlink().value_or(0)));
-      j.field("path", text(f->path()));
-      j.key("size"), j.integer(static_cast<std::int64_t>(f->size().value_or(0)));
-      j.field("uid", text(f->uid()));
-      j.close('}');
-    }
-  }
-  j.close(']');
   return out;
 }
 

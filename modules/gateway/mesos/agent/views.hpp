@@ -30,7 +30,6 @@ struct Picture {
 [[nodiscard]] std::string containers(const Picture& p);
 [[nodiscard]] std::string statistics(const Picture& p);  // /monitor/statistics
 [[nodiscard]] std::string flags(const About& about);
-[[nodiscard]] std::string browse(const fb::ops::ListFiles* files);
 // slave/...: totals and use of resources, counts of tasks and executors.
 [[nodiscard]] std::vector<std::pair<std::string, double>> gauges(const Picture& p);
 // What a container's addresses are where nothing else is said: its agent's.

@@ -62,24 +62,18 @@ Result<typename T::NativeTableType> parse(const std::string& json, std::string_v
   return unpack<T>(Bytes(*bytes));
 }
 
-// "15mins", "2secs", as the old endpoints take durations; nothing if it is none.
-std::optional<std::int64_t> duration(std::string_view text) {
-  double amount = 0;
-  const auto r = std::from_chars(text.data(), text.data() + text.size(), amount);
-  if (r.ec != std::errc() || amount < 0) return std::nullopt;
-  const std::string_view unit(r.ptr, static_cast<std::size_t>(text.data() + text.size() - r.ptr));
-  static constexpr std::pair<std::string_view, double> units[] = {{"ns", 1},       {"us", 1e3},       {"ms", 1e6},     {"secs", 1e9},
-                                                                  {"mins", 60e9}, {"hrs", 3600e9}, {"days", 86400e9}, {"weeks", 604800e9}};
-  for (const auto& [name, ns] : units)
-    if (name == unit && amount * ns < 9e18) return static_cast<std::int64_t>(amount * ns);
-  return std::nullopt;
-}
-
 }  // namespace
 
 Writes::Writes(Host& host, Masters& masters, Access& access, std::function<std::string(const std::string&)> principal_of,
                Function<void(const ExchangePtr&)> redirect)
-    : host_(host), masters_(masters), access_(access), principal_of_(std::move(principal_of)), redirect_(std::move(redirect)) {
+    : host_(host), masters_(masters), access_(access), principal_of_(std::move(principal_of)), redirect_(std::move(redirect)),
+      logging_(host, access, [this](const ExchangePtr& e, const fb::ops::LoggingChangeT& change) {
+        CallT call;
+        call.type = C::SET_LOGGING_LEVEL;
+        call.set_logging_level = std::make_unique<fb::ops::LoggingChangeT>(change);
+        calls_metric_.add();
+        pass(e, call);
+      }) {
   calls_metric_ = host.metric("operator_calls", fb::MetricKind::COUNTER, "1", "calls of operators that change something");
   refused_metric_ = host.metric("refused_operator_calls", fb::MetricKind::COUNTER, "1", "such calls that were answered with an error");
 }
@@ -98,9 +92,7 @@ void Writes::routes(Router& router, Handler read_quota, Handler read_weights) {
                                    {"/create-volumes", C::CREATE_VOLUMES}, {"/destroy-volumes", C::DESTROY_VOLUMES}})
     post(path, [this, type = type](const ExchangePtr& e) { resources_form(e, type); });
   post("/teardown", [this](const ExchangePtr& e) { teardown_form(e); });
-  post("/logging/toggle", [this](const ExchangePtr& e) {
-    access_.guard(e, "get_endpoint", "/logging/toggle", [this, e] { toggle_logging(e); });
-  });
+  logging_.routes(router, kReadwriteRealm);
   router.add({"/quota", {"GET", "POST", "DELETE"}, true, [this](const ExchangePtr& e) { quota(e); }});
   router.add({"/weights", {"GET", "PUT"}, true, [this](const ExchangePtr& e) { weights(e); }});
 }
@@ -148,7 +140,7 @@ void Writes::call(const ExchangePtr& e, const om::Call& call) {
   if (call.type() == C::SHRINK_VOLUME && !call.shrink_volume()->agent_id()) return missing("shrink_volume.agent_id");
   std::unique_ptr<CallT> t(call.UnPack());
   if (call.type() == C::SET_LOGGING_LEVEL)
-    return access_.guard(e, "set_log_level", {}, [this, e, change = *t->set_logging_level] { set_logging_level(e, change); });
+    return logging_.set(e, *t->set_logging_level);
   operate(e, std::move(*t));
 }
 
@@ -199,36 +191,6 @@ void Writes::answer_error(const ExchangePtr& e, C type, const Error& error) {
     default:
       return exchange_error(e, error);
   }
-}
-
-// ---- logging
-
-std::uint32_t Writes::logging_level() const { return host_.wall_ns() < level_until_ns_ ? level_ : 0; }
-
-void Writes::set_logging_level(const ExchangePtr& e, fb::ops::LoggingChangeT change) {
-  if (change.duration_ns < 0) return e->text(400, "Invalid duration: it must not be negative");
-  level_ = change.level;
-  level_until_ns_ = host_.wall_ns() + static_cast<std::uint64_t>(change.duration_ns);
-  CallT call;
-  call.type = C::SET_LOGGING_LEVEL;
-  call.set_logging_level = std::make_unique<fb::ops::LoggingChangeT>(change);
-  calls_metric_.add();
-  pass(e, call);  // whoever came here may: the v1 call and the old endpoint have actions of their own
-}
-
-void Writes::toggle_logging(const ExchangePtr& e) {
-  const std::string* level = e->query("level");
-  const std::string* length = e->query("duration");
-  if (!level && !length) return e->text(200, std::to_string(logging_level()) + "\n");
-  if (!level) return e->text(400, "Expecting 'level=value' in query.\n");
-  if (!length) return e->text(400, "Expecting 'duration=value' in query.\n");
-  fb::ops::LoggingChangeT change;
-  const auto r = std::from_chars(level->data(), level->data() + level->size(), change.level);
-  if (r.ec != std::errc() || r.ptr != level->data() + level->size()) return e->text(400, "Failed to parse '" + *level + "' as a level.\n");
-  const auto d = duration(*length);
-  if (!d) return e->text(400, "Failed to parse '" + *length + "' as a duration, as in '10mins'.\n");
-  change.duration_ns = *d;
-  set_logging_level(e, change);
 }
 
 // ---- the older endpoints

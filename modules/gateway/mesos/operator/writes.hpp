@@ -6,6 +6,7 @@
 #pragma once
 
 #include "../access.hpp"
+#include "../logging.hpp"
 #include "../masters.hpp"
 #include "../router.hpp"
 
@@ -33,17 +34,15 @@ class Writes {
   // A call of the v1 API that is not for reading; always answers.
   void call(const ExchangePtr& exchange, const fb::master::Call& call);
 
-  [[nodiscard]] std::uint32_t logging_level() const;
+  [[nodiscard]] std::uint32_t logging_level() const { return logging_.level(); }
 
  private:
   using CallT = fb::master::CallT;
   void operate(const ExchangePtr& exchange, CallT call);  // if the client may
   void pass(const ExchangePtr& exchange, const CallT& call);
   void answer_error(const ExchangePtr& exchange, fb::master::CallType type, const Error& error);
-  void set_logging_level(const ExchangePtr& exchange, fb::ops::LoggingChangeT change);
   void resources_form(const ExchangePtr& exchange, fb::master::CallType type);
   void teardown_form(const ExchangePtr& exchange);
-  void toggle_logging(const ExchangePtr& exchange);
   void quota(const ExchangePtr& exchange);
   void weights(const ExchangePtr& exchange);
   void schedule(const ExchangePtr& exchange);
@@ -55,8 +54,7 @@ class Writes {
   std::function<std::string(const std::string&)> principal_of_;
   Function<void(const ExchangePtr&)> redirect_;
   Handler read_quota_, read_weights_;
-  std::uint32_t level_ = 0;        // of logging, while it is raised
-  std::uint64_t level_until_ns_ = 0;
+  Logging logging_;
   Metric calls_metric_, refused_metric_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -1,5 +1,6 @@
 #include "reads.hpp"
 
+#include "../wrap.hpp"
 #include "filter.hpp"
 #include "operator_views.hpp"
 #include "pace.hpp"
@@ -9,7 +10,6 @@
 #include <gantry/control_generated.h>
 
 #include <sys/sysinfo.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -21,28 +21,7 @@ namespace om = fb::master;
 
 namespace {
 
-constexpr std::size_t kWorthPacking = 1024;
 constexpr std::size_t kLargeKnown = 64;
-
-// gzip, or nothing where that fails.
-std::string packed(const std::string& body) {
-  z_stream z{};
-  if (deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) return {};
-  std::string out(deflateBound(&z, body.size()), '\0');
-  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(body.data()));
-  z.avail_in = static_cast<uInt>(body.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  const int end = deflate(&z, Z_FINISH);
-  out.resize(z.total_out);
-  deflateEnd(&z);
-  return end == Z_STREAM_END ? out : std::string();
-}
-
-bool wants_gzip(const Exchange& e) {
-  const std::string* accept = e.header("accept-encoding");
-  return accept && accept->find("gzip") != std::string::npos && accept->find("gzip;q=0") == std::string::npos;
-}
 
 std::string record(std::string_view bytes) {
   std::string out = std::to_string(bytes.size());
@@ -87,13 +66,6 @@ std::string stats() {
   out += ",\"mem_free_bytes\":" + std::to_string(static_cast<long long>(g[4].second));
   out += ",\"mem_total_bytes\":" + std::to_string(static_cast<long long>(g[5].second));
   return out + "}";
-}
-
-// A name of JavaScript: nothing else may be put before an answer.
-bool callback_name(std::string_view s) {
-  return !s.empty() && s.size() <= 128 && std::all_of(s.begin(), s.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '_' || c == '.' || c == '$';
-  });
 }
 
 std::optional<std::string> parameter(const Exchange& e, std::string_view name) {
@@ -202,15 +174,15 @@ void Reads::routes(Router& router) {
     router.add(std::move(r));
   };
   always("/health", kNoRealm, [](const ExchangePtr& e) { e->answer(200); });
-  always("/version", kNoRealm, [this](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
+  always("/version", kNoRealm, [](const ExchangePtr& e) { finish(e, legacy::version(), kJson); });
   always("/flags", kReadonlyRealm, [this](const ExchangePtr& e) {
     access_.guard(e, "view_flags", {}, [this, e] { finish(e, legacy::flags(about()), kJson); });
   });
-  always("/system/stats", kNoRealm, [this](const ExchangePtr& e) { finish(e, stats(), kJson); });
+  always("/system/stats", kNoRealm, [](const ExchangePtr& e) { finish(e, stats(), kJson); });
   always("/redirect", kNoRealm, [this](const ExchangePtr& e) { redirect_to_leader(e); });
   always("/metrics/snapshot", kReadonlyRealm, [this](const ExchangePtr& e) {
     access_.guard(e, "get_endpoint", "/metrics/snapshot", [this, e] {
-      metrics(e, [this, e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
+      metrics(e, [e](std::vector<std::pair<std::string, double>> all) { finish(e, object(all), kJson); });
     });
   });
 
@@ -247,14 +219,9 @@ void Reads::seen(const ExchangePtr& exchange, Seen then) {
 }
 
 void Reads::serve(const ExchangePtr& exchange, Build build) {
-  std::string callback;
-  if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp)) callback = *jsonp;
   std::string key = exchange->path();
   key += exchange->query_text();
-  if (callback.empty()) return render(exchange, key, kJson, std::move(build));
-  render(exchange, key, "text/javascript", [build = std::move(build), callback](const View& v, const legacy::About& about) {
-    return callback + "(" + build(v, about) + ");";
-  });
+  render(exchange, key, kJson, std::move(build));
 }
 
 // Large answers are written one at a time and at a pace (pace.hpp), so that they leave room for everything else, and once for all who
@@ -262,10 +229,10 @@ void Reads::serve(const ExchangePtr& exchange, Build build) {
 void Reads::render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build) {
   if (!cluster().whole()) return exchange->text(503, "Master has not finished recovery");
   if (!access_.open()) key += "\n" + exchange->principal();
-  const bool zip = wants_gzip(*exchange);
+  Wrapping how = wrapping(*exchange);
   for (Render& r : renders_)
-    if (r.key == key && r.zip == zip && r.type == type) return r.waiting.push_back(exchange);
-  renders_.push_back({key, type, zip, std::move(build), {exchange}});
+    if (r.key == key && r.type == type && r.how.zip == how.zip && r.how.callback == how.callback) return r.waiting.push_back(exchange);
+  renders_.push_back({key, type, std::move(how), std::move(build), {exchange}});
   next_render();
 }
 
@@ -290,6 +257,7 @@ void Reads::next_render() {
   renders_.erase(first);
   struct Body {
     Exchange::Shared text;
+    std::string_view type;
     bool zipped = false;
   };
   const auto finish = [this, alive = alive_, r, begun, version = cluster().version()](const Result<Body>& body) {
@@ -300,7 +268,7 @@ void Reads::next_render() {
       }
       Headers headers;
       if (body->zipped) headers.emplace_back("Content-Encoding", "gzip");
-      e->answer_shared(200, body->text, r->type, std::move(headers));
+      e->answer_shared(200, body->text, body->type, std::move(headers));
     }
     if (!*alive) return;
     rendering_ = false;
@@ -322,29 +290,12 @@ void Reads::next_render() {
   // All who wait for it are the same principal, if that matters at all.
   seen(r->waiting.front(), [this, r, finish](Result<std::shared_ptr<const View>> view) {
     if (!view) return finish(view.error());
-    auto work = host_.offload([view = std::move(*view), about = about(), build = r->build, zip = r->zip]() -> Result<Body> {
-      std::string text = build(*view, about);
-      if (zip && text.size() >= kWorthPacking)
-        if (std::string small = packed(text); !small.empty()) return Body{std::make_shared<const std::string>(std::move(small)), true};
-      return Body{std::make_shared<const std::string>(std::move(text)), false};
+    auto work = host_.offload([view = std::move(*view), about = about(), r]() -> Result<Body> {
+      Wrapped w = wrap(r->build(*view, about), r->type, r->how);
+      return Body{std::make_shared<const std::string>(std::move(w.body)), w.type, w.zipped};
     });
     spawn(std::move(work), finish);
   });
-}
-
-void Reads::finish(const ExchangePtr& exchange, std::string body, std::string_view type) {
-  if (const std::string* jsonp = exchange->query("jsonp"); jsonp && callback_name(*jsonp) && type == kJson) {
-    body = *jsonp + "(" + body + ");";
-    type = "text/javascript";
-  }
-  Headers headers;
-  if (wants_gzip(*exchange) && body.size() >= kWorthPacking) {
-    if (std::string small = packed(body); !small.empty()) {
-      body = std::move(small);
-      headers.emplace_back("Content-Encoding", "gzip");
-    }
-  }
-  exchange->answer(200, body, type, std::move(headers));
 }
 
 // What the kernel counts, and what the view adds up to, under one set of names.
@@ -407,7 +358,7 @@ void Reads::operator_call(const ExchangePtr& e) {
   const std::string_view accepted = negotiate(e->header("accept"), {kJson, kProtobuf});
   if (accepted.empty()) return e->text(406, "Expecting 'Accept' to allow 'application/json' or 'application/x-protobuf'");
   const bool protobuf = accepted == kProtobuf;
-  const auto answer = [this, e, protobuf](const om::ResponseT& r) {
+  const auto answer = [e, protobuf](const om::ResponseT& r) {
     finish(e, ops::encode(r, protobuf), protobuf ? kProtobuf : kJson);
   };
   using C = om::CallType;
@@ -494,6 +445,10 @@ void Reads::operator_call(const ExchangePtr& e) {
         kept->get_maintenance_schedule->schedule = std::make_unique<om::MaintenanceScheduleT>(maintenance_schedule(**v));
         answer(*kept);
       });
+    case C::LIST_FILES:
+    case C::READ_FILE:
+      if (!options_.files) return e->text(501, "501 Not Implemented.");
+      return options_.files(e, call, answer);
     default:
       if (options_.write) return options_.write(e, call);
       return e->text(501, "501 Not Implemented.");

@@ -6,6 +6,7 @@
 #include "../access.hpp"
 #include "../masters.hpp"
 #include "../router.hpp"
+#include "../wrap.hpp"
 #include "follower.hpp"
 #include "legacy.hpp"
 
@@ -24,6 +25,8 @@ struct ReadsOptions {
   std::size_t max_waiting = 64u << 20;      // bytes of events kept for a subscriber whose snapshot is being written, or who is being judged
   std::vector<std::pair<std::string, std::string>> flags;  // shown by /flags, in order of names
   Function<void(const ExchangePtr&, const fb::master::Call&)> write;  // calls that change something; absent: 501
+  // READ_FILE and LIST_FILES; `answer` is called where there is one. Absent: 501.
+  Function<void(const ExchangePtr&, const fb::master::Call&, std::function<void(const fb::master::ResponseT&)> answer)> files;
   Function<std::uint32_t()> logging_level;
 };
 
@@ -62,7 +65,7 @@ class Reads final : private Cluster::Listener {
   struct Render {
     std::string key;
     std::string_view type;
-    bool zip = false;
+    Wrapping how;
     Build build;
     std::vector<ExchangePtr> waiting;
   };
@@ -73,7 +76,6 @@ class Reads final : private Cluster::Listener {
   void seen(const ExchangePtr& exchange, Seen then);
   void render(const ExchangePtr& exchange, std::string key, std::string_view type, Build build);
   void next_render();
-  void finish(const ExchangePtr& exchange, std::string body, std::string_view type);
   void metrics(const ExchangePtr& exchange, Function<void(std::vector<std::pair<std::string, double>>)> then);
   void redirect_to_leader(const ExchangePtr& exchange);
 
