@@ -211,8 +211,12 @@ void Agent::execute(Effects effects) {
         base::log(line->level, source, line->message, {{"task", line->task_id}});
       }
     } else if (auto* to = std::get_if<effect::ToExecutor>(&e)) {
-      if (!held && door_) door_->send(to->stream, to->event);  // acknowledgements come again when the journal works
+      // What is withheld goes out when the journal works again, and nothing overtakes it.
+      const bool behind = std::any_of(withheld_.begin(), withheld_.end(), [&](const auto& w) { return w.stream == to->stream; });
+      if (held || behind) withheld_.push_back(std::move(*to));
+      else if (door_) door_->send(to->stream, to->event);
     } else if (auto* ending = std::get_if<effect::EndExecutor>(&e)) {
+      std::erase_if(withheld_, [&](const auto& w) { return w.stream == ending->stream; });
       if (door_) door_->end(ending->stream, ending->why);
     } else if (auto* answered = std::get_if<effect::AnswerExecutor>(&e)) {
       if (door_) door_->answer(answered->request, held ? Status(fail(Code::unavailable, "The agent cannot record this: " + why_held)) : answered->status);
@@ -259,6 +263,8 @@ void Agent::retry_journal() {
   journal_failed_ = false;
   dirty_ = true;
   sync_later();
+  for (const auto& to : std::exchange(withheld_, {}))
+    if (door_) door_->send(to.stream, to.event);  // of a stream that is over: nobody hears it
   feed(event::Journal{true, {}});
 }
 

@@ -73,7 +73,7 @@ void Core::on(Step& step, const event::Journal& e) {
   journal_problem_.clear();
   log(step, base::Level::info, "the journal can be written again");
   send_all(step);
-  acknowledge_again(step);
+  for (const auto& [k, executor] : executors_) deliver(step, *executor);
 }
 
 // ---- small tools

@@ -283,6 +283,8 @@ class Core {
   void kill(Step&, Task&, Task::Cause, Nanos grace);
   void refuse(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState, fb::Reason,
               std::string message);
+  void refuse_run(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, std::optional<bool> launch_executor,
+                  fb::TaskState, fb::Reason, std::string message);
   void tell_unknown(Step&, const std::string& framework_id, const std::string& task_id);
   Nanos grace_of(const Task&) const;
 
@@ -300,7 +302,8 @@ class Core {
   void on_shutdown_executor(Step&, const fb::link::ShutdownExecutor&);
   void on_message(Step&, const fb::link::MasterMessage&);
   void on_update_framework(Step&, const fb::link::UpdateFramework&);
-  void run_with_executor(Step&, const fb::FrameworkInfoT&, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState dropped);
+  void run_with_executor(Step&, const fb::FrameworkInfoT&, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState dropped,
+                         std::optional<bool> launch_executor);
   std::shared_ptr<Executor> start_executor(Step&, const fb::FrameworkInfoT&, const fb::TaskInfoT&);
   void launch_executor(Step&, Executor&, const fb::FrameworkInfoT&);
   void add_to(Task&, const std::shared_ptr<Executor>&);
@@ -318,7 +321,6 @@ class Core {
   void executors_recovered(Step&, const std::vector<RecoveredContainer>&);
   void replay_executor(const fb::record::Entry&);
   void tell_exited(Step&, const std::string& framework_id, const std::string& executor_id, int status);
-  void acknowledge_again(Step&);
   [[nodiscard]] Result<Executor*> admit(std::string_view framework_id, std::string_view executor_id, std::string_view token);
   void set_executor_due(Executor&, Instant);
   [[nodiscard]] std::shared_ptr<Executor> find_executor(const std::string& framework_id, const std::string& executor_id) const;

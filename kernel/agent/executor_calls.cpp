@@ -181,23 +181,6 @@ Status Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& give
   return ok;
 }
 
-// The journal could not be written for a while, and acknowledgements were withheld: an executor that hears one twice ignores it.
-void Core::acknowledge_again(Step& step) {
-  for (const Task* task : in_order()) {
-    if (!task->executor) continue;
-    for (const auto& status : task->outbox) {
-      if (status.source != fb::Source::SOURCE_EXECUTOR) continue;
-      ex::EventT event;
-      event.type = ex::EventType::ACKNOWLEDGED;
-      event.acknowledged = std::make_unique<ex::AcknowledgedT>();
-      event.acknowledged->task_id = status.task_id;
-      event.acknowledged->uuid = status.uuid;
-      say(step, *task->executor, event);
-    }
-  }
-  for (const auto& [k, e] : executors_) deliver(step, *e);
-}
-
 void Core::on_message(Step& step, const fb::link::MasterMessage& m) {
   const auto e = find_executor(std::string(text(m.framework_id())), std::string(text(m.executor_id())));
   if (!e || !e->stream) return log(step, base::Level::debug, "dropped a message to an executor that is not here");

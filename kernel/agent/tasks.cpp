@@ -52,17 +52,19 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
                           std::find(framework.capabilities.begin(), framework.capabilities.end(),
                                     fb::FrameworkCapability::PARTITION_AWARE) != framework.capabilities.end();
   const TaskState dropped = drop_state ? TaskState::TASK_DROPPED : TaskState::TASK_LOST;
-  if (stopping_) {
-    return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is shutting down");
-  }
-  if (draining_) return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is draining");
+  const std::optional<bool> launch_executor = run.launch_executor();
+  const auto refused = [&](TaskState state, Reason reason, std::string message) {
+    refuse_run(step, framework_id, info, launch_executor, state, reason, std::move(message));
+  };
+  if (stopping_) return refused(dropped, Reason::REASON_AGENT_DRAINING, "The agent is shutting down");
+  if (draining_) return refused(dropped, Reason::REASON_AGENT_DRAINING, "The agent is draining");
   if (!is_folder_name(framework_id) || !is_folder_name(info->task_id)) {
-    return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
-                  "Task id '" + info->task_id + "' of framework '" + framework_id +
-                      "' cannot be used as a folder name: remove slashes "
-                      "and control characters");
+    return refused(TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
+                   "Task id '" + info->task_id + "' of framework '" + framework_id +
+                       "' cannot be used as a folder name: remove slashes "
+                       "and control characters");
   }
-  if (info->executor) return run_with_executor(step, framework, std::move(info), dropped);
+  if (info->executor) return run_with_executor(step, framework, std::move(info), dropped, launch_executor);
   if (!info->command || (info->command->value.empty() && info->command->arguments.empty())) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
                   "Task '" + info->task_id + "' has no command: set command.value");
