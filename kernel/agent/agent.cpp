@@ -45,6 +45,7 @@ Status Agent::start() {
   }
   o.info.port = options_.port;
   o.info.address = options_.address;
+  o.ip = machine_ip(options_.address, o.info.hostname);
   o.info.version = options_.version;
   if (auto s = disk_.make_directory(options_.work_dir); !s) {
     return std::move(s).error().because("kernel.work_dir " + options_.work_dir + " cannot be used");
@@ -334,6 +335,11 @@ void Agent::resize(effect::Resize r) {
 
 void Agent::run_check(effect::RunCheck check) {
   const std::string id = check.container_id;
+  if (check.what == effect::RunCheck::What::check) {
+    return agent::run_check(launcher_, probes_, id, check.task, check.timeout, guarded([this, id, run = check.run](fb::CheckStatusInfoT status) {
+                              feed(event::Checked{id, run, std::move(status)});
+                            }));
+  }
   run_health_check(launcher_, probes_, id, check.task, check.timeout,
                    guarded([this, id, run = check.run](bool healthy, std::string message) {
                      feed(event::CheckDone{id, run, healthy, std::move(message)});

@@ -170,9 +170,7 @@ Status Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& give
   status.source = fb::Source::SOURCE_EXECUTOR;
   if (!status.timestamp) status.timestamp = static_cast<double>(step.time.wall) / 1e9;
   if (!status.container_status) status.container_status = std::make_unique<fb::ContainerStatusT>();
-  status.container_status->container_id = e.container_id;
-  status.container_status->container_parent.reset();
-  if (e.identity) status.container_status->executor_pid = static_cast<std::uint32_t>(e.identity->pid);
+  describe_container(*task, *status.container_status);
   if (task->phase == Task::Phase::launching) task->phase = Task::Phase::running;
   e.delivered = true;
   if (is_terminal(status.state)) finish(step, *task, std::move(status));

@@ -162,6 +162,7 @@ void Core::running(Step& step, Task& task, bool resumed) {
     update(step, task, std::move(status));
   }
   start_health(step, task, resumed);
+  start_check(step, task, resumed);
   if (const auto& limit = task.info->max_completion_time_ns) {
     // By the wall clock, so that a restart of the agent does not prolong it; a clock that jumped back must not either.
     const Nanos ran(std::max<base::Wall>(0, step.time.wall - task.launched_wall));
@@ -177,7 +178,7 @@ void Core::on(Step& step, const event::LaunchFailed& e) {
       executor->recorded = false;
       for (Task* task : executor->tasks) task->recorded = false;
     }
-    return executor_ended(step, *executor, {}, std::pair(e.reason, e.message));
+    return executor_ended(step, *executor, {}, std::pair(e.reason, "Failed to launch container: " + e.message));
   }
   Task* task = by_container(e.container_id);
   if (!task || task->phase != Task::Phase::launching) return;
@@ -185,7 +186,7 @@ void Core::on(Step& step, const event::LaunchFailed& e) {
   const bool killed = task->cause != Task::Cause::none;
   auto status = make_status(step, *task, killed ? TaskState::TASK_KILLED : TaskState::TASK_FAILED);
   status.reason = killed ? Reason::REASON_TASK_KILLED_DURING_LAUNCH : e.reason;
-  status.message = killed ? "Killed while it was being launched" : e.message;
+  status.message = killed ? "Killed while it was being launched" : "Failed to launch container: " + e.message;
   if (!killed) ++counters_.launches_failed;
   if (!killed) log(step, base::Level::warning, "launch failed: " + e.message, task->info->task_id);
   finish(step, *task, std::move(status));
@@ -246,8 +247,7 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
 
 void Core::finish(Step& step, Task& task, fb::TaskStatusT status) {
   task.phase = Task::Phase::ended;
-  ++task.health.run;
-  set_due(&task, Due::health, Instant{0});
+  stop_checks(task);
   set_due(&task, Due::completion, Instant{0});
   if (task.executor) remove_from(step, task);
   if (task.cause == Task::Cause::framework_removed || task.cause == Task::Cause::shutdown) {
@@ -284,9 +284,7 @@ void Core::kill(Step& step, Task& task, Task::Cause cause, Nanos grace) {
       append(step, std::move(e));
     }
   }
-  ++task.health.run;
-  task.health.running = false;
-  set_due(&task, Due::health, Instant{0});
+  stop_checks(task);
   set_due(&task, Due::completion, Instant{0});
   if (task.phase != Task::Phase::recovering) {
     step.effects.emplace_back(effect::Kill{task.container_id, task.kill_due - step.time.now});

@@ -190,6 +190,13 @@ void SimAgent::execute(agent::Effect& effect) {
     });
   } else if (auto* c = std::get_if<fx::RunCheck>(&effect)) {
     const auto it = containers_.find(c->container_id);
+    if (c->what == fx::RunCheck::What::check) {
+      auto status = agent::no_result(c->task->check->type);
+      if (status.command && random.chance(80)) status.command->exit_code = random.chance(50) ? 0 : 1;
+      after(random.between(1ms, std::max(Nanos(2ms), std::min(Nanos(2s), c->timeout))),
+            [this, id = c->container_id, run = c->run, status] { step(agent::event::Checked{id, run, status}); });
+      return;
+    }
     const bool healthy = it != containers_.end() && it->second.plan.healthy;
     after(random.between(1ms, std::max(Nanos(2ms), std::min(Nanos(2s), c->timeout))), [this, id = c->container_id, run = c->run, healthy] {
       step(agent::event::CheckDone{id, run, healthy && (world_.plan || world_.random.chance(90)), "sim"});

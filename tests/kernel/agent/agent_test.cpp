@@ -504,6 +504,15 @@ TEST_F(SandboxFiles, AreFoundByTaskAlsoAfterARestart) {
   EXPECT_EQ(answer.say.AsFileData()->size, 6);
 }
 
+TEST(Detect, TheAddressOfTheMachine) {
+  EXPECT_EQ(machine_ip("10.0.0.7:5051", "host"), "10.0.0.7");
+  EXPECT_EQ(machine_ip("[fd00::7]:5051", "host"), "fd00::7");
+  EXPECT_EQ(machine_ip("0.0.0.0:5051", "10.0.0.8"), "10.0.0.8");
+  const auto found = machine_ip("0.0.0.0:5051", "host");
+  EXPECT_FALSE(found.empty());
+  EXPECT_NE(found, "0.0.0.0");
+}
+
 TEST(Detect, LeavesRoomForTheSystem) {
   const auto scalar = [](const Resources& r, std::size_t i) { return *r.at(i)->scalar; };
   auto big = detect(Machine{8, 16ull << 30, 100ull << 30});
