@@ -91,7 +91,18 @@ struct Pool {
 };
 
 void Strand::post(const Entry& entry, Bytes bytes) {
-  if (box_.push(entry, bytes)) schedule();
+  if (!box_.push(entry, bytes)) return;
+  if (corked_.load()) {
+    wake_wanted_.store(true);
+    // Uncorked between the two: then one of us takes the wish back and schedules.
+    if (corked_.load() || !wake_wanted_.exchange(false)) return;
+  }
+  schedule();
+}
+
+void Strand::uncork() {
+  corked_.store(false);
+  if (wake_wanted_.exchange(false)) schedule();
 }
 
 void Strand::schedule() {
