@@ -534,6 +534,7 @@ class Core {
   bool in_flight_ = false;
   bool reset_ = true;
   Instant allocator_retry_{0};
+  Instant lull_{0};                        // tasks were launched a moment ago: no round before this
   std::vector<Handle> dirty_agents_, dirty_frameworks_;
   std::vector<fb::allocator::Held> held_;  // one entry per framework, role and name
   Index held_index_;                       // position in held_, plus one

@@ -318,6 +318,7 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   const Handle h = add_task(fh, ah, role, std::move(blob), std::move(needs));
   ++counters_.tasks_launched;
   send_run_task(agent, f, tasks_[h], launch_executor);
+  if (now_ >= lull_) lull_ = now_ + options_.launch_lull;
 }
 
 void Core::send_run_task(const Agent& agent, const Framework& f, const Task& t, std::optional<bool> launch_executor) {
