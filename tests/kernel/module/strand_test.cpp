@@ -117,6 +117,27 @@ TEST(Strands, ACorkLosesNoWake) {
   corker.join();
 }
 
+// One thing after the other stays with one thread, whose processor has it all in its caches.
+TEST(Strands, WhoWentIdleLastIsCalledFirst) {
+  std::atomic<std::thread::id> who{};
+  std::atomic<int> ran{0};
+  Strands strands(Strands::Limits{});
+  StrandPtr s = strands.make("t", false, [&](const Entry&, Bytes) {
+    who = std::this_thread::get_id();
+    ran.fetch_add(1);
+  });
+  int changes = 0;
+  std::thread::id last;
+  for (int i = 1; i <= 50; ++i) {
+    s->post(number(1));
+    while (ran.load() < i) std::this_thread::yield();
+    changes += i > 1 && who.load() != last;
+    last = who.load();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // it goes idle
+  }
+  EXPECT_LT(changes, 25);
+}
+
 TEST(Strands, TheWatchdogNamesAStallOnce) {
   Strands::Limits limits;
   limits.threads = 1;
