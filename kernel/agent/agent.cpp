@@ -45,6 +45,7 @@ Status Agent::start() {
   }
   o.info.port = options_.port;
   o.info.address = options_.address;
+  o.ip = machine_ip(options_.address, o.info.hostname);
   o.info.version = options_.version;
   if (auto s = disk_.make_directory(options_.work_dir); !s) {
     return std::move(s).error().because("kernel.work_dir " + options_.work_dir + " cannot be used");
@@ -211,8 +212,12 @@ void Agent::execute(Effects effects) {
         base::log(line->level, source, line->message, {{"task", line->task_id}});
       }
     } else if (auto* to = std::get_if<effect::ToExecutor>(&e)) {
-      if (!held && door_) door_->send(to->stream, to->event);  // acknowledgements come again when the journal works
+      // What is withheld goes out when the journal works again, and nothing overtakes it.
+      const bool behind = std::any_of(withheld_.begin(), withheld_.end(), [&](const auto& w) { return w.stream == to->stream; });
+      if (held || behind) withheld_.push_back(std::move(*to));
+      else if (door_) door_->send(to->stream, to->event);
     } else if (auto* ending = std::get_if<effect::EndExecutor>(&e)) {
+      std::erase_if(withheld_, [&](const auto& w) { return w.stream == ending->stream; });
       if (door_) door_->end(ending->stream, ending->why);
     } else if (auto* answered = std::get_if<effect::AnswerExecutor>(&e)) {
       if (door_) door_->answer(answered->request, held ? Status(fail(Code::unavailable, "The agent cannot record this: " + why_held)) : answered->status);
@@ -259,6 +264,8 @@ void Agent::retry_journal() {
   journal_failed_ = false;
   dirty_ = true;
   sync_later();
+  for (const auto& to : std::exchange(withheld_, {}))
+    if (door_) door_->send(to.stream, to.event);  // of a stream that is over: nobody hears it
   feed(event::Journal{true, {}});
 }
 
@@ -328,6 +335,11 @@ void Agent::resize(effect::Resize r) {
 
 void Agent::run_check(effect::RunCheck check) {
   const std::string id = check.container_id;
+  if (check.what == effect::RunCheck::What::check) {
+    return agent::run_check(launcher_, probes_, id, check.task, check.timeout, guarded([this, id, run = check.run](fb::CheckStatusInfoT status) {
+                              feed(event::Checked{id, run, std::move(status)});
+                            }));
+  }
   run_health_check(launcher_, probes_, id, check.task, check.timeout,
                    guarded([this, id, run = check.run](bool healthy, std::string message) {
                      feed(event::CheckDone{id, run, healthy, std::move(message)});

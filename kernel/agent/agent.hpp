@@ -117,8 +117,9 @@ class Agent {
   base::TimerId timer_ = 0;
   base::Instant timer_due_ = base::Instant::max();
 
-  // The journal in trouble: entries that wait to be written, in order.
+  // The journal in trouble: entries that wait to be written, in order;
   std::deque<fb::record::EntryT> waiting_;
+  std::deque<effect::ToExecutor> withheld_;  // what executors may hear only then, in order
   bool journal_failed_ = false;
   base::TimerId retry_timer_ = 0;
   base::TimerId sync_timer_ = 0;

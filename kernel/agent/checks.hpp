@@ -1,4 +1,4 @@
-// Carrying out one health check; when to do so and what follows is decided in health.cpp.
+// Carrying out one check or health check; when to do so and what follows is decided in health.cpp and check.cpp.
 #pragma once
 
 #include "kernel/agent/launcher.hpp"
@@ -29,5 +29,9 @@ struct Probes {
 void run_health_check(Launcher& launcher, const Probes& probes, const std::string& container_id,
                       const std::shared_ptr<const fb::TaskInfoT>& task, base::Nanos timeout,
                       Function<void(bool healthy, std::string message)> done);
+
+// Runs the check of `task` once (TaskInfo.check). done gets what it showed; an empty status of its kind if it showed nothing in time.
+void run_check(Launcher& launcher, const Probes& probes, const std::string& container_id, const std::shared_ptr<const fb::TaskInfoT>& task,
+               base::Nanos timeout, Function<void(fb::CheckStatusInfoT)> done);
 
 }  // namespace gantry::agent

@@ -52,6 +52,7 @@ void Core::on(Step& step, const event::Tick&) {
       case Due::link: on_link_due(step); break;
       case Due::update: on_update_due(step, *timer.task); break;
       case Due::health: on_health_due(step, *timer.task); break;
+      case Due::check: on_check_due(step, *timer.task); break;
       case Due::completion:
         log(step, base::Level::info, "max_completion_time is over", timer.task->info->task_id);
         kill(step, *timer.task, Task::Cause::too_long, Nanos{0});
@@ -73,7 +74,7 @@ void Core::on(Step& step, const event::Journal& e) {
   journal_problem_.clear();
   log(step, base::Level::info, "the journal can be written again");
   send_all(step);
-  acknowledge_again(step);
+  for (const auto& [k, executor] : executors_) deliver(step, *executor);
 }
 
 // ---- small tools
@@ -139,7 +140,7 @@ Task& Core::add(const std::string& framework_id, std::shared_ptr<const fb::TaskI
 }
 
 void Core::drop(Task& task) {
-  for (int due = 0; due < 4; ++due) set_due(&task, static_cast<Due>(due), Instant{0});
+  for (int due = 0; due < kDues; ++due) set_due(&task, static_cast<Due>(due), Instant{0});
   if (task.executor) std::erase(task.executor->tasks, &task);
   else if (!task.container_id.empty()) containers_.erase(task.container_id);
   tasks_.erase(key(task.framework_id, task.info->task_id));

@@ -30,6 +30,7 @@ using base::Nanos;
 
 struct CoreOptions {
   fb::AgentInfoT info;                 // hostname, resources, attributes, address; id empty
+  std::string ip;                      // of tasks on the machine's own network; empty: not known
   std::string principal, secret;       // for Hello
   std::string version;
   std::string boot_id;                 // of this boot of the machine
@@ -72,6 +73,7 @@ struct LaunchFailed {
 };
 struct Exited { std::string container_id; ExitInfo exit; };
 struct CheckDone { std::string container_id; std::uint64_t run = 0; bool healthy = false; std::string message; };
+struct Checked { std::string container_id; std::uint64_t run = 0; fb::CheckStatusInfoT status; };
 struct Tick {};
 struct Journal { bool ok = true; std::string message; };  // not ok: it cannot be written at present
 struct Kill { std::string framework_id, task_id; };       // by the operator
@@ -85,7 +87,7 @@ struct ExecutorGone { std::uint64_t stream = 0; };
 struct Resized { std::string container_id; bool ok = true; std::string message; };
 }  // namespace event
 using Event = std::variant<event::Start, event::Recovered, event::Leader, event::LinkUp, event::LinkDown, event::Frame,
-                           event::Launched, event::LaunchFailed, event::Exited, event::CheckDone, event::Tick,
+                           event::Launched, event::LaunchFailed, event::Exited, event::CheckDone, event::Checked, event::Tick,
                            event::Journal, event::Kill, event::ShutDown, event::Serve, event::ExecutorSubscribe,
                            event::ExecutorCall, event::ExecutorGone, event::Resized>;
 
@@ -98,11 +100,12 @@ struct Disconnect {};                                   // nothing more is heard
 struct Recover { std::vector<KnownContainer> known; };  // ends in Recovered
 struct Launch { LaunchSpec spec; };                     // ends in Launched or LaunchFailed
 struct Kill { std::string container_id; Nanos grace; };
-struct RunCheck {                                       // ends in CheckDone with the same run
+struct RunCheck {                                       // ends in CheckDone or Checked with the same run
   std::string container_id;
   std::uint64_t run = 0;
-  std::shared_ptr<const fb::TaskInfoT> task;            // the check is task->health_check
+  std::shared_ptr<const fb::TaskInfoT> task;
   Nanos timeout;
+  enum class What { health, check } what = What::health;  // task->health_check, task->check
 };
 struct Release { std::string sandbox; };
 struct Volumes { Buffer frame; std::string registry; };  // fb::link::ToAgent with SetResources: make and remove volumes
@@ -122,6 +125,8 @@ using Effects = std::vector<Effect>;
 // ---- state that questions look at
 
 [[nodiscard]] bool is_terminal(fb::TaskState);
+// Of a check that has not run, or gave no answer in time.
+[[nodiscard]] fb::CheckStatusInfoT no_result(fb::CheckType);
 
 struct Task;
 
@@ -189,9 +194,13 @@ struct Task {
     Instant grace_end{0};
     std::uint32_t failures = 0;          // in a row
   } health;
+  struct Check {
+    bool running = false;
+    std::uint64_t run = 0;
+  } check;
 
   std::uint64_t serial = 0;              // in order of appearance
-  Instant timer_due[4] = {};             // the core's: what of this task stands in its queue of timers
+  Instant timer_due[5] = {};             // the core's: what of this task stands in its queue of timers
 
 };
 
@@ -241,7 +250,8 @@ class Core {
 
  private:
   enum class LinkState { waiting, connecting, greeting, registering, registered };
-  enum class Due : int { link, update, health, completion };
+  enum class Due : int { link, update, health, completion, check };
+  static constexpr int kDues = 5;
   struct Step {
     Time time;
     Effects& effects;
@@ -283,6 +293,8 @@ class Core {
   void kill(Step&, Task&, Task::Cause, Nanos grace);
   void refuse(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState, fb::Reason,
               std::string message);
+  void refuse_run(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, std::optional<bool> launch_executor,
+                  fb::TaskState, fb::Reason, std::string message);
   void tell_unknown(Step&, const std::string& framework_id, const std::string& task_id);
   Nanos grace_of(const Task&) const;
 
@@ -290,6 +302,12 @@ class Core {
   void on(Step&, const event::CheckDone&);
   void start_health(Step&, Task&, bool resumed);
   void on_health_due(Step&, Task&);
+
+  // check.cpp: checks that mean nothing to us
+  void on(Step&, const event::Checked&);
+  void start_check(Step&, Task&, bool resumed);
+  void on_check_due(Step&, Task&);
+  void stop_checks(Task&);                 // and health checks
 
   // executors.cpp: custom executors
   void on(Step&, const event::Serve&);
@@ -300,7 +318,8 @@ class Core {
   void on_shutdown_executor(Step&, const fb::link::ShutdownExecutor&);
   void on_message(Step&, const fb::link::MasterMessage&);
   void on_update_framework(Step&, const fb::link::UpdateFramework&);
-  void run_with_executor(Step&, const fb::FrameworkInfoT&, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState dropped);
+  void run_with_executor(Step&, const fb::FrameworkInfoT&, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState dropped,
+                         std::optional<bool> launch_executor);
   std::shared_ptr<Executor> start_executor(Step&, const fb::FrameworkInfoT&, const fb::TaskInfoT&);
   void launch_executor(Step&, Executor&, const fb::FrameworkInfoT&);
   void add_to(Task&, const std::shared_ptr<Executor>&);
@@ -318,7 +337,6 @@ class Core {
   void executors_recovered(Step&, const std::vector<RecoveredContainer>&);
   void replay_executor(const fb::record::Entry&);
   void tell_exited(Step&, const std::string& framework_id, const std::string& executor_id, int status);
-  void acknowledge_again(Step&);
   [[nodiscard]] Result<Executor*> admit(std::string_view framework_id, std::string_view executor_id, std::string_view token);
   void set_executor_due(Executor&, Instant);
   [[nodiscard]] std::shared_ptr<Executor> find_executor(const std::string& framework_id, const std::string& executor_id) const;
@@ -334,6 +352,7 @@ class Core {
 
   // updates.cpp: the outbox
   fb::TaskStatusT make_status(const Step&, const Task&, fb::TaskState);
+  void describe_container(const Task&, fb::ContainerStatusT&) const;
   void update(Step&, Task&, fb::TaskStatusT);
   void send_head(Step&, Task&);
   void send_status(Step&, const Task&, fb::TaskStatusT);

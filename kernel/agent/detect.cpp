@@ -1,9 +1,13 @@
 #include "kernel/agent/detect.hpp"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 
 namespace gantry::agent {
@@ -50,6 +54,35 @@ Resources complete(Resources given, Resources detected) {
     if (!named) given.push_back(std::move(r));
   }
   return given;
+}
+
+namespace {
+
+bool is_address_of_a_machine(const std::string& text) {
+  unsigned char bytes[sizeof(in6_addr)];
+  const bool is = ::inet_pton(AF_INET, text.c_str(), bytes) == 1 || ::inet_pton(AF_INET6, text.c_str(), bytes) == 1;
+  return is && text != "0.0.0.0" && text != "::";
+}
+
+}  // namespace
+
+std::string machine_ip(const std::string& address, const std::string& hostname) {
+  std::string host = address.substr(0, address.rfind(':'));
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (is_address_of_a_machine(host)) return host;
+  if (is_address_of_a_machine(hostname)) return hostname;
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return {};
+  std::string found;
+  for (const ifaddrs* i = all; i && found.empty(); i = i->ifa_next) {
+    if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP)) continue;
+    char text[INET_ADDRSTRLEN];
+    sockaddr_in in{};
+    std::memcpy(&in, i->ifa_addr, sizeof in);
+    if (::inet_ntop(AF_INET, &in.sin_addr, text, sizeof text)) found = text;
+  }
+  ::freeifaddrs(all);
+  return found.empty() ? "127.0.0.1" : found;
 }
 
 std::string read_boot_id() {

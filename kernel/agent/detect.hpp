@@ -27,6 +27,10 @@ struct Machine {
 // `given` as it is, and of `detected` those whose name it does not mention.
 [[nodiscard]] Resources complete(Resources given, Resources detected);
 
+// The address under which this machine's own network reaches tasks: that of the agent's listener (host:port), unless it listens on
+// all; else the hostname if it is one; else that of the first interface that is up. 127.0.0.1 if there is none.
+[[nodiscard]] std::string machine_ip(const std::string& address, const std::string& hostname);
+
 // Of this boot of the machine; empty if the system does not say.
 [[nodiscard]] std::string read_boot_id();
 

@@ -170,32 +170,13 @@ Status Core::executor_update(Step& step, Executor& e, const fb::TaskStatus& give
   status.source = fb::Source::SOURCE_EXECUTOR;
   if (!status.timestamp) status.timestamp = static_cast<double>(step.time.wall) / 1e9;
   if (!status.container_status) status.container_status = std::make_unique<fb::ContainerStatusT>();
-  status.container_status->container_id = e.container_id;
-  status.container_status->container_parent.reset();
-  if (e.identity) status.container_status->executor_pid = static_cast<std::uint32_t>(e.identity->pid);
+  describe_container(*task, *status.container_status);
   if (task->phase == Task::Phase::launching) task->phase = Task::Phase::running;
   e.delivered = true;
   if (is_terminal(status.state)) finish(step, *task, std::move(status));
   else update(step, *task, std::move(status));
   say(step, e, acknowledged);
   return ok;
-}
-
-// The journal could not be written for a while, and acknowledgements were withheld: an executor that hears one twice ignores it.
-void Core::acknowledge_again(Step& step) {
-  for (const Task* task : in_order()) {
-    if (!task->executor) continue;
-    for (const auto& status : task->outbox) {
-      if (status.source != fb::Source::SOURCE_EXECUTOR) continue;
-      ex::EventT event;
-      event.type = ex::EventType::ACKNOWLEDGED;
-      event.acknowledged = std::make_unique<ex::AcknowledgedT>();
-      event.acknowledged->task_id = status.task_id;
-      event.acknowledged->uuid = status.uuid;
-      say(step, *task->executor, event);
-    }
-  }
-  for (const auto& [k, e] : executors_) deliver(step, *e);
 }
 
 void Core::on_message(Step& step, const fb::link::MasterMessage& m) {

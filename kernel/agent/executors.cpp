@@ -203,13 +203,21 @@ void Core::on(Step&, const event::Serve& e) {
   variables_ = e.variables;
 }
 
-void Core::run_with_executor(Step& step, const fb::FrameworkInfoT& framework, std::shared_ptr<const fb::TaskInfoT> info, TaskState dropped) {
+// The task is not taken. If the master has booked an executor with it, that one will not be: it is told to have ended. If it counts
+// on one that lives or lived, its end is told in its own time, and once; a second word would end the books of whoever comes next.
+void Core::refuse_run(Step& step, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT> info, std::optional<bool> launch_executor,
+                      TaskState state, Reason reason, std::string message) {
+  if (info->executor && launch_executor.value_or(true) && !find_executor(framework_id, info->executor->executor_id))
+    tell_exited(step, framework_id, info->executor->executor_id, -1);
+  refuse(step, framework_id, std::move(info), state, reason, std::move(message));
+}
+
+void Core::run_with_executor(Step& step, const fb::FrameworkInfoT& framework, std::shared_ptr<const fb::TaskInfoT> info, TaskState dropped,
+                             std::optional<bool> launch_executor) {
   const std::string id = info->executor->executor_id;
   auto e = find_executor(framework.id, id);
   const auto refused = [&](TaskState state, Reason reason, std::string message) {
-    // The master may count on an executor that will not be.
-    if (!e) tell_exited(step, framework.id, id, -1);
-    refuse(step, framework.id, info, state, reason, std::move(message));
+    refuse_run(step, framework.id, info, launch_executor, state, reason, std::move(message));
   };
   const auto invalid = [&](std::string message) { refused(TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID, std::move(message)); };
   if (info->executor->type == fb::ExecutorType::DEFAULT)
@@ -227,6 +235,9 @@ void Core::run_with_executor(Step& step, const fb::FrameworkInfoT& framework, st
     return refused(dropped, Reason::REASON_CONTAINER_LAUNCH_FAILED, "The agent cannot record new tasks: " + journal_problem_);
   if (e && e->cause != Executor::Cause::none)
     return refused(dropped, Reason::REASON_EXECUTOR_TERMINATED, "Executor '" + id + "' is terminating");
+  // It ended while this task was on its way: the master has heard of it by now, and nobody would be charged for another.
+  if (!e && launch_executor && !*launch_executor)
+    return refused(dropped, Reason::REASON_EXECUTOR_TERMINATED, "Executor '" + id + "' has ended, and the master did not ask for a new one");
 
   note_framework(step, framework);
   const bool fresh = !e;
@@ -323,7 +334,7 @@ void Core::on(Step& step, const event::Resized& r) {
 
 // Everything that waits goes out in order, once the container can hold it.
 void Core::deliver(Step& step, Executor& e) {
-  if (!journal_problem_.empty()) return;  // that a task is meant to run may not be written yet; acknowledge_again() comes back
+  if (!journal_problem_.empty()) return;  // that a task is meant to run may not be written yet; Journal{ok} comes back
   if (!e.stream || e.phase != Executor::Phase::running || e.cause != Executor::Cause::none) return;
   const bool waiting = std::any_of(e.tasks.begin(), e.tasks.end(), [](const Task* t) { return t->phase == Task::Phase::launching; });
   if (!waiting) return;
@@ -467,6 +478,8 @@ void Core::executor_ended(Step& step, Executor& executor, const ExitInfo& exit, 
       state = TaskState::TASK_KILLED;
       break;
   }
+  // Before anything is recorded: if the journal cannot be written, what follows is held back, and this would be lost.
+  tell_exited(step, e->framework_id, e->id(), exit.wait_status.value_or(failed ? 256 : -1));
   const auto tasks = e->tasks;
   for (Task* task : tasks) {
     auto status = make_status(step, *task, state);
@@ -485,7 +498,6 @@ void Core::executor_ended(Step& step, Executor& executor, const ExitInfo& exit, 
     e->stream = 0;
   }
   log(step, base::Level::info, "executor " + e->id() + " of framework " + e->framework_id + " has ended: " + message);
-  tell_exited(step, e->framework_id, e->id(), exit.wait_status.value_or(failed ? 256 : -1));
   if (e->recorded) append(step, entry(EntryType::FORGOTTEN, *e, step.time.wall));
   step.effects.emplace_back(effect::Release{e->sandbox});
   executor_containers_.erase(e->container_id);

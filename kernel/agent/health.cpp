@@ -3,19 +3,13 @@
 // During the grace period, which ends with the first success, failures do not count. Every other failure is reported;
 // so many in a row that the task's limit is reached kill it.
 #include "kernel/agent/core.hpp"
+#include "kernel/agent/durations.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace gantry::agent {
 
 namespace {
-
-Nanos seconds(const flatbuffers::Optional<double>& value, double otherwise) {
-  const double s = value ? *value : otherwise;
-  if (!(s > 0)) return Nanos{0};  // NaN too
-  return Nanos(static_cast<std::int64_t>(std::min(s, 1e9) * 1e9));
-}
 
 bool can_run(const fb::HealthCheckT& check) {
   switch (check.type) {
@@ -31,8 +25,8 @@ bool can_run(const fb::HealthCheckT& check) {
 void Core::start_health(Step& step, Task& task, bool resumed) {
   const auto& check = task.info->health_check;
   if (!check || !can_run(*check)) return;
-  const Nanos delay = seconds(check->delay_seconds, 15);
-  const Nanos grace = seconds(check->grace_period_seconds, 10);
+  const Nanos delay = seconds_or(check->delay_seconds, 15);
+  const Nanos grace = seconds_or(check->grace_period_seconds, 10);
   const Nanos ran = resumed ? Nanos(std::max<base::Wall>(0, step.time.wall - task.launched_wall)) : Nanos{0};
   task.health.initializing = !(task.status.healthy && *task.status.healthy);
   task.health.grace_end = step.time.now + std::max(Nanos{0}, grace - ran);
@@ -45,7 +39,7 @@ void Core::on_health_due(Step& step, Task& task) {
   task.health.run = ++runs_;
   step.effects.emplace_back(effect::RunCheck{
       task.container_id, task.health.run, task.info,
-      std::max<Nanos>(seconds(task.info->health_check->timeout_seconds, 20), std::chrono::milliseconds(1))});
+      std::max<Nanos>(seconds_or(task.info->health_check->timeout_seconds, 20), std::chrono::milliseconds(1))});
 }
 
 void Core::on(Step& step, const event::CheckDone& e) {
@@ -56,7 +50,7 @@ void Core::on(Step& step, const event::CheckDone& e) {
   health.running = false;
   // At least a little, so that an interval of zero does not become a loop.
   set_due(task, Due::health,
-          step.time.now + std::max<Nanos>(seconds(check.interval_seconds, 10), std::chrono::milliseconds(10)));
+          step.time.now + std::max<Nanos>(seconds_or(check.interval_seconds, 10), std::chrono::milliseconds(10)));
 
   const auto report = [&](bool healthy) {
     auto status = make_status(step, *task, task->status.state);
@@ -81,6 +75,15 @@ void Core::on(Step& step, const event::CheckDone& e) {
         "killed after " + std::to_string(health.failures) + " failed health checks: " + e.message, task->info->task_id);
     kill(step, *task, Task::Cause::unhealthy, grace_of(*task));
   }
+}
+
+void Core::stop_checks(Task& task) {
+  ++task.health.run;  // a result under way is of an earlier life
+  task.health.running = false;
+  set_due(&task, Due::health, Instant{0});
+  ++task.check.run;
+  task.check.running = false;
+  set_due(&task, Due::check, Instant{0});
 }
 
 }  // namespace gantry::agent

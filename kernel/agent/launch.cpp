@@ -160,10 +160,10 @@ Task<Status> ContainerLauncher::fetch(ContainerPtr c) {
   for (const auto& u : uris) body.uris.push_back(std::make_unique<fb::UriT>(*u));
   co_await until_back(options_.fetcher);
   Promise<Status> done;
-  const std::uint64_t call = options_.fetcher->call(static_cast<std::uint32_t>(fb::fetcher::Method::FETCH), pack(body), [done](gantry_code code, Bytes bytes) {
+  const std::uint64_t call = options_.fetcher->call(static_cast<std::uint32_t>(fb::fetcher::Method::FETCH), pack(body), [done, container = c->spec.container_id](gantry_code code, Bytes bytes) {
     if (code == GANTRY_MORE) return;
     if (code == GANTRY_OK) done.set(ok);
-    else done.set(unpack_error(code, bytes).because("cannot fetch the task's artifacts"));
+    else done.set(unpack_error(code, bytes).because("Failed to fetch all URIs for container '" + container + "'"));
   });
   c->interrupt = [this, call] { options_.fetcher->cancel(call); };
   Status result = co_await done.get();

@@ -52,17 +52,19 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
                           std::find(framework.capabilities.begin(), framework.capabilities.end(),
                                     fb::FrameworkCapability::PARTITION_AWARE) != framework.capabilities.end();
   const TaskState dropped = drop_state ? TaskState::TASK_DROPPED : TaskState::TASK_LOST;
-  if (stopping_) {
-    return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is shutting down");
-  }
-  if (draining_) return refuse(step, framework_id, info, dropped, Reason::REASON_AGENT_DRAINING, "The agent is draining");
+  const std::optional<bool> launch_executor = run.launch_executor();
+  const auto refused = [&](TaskState state, Reason reason, std::string message) {
+    refuse_run(step, framework_id, info, launch_executor, state, reason, std::move(message));
+  };
+  if (stopping_) return refused(dropped, Reason::REASON_AGENT_DRAINING, "The agent is shutting down");
+  if (draining_) return refused(dropped, Reason::REASON_AGENT_DRAINING, "The agent is draining");
   if (!is_folder_name(framework_id) || !is_folder_name(info->task_id)) {
-    return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
-                  "Task id '" + info->task_id + "' of framework '" + framework_id +
-                      "' cannot be used as a folder name: remove slashes "
-                      "and control characters");
+    return refused(TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
+                   "Task id '" + info->task_id + "' of framework '" + framework_id +
+                       "' cannot be used as a folder name: remove slashes "
+                       "and control characters");
   }
-  if (info->executor) return run_with_executor(step, framework, std::move(info), dropped);
+  if (info->executor) return run_with_executor(step, framework, std::move(info), dropped, launch_executor);
   if (!info->command || (info->command->value.empty() && info->command->arguments.empty())) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
                   "Task '" + info->task_id + "' has no command: set command.value");
@@ -160,6 +162,7 @@ void Core::running(Step& step, Task& task, bool resumed) {
     update(step, task, std::move(status));
   }
   start_health(step, task, resumed);
+  start_check(step, task, resumed);
   if (const auto& limit = task.info->max_completion_time_ns) {
     // By the wall clock, so that a restart of the agent does not prolong it; a clock that jumped back must not either.
     const Nanos ran(std::max<base::Wall>(0, step.time.wall - task.launched_wall));
@@ -175,7 +178,7 @@ void Core::on(Step& step, const event::LaunchFailed& e) {
       executor->recorded = false;
       for (Task* task : executor->tasks) task->recorded = false;
     }
-    return executor_ended(step, *executor, {}, std::pair(e.reason, e.message));
+    return executor_ended(step, *executor, {}, std::pair(e.reason, "Failed to launch container: " + e.message));
   }
   Task* task = by_container(e.container_id);
   if (!task || task->phase != Task::Phase::launching) return;
@@ -183,7 +186,7 @@ void Core::on(Step& step, const event::LaunchFailed& e) {
   const bool killed = task->cause != Task::Cause::none;
   auto status = make_status(step, *task, killed ? TaskState::TASK_KILLED : TaskState::TASK_FAILED);
   status.reason = killed ? Reason::REASON_TASK_KILLED_DURING_LAUNCH : e.reason;
-  status.message = killed ? "Killed while it was being launched" : e.message;
+  status.message = killed ? "Killed while it was being launched" : "Failed to launch container: " + e.message;
   if (!killed) ++counters_.launches_failed;
   if (!killed) log(step, base::Level::warning, "launch failed: " + e.message, task->info->task_id);
   finish(step, *task, std::move(status));
@@ -244,8 +247,7 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
 
 void Core::finish(Step& step, Task& task, fb::TaskStatusT status) {
   task.phase = Task::Phase::ended;
-  ++task.health.run;
-  set_due(&task, Due::health, Instant{0});
+  stop_checks(task);
   set_due(&task, Due::completion, Instant{0});
   if (task.executor) remove_from(step, task);
   if (task.cause == Task::Cause::framework_removed || task.cause == Task::Cause::shutdown) {
@@ -282,9 +284,7 @@ void Core::kill(Step& step, Task& task, Task::Cause cause, Nanos grace) {
       append(step, std::move(e));
     }
   }
-  ++task.health.run;
-  task.health.running = false;
-  set_due(&task, Due::health, Instant{0});
+  stop_checks(task);
   set_due(&task, Due::completion, Instant{0});
   if (task.phase != Task::Phase::recovering) {
     step.effects.emplace_back(effect::Kill{task.container_id, task.kill_due - step.time.now});

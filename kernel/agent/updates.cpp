@@ -19,13 +19,32 @@ fb::TaskStatusT Core::make_status(const Step& step, const Task& task, fb::TaskSt
   if (!task.container_id.empty()) {
     if (!task.executor) s.executor_id = task.info->task_id;  // as a command task always had
     s.container_status = std::make_unique<fb::ContainerStatusT>();
-    s.container_status->container_id = task.container_id;
-    const auto& identity = task.executor ? task.executor->identity : task.identity;
-    if (identity) s.container_status->executor_pid = static_cast<std::uint32_t>(identity->pid);
+    describe_container(task, *s.container_status);
   }
   // Updates of one kind must not erase what another kind has told.
   if (!is_terminal(state) && state != fb::TaskState::TASK_KILLING) s.healthy = task.status.healthy;
+  if (task.info->check && !task.executor) {
+    s.check_status = task.status.check_status ? std::make_unique<fb::CheckStatusInfoT>(*task.status.check_status)
+                                              : std::make_unique<fb::CheckStatusInfoT>(no_result(task.info->check->type));
+  }
   return s;
+}
+
+// Where the task is. On the machine's own network its address is the machine's.
+void Core::describe_container(const Task& task, fb::ContainerStatusT& c) const {
+  c.container_id = task.container_id;
+  c.container_parent.reset();
+  const auto& identity = task.executor ? task.executor->identity : task.identity;
+  if (identity) c.executor_pid = static_cast<std::uint32_t>(identity->pid);
+  const auto& container = task.executor ? task.executor->info->container : task.info->container;
+  const bool other_network = container && std::any_of(container->network_infos.begin(), container->network_infos.end(),
+                                                      [](const auto& n) { return !n->name.empty(); });
+  if (options_.ip.empty() || other_network || !c.network_infos.empty()) return;
+  auto address = std::make_unique<fb::IpAddressT>();
+  address->protocol = options_.ip.find(':') == std::string::npos ? fb::NetworkProtocol::IPv4 : fb::NetworkProtocol::IPv6;
+  address->ip_address = options_.ip;
+  c.network_infos.push_back(std::make_unique<fb::NetworkInfoT>());
+  c.network_infos.back()->ip_addresses.push_back(std::move(address));
 }
 
 void Core::update(Step& step, Task& task, fb::TaskStatusT status) {

@@ -3,6 +3,10 @@
 //
 // <work_dir>/meta/volumes remembers what was said, and by which registry: if that has been replaced by an empty one (a master
 // whose store was lost), nothing is removed, for it is not somebody's will but somebody's loss.
+//
+// No role sees another's data: a disk that is one volume as a whole is emptied when its volume becomes another one, also if that
+// happened while the agent was away. While that cannot be done, the disk cannot be used. Data is moved aside first (which takes no
+// time) and deleted later; <work_dir>/meta/volumes.trash names what was moved, and nothing else is ever deleted.
 #pragma once
 
 #include "kernel/agent/spawn.hpp"

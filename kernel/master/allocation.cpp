@@ -118,7 +118,7 @@ void Core::framework_gone(Handle h) {
 }
 
 void Core::flush_allocator() {
-  if (in_flight_ || now_ < allocator_retry_ || awaits_agents()) return;
+  if (in_flight_ || now_ < allocator_retry_ || now_ < lull_ || awaits_agents()) return;
   if (!reset_ && !poke_ && dirty_agents_.empty() && dirty_frameworks_.empty() && filters_.empty() && unfilters_.empty())
     return;
   out_->emplace_back(Allocate{build_deltas()});

@@ -91,6 +91,7 @@ void Core::schedule() {
   if (!retries_.empty()) next = std::min(next, retries_.front().at);
   if (!plan_->due.empty()) next = std::min(next, plan_->due.begin()->first);
   if (allocator_retry_ > now_) next = std::min(next, allocator_retry_);
+  if (lull_ > now_) next = std::min(next, lull_);
   if (next == Instant::max() || next == timer_) return;
   timer_ = next;
   out_->emplace_back(SetTimer{next});

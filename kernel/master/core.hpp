@@ -372,7 +372,7 @@ class Core {
   [[nodiscard]] static Resources charge_of(const Resources& there, const Resources& needs);
   Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
   [[nodiscard]] Handle find_task(Handle framework, std::string_view id) const;
-  void send_run_task(const Agent& agent, const Framework& f, const Task& t);
+  void send_run_task(const Agent& agent, const Framework& f, const Task& t, std::optional<bool> launch_executor);
 
   // updates.cpp
   void on_update(Handle agent, Bytes frame, const fb::link::StatusUpdate& u);
@@ -403,7 +403,7 @@ class Core {
   [[nodiscard]] const Executor* find_executor(Handle agent, Handle framework, std::string_view id) const;
   [[nodiscard]] Resources executor_resources(Handle agent) const;
   [[nodiscard]] Status validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, Resources& needs) const;
-  void use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources);
+  bool use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources);
   void end_executors(Handle agent, bool give, const std::function<bool(const Executor&)>& which);
   void end_executors_of(Handle framework, std::set<LinkId>& links);
   void adopt_executors(Handle agent, const fb::link::Register& reg, const std::function<Handle(const std::string&)>& framework_of,
@@ -534,6 +534,7 @@ class Core {
   bool in_flight_ = false;
   bool reset_ = true;
   Instant allocator_retry_{0};
+  Instant lull_{0};                        // tasks were launched a moment ago: no round before this
   std::vector<Handle> dirty_agents_, dirty_frameworks_;
   std::vector<fb::allocator::Held> held_;  // one entry per framework, role and name
   Index held_index_;                       // position in held_, plus one

@@ -128,6 +128,8 @@ struct CoreOptions {
   std::size_t away_agents = 102'400;                        // unreachable and gone ones remembered
   std::size_t removed_frameworks = 10'000;  // ids remembered so that they cannot come back
   Nanos retry = std::chrono::seconds(1);    // after a failed store or allocator
+  // What a launch has left over is offered so much later at most: what its tasks say first is then not behind a round of the allocator.
+  Nanos launch_lull{0};
 };
 
 }  // namespace gantry::master

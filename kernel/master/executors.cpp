@@ -2,7 +2,8 @@
 // ended (mesos-kernel.md A3). Its tasks come and go meanwhile.
 //
 // The agent's word is final: who is not named when it registers is gone, and what an agent is told to start and does not, it says
-// has ended.
+// has ended. Each RunTask says whether its executor was booked with it; one that counts on an executor which ended meanwhile starts
+// nothing, so no executor runs that is not booked.
 #include "kernel/master/core.hpp"
 #include "kernel/master/messages.hpp"
 #include "kernel/resource/wire.hpp"
@@ -62,9 +63,9 @@ Status Core::validate_executor(const Framework& f, const Agent& agent, const fb:
   return ok;
 }
 
-// Books it unless it is there; its resources are out of the offer already.
-void Core::use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources) {
-  if (find_executor(agent, framework, text(info.executor_id()))) return;
+// Books it unless it is there; its resources are out of the offer already. True if it was not.
+bool Core::use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources) {
+  if (find_executor(agent, framework, text(info.executor_id()))) return false;
   Executor e;
   e.framework = framework;
   e.info = kept(info, frameworks_[framework].id, role);
@@ -72,6 +73,7 @@ void Core::use_executor(Handle agent, Handle framework, RoleId role, const fb::E
   e.role = role;
   executors_[agent].push_back(std::move(e));
   note_executor(agent, executors_[agent].back());
+  return true;
 }
 
 // `give`: what it held goes back to the agent; else the agent's books are opened anew or closed.

@@ -298,10 +298,11 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   }
   needs = charge_of(pool, needs);  // what is shared stays on offer while it is in use
   pool -= needs;
+  std::optional<bool> launch_executor;
   if (info.executor()) {
     of_executor = charge_of(needs, of_executor);
     needs -= of_executor;
-    use_executor(ah, fh, role, *info.executor(), std::move(of_executor));
+    launch_executor = use_executor(ah, fh, role, *info.executor(), std::move(of_executor));
   }
   // Kept alone, not inside its call: a million of these stay. The task carries its role, to be charged rightly after a
   // master failover, whatever roles its framework has by then.
@@ -316,11 +317,12 @@ void Core::launch(Handle fh, Handle ah, RoleId role, Resources& pool, const fb::
   Blob blob(pack(t));
   const Handle h = add_task(fh, ah, role, std::move(blob), std::move(needs));
   ++counters_.tasks_launched;
-  send_run_task(agent, f, tasks_[h]);
+  send_run_task(agent, f, tasks_[h], launch_executor);
+  if (now_ >= lull_) lull_ = now_ + options_.launch_lull;
 }
 
-void Core::send_run_task(const Agent& agent, const Framework& f, const Task& t) {
-  if (agent.link) to_agent(agent.link, run_task(f.info, t.info));
+void Core::send_run_task(const Agent& agent, const Framework& f, const Task& t, std::optional<bool> launch_executor) {
+  if (agent.link) to_agent(agent.link, run_task(f.info, t.info, launch_executor));
 }
 
 }  // namespace gantry::master

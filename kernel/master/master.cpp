@@ -105,6 +105,7 @@ void Master::open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta
     o.ping_misses = options_.ping_misses;
     o.agent_reregister_timeout = options_.agent_reregister_timeout;
     o.offer_timeout = options_.offer_timeout;
+    o.launch_lull = std::chrono::milliseconds(1);
     o.completed_frameworks = options_.completed_frameworks;
     o.completed_tasks = options_.completed_tasks;
     o.forget_agents_after = options_.forget_agents_after;

@@ -44,11 +44,11 @@ Buffer refused(std::string_view message, bool fatal) {
   const auto m = put(b, message);
   return to_agent_frame(b, link::FromMaster::Refused, link::CreateRefused(b, m, fatal));
 }
-Buffer run_task(Bytes framework_info, Bytes task_info) {
+Buffer run_task(Bytes framework_info, Bytes task_info, std::optional<bool> launch_executor) {
   FlatBufferBuilder b(framework_info.size() + task_info.size() + 128);
   const auto t = graft(b, task_info, flatbuffers::GetRoot<fb::TaskInfo>(task_info.data()));
   const auto f = graft(b, framework_info, flatbuffers::GetRoot<fb::FrameworkInfo>(framework_info.data()));
-  return to_agent_frame(b, link::FromMaster::RunTask, link::CreateRunTask(b, f, t));
+  return to_agent_frame(b, link::FromMaster::RunTask, link::CreateRunTask(b, f, t, launch_executor));
 }
 Buffer kill_task(std::string_view framework_id, std::string_view task_id, std::optional<std::int64_t> grace_ns) {
   FlatBufferBuilder b(192);

@@ -36,37 +36,50 @@ std::string_view to_string(Entry::What what) {
 
 // Threads and the strands that wait for one. Shared with the threads, so that a stuck one can be left behind.
 struct Pool {
+  struct Worker {
+    std::condition_variable work;
+    bool called = false;
+  };
   std::mutex mutex;
-  std::condition_variable work;
   std::condition_variable gone;
   std::deque<StrandPtr> ready;
-  unsigned idle = 0;
+  std::deque<Worker> workers;
+  std::vector<Worker*> idle;  // who went idle last is called first: what it needs is still in the processor's caches
   unsigned alive = 0;
   bool stopping = false;
   std::vector<std::thread> threads;
 
   static void start(const std::shared_ptr<Pool>& self, unsigned n) {
     self->alive = n;
-    for (unsigned i = 0; i < n; ++i) self->threads.emplace_back([self] { self->work_loop(); });
+    self->workers.resize(n);
+    for (unsigned i = 0; i < n; ++i) self->threads.emplace_back([self, i] { self->work_loop(self->workers[i]); });
   }
 
   void add(StrandPtr s) {
-    bool wake = false;
+    Worker* wake = nullptr;
     {
       const std::lock_guard lock(mutex);
       ready.push_back(std::move(s));
-      wake = idle > 0;
+      if (!idle.empty()) {
+        wake = idle.back();
+        idle.pop_back();
+        wake->called = true;
+      }
     }
-    if (wake) work.notify_one();
+    if (wake) wake->work.notify_one();
   }
 
-  void work_loop() {
+  void work_loop(Worker& me) {
     std::unique_lock lock(mutex);
     for (;;) {
-      ++idle;
-      work.wait(lock, [this] { return stopping || !ready.empty(); });
-      --idle;
-      if (ready.empty()) break;  // stopping, and nothing left
+      if (ready.empty()) {
+        if (stopping) break;
+        me.called = false;
+        idle.push_back(&me);
+        me.work.wait(lock, [&] { return me.called || stopping; });
+        if (!me.called) std::erase(idle, &me);
+        continue;  // somebody else may have taken it
+      }
       StrandPtr s = std::move(ready.front());
       ready.pop_front();
       lock.unlock();
@@ -82,7 +95,7 @@ struct Pool {
   bool stop(base::Nanos limit) {
     std::unique_lock lock(mutex);
     stopping = true;
-    work.notify_all();
+    for (auto& w : workers) w.work.notify_one();
     const bool ended = gone.wait_until(lock, std::chrono::steady_clock::now() + limit, [this] { return alive == 0; });
     lock.unlock();
     for (auto& t : threads) ended ? t.join() : t.detach();
@@ -91,7 +104,18 @@ struct Pool {
 };
 
 void Strand::post(const Entry& entry, Bytes bytes) {
-  if (box_.push(entry, bytes)) schedule();
+  if (!box_.push(entry, bytes)) return;
+  if (corked_.load()) {
+    wake_wanted_.store(true);
+    // Uncorked between the two: then one of us takes the wish back and schedules.
+    if (corked_.load() || !wake_wanted_.exchange(false)) return;
+  }
+  schedule();
+}
+
+void Strand::uncork() {
+  corked_.store(false);
+  if (wake_wanted_.exchange(false)) schedule();
 }
 
 void Strand::schedule() {

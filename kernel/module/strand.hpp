@@ -35,6 +35,10 @@ class Strand : public std::enable_shared_from_this<Strand> {
 
   // [any] Runs runner(entry, bytes) later. Bytes are copied.
   void post(const Entry& entry, Bytes bytes = {});
+  // [loop] Between the two nobody is woken for what is posted: whoever posts several things in a row wakes a thread once, and has done
+  // its own work by then (a thread that is woken often takes the processor of the one that woke it). Not to be held for long.
+  void cork() { corked_.store(true); }
+  void uncork();
   // [any] Bytes waiting to be entered: what a slow reader is measured by.
   [[nodiscard]] std::size_t backlog() const { return box_.bytes(); }
   // [any] Entries that took longer than Limits::slow, and those longer than Limits::stall.
@@ -60,6 +64,7 @@ class Strand : public std::enable_shared_from_this<Strand> {
   // Inline and timed: whom to tell of an entry that was longer than stall_ns_.
   std::shared_ptr<std::function<void(const Strand&, const Entry&, base::Nanos)>> stalled_;
   std::int64_t stall_ns_ = 0;
+  std::atomic<bool> corked_{false}, wake_wanted_{false};
   // What runs now, for the watchdog: start in ns of the steady clock, 0 = idle.
   std::atomic<std::int64_t> entered_{0};
   std::atomic<std::uint64_t> entry_{0};  // What << 32 | method

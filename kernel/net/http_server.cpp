@@ -160,7 +160,7 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
     } else {
       put(*t, std::move(piece));
     }
-    flush_soon();
+    flush_now();
     return true;
   }
   void end(std::uint64_t serial) {
@@ -357,6 +357,12 @@ class HttpConn : public std::enable_shared_from_this<HttpConn> {
         self->writable();
       }
     });
+  }
+  // The first piece leaves at once, the others of the same round together. Last in its caller: the connection may be over then.
+  void flush_now() {
+    const bool first = !flush_pending_;
+    flush_soon();
+    if (first) flush();
   }
   void writable() {
     const auto self = shared_from_this();

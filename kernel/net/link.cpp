@@ -77,7 +77,7 @@ class Conn : public std::enable_shared_from_this<Conn> {
     chunk.insert(chunk.end(), head.begin(), head.end());
     chunk.insert(chunk.end(), frame.begin(), frame.end());
     out_bytes_ += frame.size() + 4;
-    // Everything sent until the loop comes round leaves together.
+    // The first frame leaves at once: whoever waits for it is awake sooner. What else is sent until the loop comes round leaves together.
     if (!std::exchange(flush_pending_, true)) {
       loop_.post([weak = weak_from_this()] {
         if (const auto self = weak.lock()) {
@@ -85,8 +85,9 @@ class Conn : public std::enable_shared_from_this<Conn> {
           self->flush();
         }
       });
+      flush();
     }
-    return true;
+    return open_;
   }
 
   void close() {

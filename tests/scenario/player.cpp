@@ -233,6 +233,7 @@ class Player {
       t->executor->executor_id = "e";
       t->executor->command = std::make_unique<fb::CommandInfoT>();
       t->executor->command->value = "scenario";
+      tasks_["e"].runs = spec.executor_runs;
     }
     if (spec.kill_grace) {
       t->kill_policy = std::make_unique<fb::KillPolicyT>();

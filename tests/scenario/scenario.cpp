@@ -207,7 +207,7 @@ class Builder {
 
   TaskSpec task(const Node& n) {
     Reader r(n, {"id", "resources", "reserved", "agent", "starts_after", "runs", "exit", "fails", "ignores_term", "command", "executor", "unhealthy",
-                 "kill_grace", "max_completion_time"}, problems_);
+                 "kill_grace", "max_completion_time", "executor_runs"}, problems_);
     r.require("id");
     TaskSpec t;
     t.id = r.text("id");
@@ -227,6 +227,7 @@ class Builder {
     t.unhealthy = r.flag("unhealthy", false);
     t.kill_grace = r.duration("kill_grace");
     t.max_completion_time = r.duration("max_completion_time");
+    t.executor_runs = r.duration("executor_runs");
     return t;
   }
 

@@ -54,6 +54,7 @@ struct TaskSpec {
   int exit_code = 0;
   bool fails = false, ignores_term = false, command = true, executor = false, unhealthy = false;
   std::optional<Nanos> kill_grace, max_completion_time;
+  std::optional<Nanos> executor_runs;  // nothing: until it is shut down
 };
 
 // One step; the verb says which of the rest has a meaning.

@@ -39,6 +39,7 @@ void SimAgent::start() {
   core_ = std::make_unique<agent::Core>(std::move(o));
   for (const auto& entry : journal_)
     if (const auto* e = view<fb::record::Entry>(Bytes(entry))) core_->replay(*e);
+  step(agent::event::Serve{true, {}});
   step(agent::event::Start{});
   step(agent::event::Leader{"master:5060"});
 }
@@ -190,10 +191,21 @@ void SimAgent::execute(agent::Effect& effect) {
     });
   } else if (auto* c = std::get_if<fx::RunCheck>(&effect)) {
     const auto it = containers_.find(c->container_id);
+    if (c->what == fx::RunCheck::What::check) {
+      auto status = agent::no_result(c->task->check->type);
+      if (status.command && random.chance(80)) status.command->exit_code = random.chance(50) ? 0 : 1;
+      after(random.between(1ms, std::max(Nanos(2ms), std::min(Nanos(2s), c->timeout))),
+            [this, id = c->container_id, run = c->run, status] { step(agent::event::Checked{id, run, status}); });
+      return;
+    }
     const bool healthy = it != containers_.end() && it->second.plan.healthy;
     after(random.between(1ms, std::max(Nanos(2ms), std::min(Nanos(2s), c->timeout))), [this, id = c->container_id, run = c->run, healthy] {
       step(agent::event::CheckDone{id, run, healthy && (world_.plan || world_.random.chance(90)), "sim"});
     });
+  } else if (auto* to = std::get_if<fx::ToExecutor>(&effect)) {
+    tell_executor(to->stream, to->event);
+  } else if (auto* size = std::get_if<fx::Resize>(&effect)) {
+    after(Nanos(1ms), [this, id = size->container_id] { step(agent::event::Resized{id}); });
   } else if (auto* stop = std::get_if<fx::Stop>(&effect)) {
     world_.trace("agent " + std::to_string(number_) + " stops: " + stop->message);
     if (stop->failed) world_.violated("agent " + std::to_string(number_) + " gave up: " + stop->message);
@@ -217,13 +229,14 @@ TaskPlan SimAgent::chance_plan() {
 
 void SimAgent::launch(agent::LaunchSpec spec) {
   const auto& task = *spec.task;
-  if (!started_once_.emplace(spec.framework_id, task.task_id).second)
+  if (!spec.executor && !started_once_.emplace(spec.framework_id, task.task_id).second)
     world_.violated("task " + task.task_id + " of " + spec.framework_id + " was launched twice on agent " + std::to_string(number_));
   SimContainer c;
   c.framework_id = spec.framework_id;
   c.task_id = task.task_id;
   c.plan = world_.plan ? world_.plan(spec.framework_id, task.task_id) : chance_plan();
   if (const auto r = resource::from_wire(task.resources)) c.resources = r->unallocated();
+  c.executor = spec.executor;
   c.ends = Instant::max();
   const std::string id = spec.container_id;
   const Nanos delay = c.plan.starts_after;
@@ -253,7 +266,9 @@ void SimAgent::launch(agent::LaunchSpec spec) {
         end_container(id, exit);
       });
     }
+    const bool executor = c.executor;
     step(agent::event::Launched{id, c.identity});
+    if (executor) connect_executor(id);
   });
 }
 

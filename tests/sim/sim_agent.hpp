@@ -22,6 +22,8 @@ struct SimContainer {
   agent::Identity identity;
   std::optional<Instant> kill_at;
   TaskPlan plan;
+  bool executor = false;
+  std::uint64_t stream = 0;            // of its executor; 0: it has none, or was not connected yet
 };
 
 class SimAgent {
@@ -53,6 +55,10 @@ class SimAgent {
   void launch(agent::LaunchSpec spec);
   [[nodiscard]] TaskPlan chance_plan();
   void end_container(const std::string& id, agent::ExitInfo exit);
+  // sim_executor.cpp: a custom executor that does what it is told
+  void connect_executor(const std::string& container);
+  void tell_executor(std::uint64_t stream, Bytes event);
+  void say_update(std::uint64_t stream, const std::string& task, fb::TaskState state);
   void after(Nanos d, Function<void()> fn);  // only if this life of the daemon still goes on
 
   World& world_;
@@ -65,7 +71,7 @@ class SimAgent {
   std::map<std::string, SimContainer> containers_;
   std::set<std::pair<std::string, std::string>> started_once_;
   std::unique_ptr<agent::Core> core_;
-  std::uint64_t life_ = 0, boots_ = 0, pids_ = 100;
+  std::uint64_t life_ = 0, boots_ = 0, pids_ = 100, streams_ = 0, words_ = 0;
   base::TimerId timer_ = 0;
   Instant armed_ = Instant::max();
   std::deque<agent::Event> pending_;

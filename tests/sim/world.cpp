@@ -255,7 +255,7 @@ void World::partition(SimAgent& agent, Nanos d) {
   trace("agent " + std::to_string(agent.number()) + " is cut off for " + std::to_string(d.count() / 1'000'000'000) + " s");
   agent.partitioned_until = std::max(agent.partitioned_until, loop.now() + d);
   // Long ones break the connection; short ones only delay.
-  if (d > 20s || random.chance(30)) {
+  if (d > 20s || (random.chance(30) && !plan)) {
     const master::LinkId link = agent.link;
     if (!link) return;
     cut(agent);

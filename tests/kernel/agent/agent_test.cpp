@@ -89,6 +89,8 @@ class FakeMaster final : public MasterLink {
       fb::link::RegisteredT registered;
       registered.agent_id = "A";
       say(std::move(registered));
+    } else if (const auto* x = frame->body_as_ExecutorExited()) {
+      heard.push_back(std::string(text(x->executor_id())) + " exited");
     } else if (const auto* u = frame->body_as_StatusUpdate()) {
       fb::TaskStatusT s;
       u->status()->UnPackTo(&s);
@@ -118,11 +120,24 @@ class FakeMaster final : public MasterLink {
   Events events_;
 };
 
+// What executors hear, as words.
+struct FakeDoor final : ExecutorDoor {
+  void send(std::uint64_t stream, Bytes bytes) override {
+    const auto* e = view<fb::executor::Event>(bytes);
+    ASSERT_TRUE(e);
+    heard.push_back(std::to_string(stream) + " " + fb::executor::EnumNameEventType(e->type()));
+  }
+  void end(std::uint64_t stream, const Status&) override { heard.push_back(std::to_string(stream) + " end"); }
+  void answer(std::uint64_t, const Status& status) override { heard.emplace_back(status ? "yes" : "no"); }
+  std::vector<std::string> heard;
+};
+
 struct World {
   base::ManualLoop loop;
   FakeDisk disk;
   FakeLauncher launcher{loop};
   FakeMaster master{loop};
+  FakeDoor door;
   std::unique_ptr<Agent> agent;
   std::string work_dir = "/w";
 
@@ -133,8 +148,10 @@ struct World {
     o.boot_id = "b";
     o.seed = 5;
     agent = std::make_unique<Agent>(loop, std::move(o), disk, launcher, master, Probes{});
+    agent->door(&door);
     const auto s = agent->start();
     ASSERT_TRUE(s) << s.error().message;
+    agent->of_executors(event::Serve{true, {}});
     agent->leader("m:1");
     loop.run();
     ASSERT_TRUE(agent->core().registered());
@@ -145,6 +162,26 @@ struct World {
   }
   void run_task(const std::string& id) {
     master.say(agent::run_task(make_task(id), make_framework("F")));
+    loop.run();
+  }
+  // With an executor, which is started and, unless `quiet`, subscribes on stream 1.
+  std::string run_with_executor(const std::string& id, bool quiet = false) {
+    auto task = make_task(id);
+    task.executor = std::make_unique<fb::ExecutorInfoT>();
+    task.executor->executor_id = "e";
+    task.executor->command = std::move(task.command);
+    master.say(agent::run_task(task, make_framework("F")));
+    loop.run();
+    if (!quiet) subscribe(1);
+    return launcher.last.container_id;
+  }
+  void subscribe(std::uint64_t stream) {
+    fb::executor::CallT c;
+    c.type = fb::executor::CallType::SUBSCRIBE;
+    c.framework_id = "F";
+    c.executor_id = "e";
+    c.subscribe = std::make_unique<fb::executor::SubscribeT>();
+    agent->of_executors(event::ExecutorSubscribe{stream, "", pack(c)});
     loop.run();
   }
   fb::control::AnswerT ask(const fb::control::QuestionT& q) {
@@ -227,6 +264,56 @@ TEST(Shell, KillsReachTheLauncherOnAFullDisk) {
 }
 
 // Whatever the write at which the disk is full, and a crash after it: no task is lost and none lives twice.
+// The journal fails in the very step in which an executor is given its task: nothing will ask for that step again.
+TEST(Shell, WhatAnExecutorMayNotHearYetComesInOrderWhenTheJournalWorks) {
+  World w;
+  w.start();
+  w.run_with_executor("t", true);
+  w.disk.space = 0;
+  w.subscribe(1);
+  fb::link::KillTaskT kill;
+  kill.framework_id = "F";
+  kill.task_id = "t";
+  w.master.say(std::move(kill));
+  fb::link::MasterMessageT message;
+  message.framework_id = "F";
+  message.executor_id = "e";
+  w.master.say(std::move(message));  // needs no entry, and still must not overtake
+  w.loop.advance(3s);
+  EXPECT_THAT(w.door.heard, ElementsAre());
+  w.disk.space = SIZE_MAX;
+  w.loop.advance(2s);
+  EXPECT_THAT(w.door.heard, ElementsAre("1 SUBSCRIBED", "1 LAUNCH", "1 KILL", "1 MESSAGE"));
+}
+
+TEST(Shell, WhatWasWithheldFromAStreamEndsWithIt) {
+  World w;
+  w.start();
+  w.run_with_executor("t", true);
+  w.disk.space = 0;
+  w.subscribe(1);
+  w.subscribe(2);
+  w.disk.space = SIZE_MAX;
+  w.loop.advance(2s);
+  EXPECT_EQ(std::count(w.door.heard.begin(), w.door.heard.end(), "1 SUBSCRIBED"), 0);
+  EXPECT_EQ(std::count(w.door.heard.begin(), w.door.heard.end(), "1 LAUNCH"), 0);
+  EXPECT_EQ(std::count(w.door.heard.begin(), w.door.heard.end(), "2 SUBSCRIBED"), 1);
+}
+
+TEST(Shell, TheEndOfAnExecutorIsToldOnAFullDisk) {
+  World w;
+  w.start();
+  const auto container = w.run_with_executor("t");
+  w.master.heard.clear();
+  w.disk.space = 0;
+  w.launcher.exit(container, 1);
+  w.loop.run();
+  EXPECT_THAT(w.master.heard, ElementsAre("e exited"));  // its resources are free; the task's end waits for the journal
+  w.disk.space = SIZE_MAX;
+  w.loop.advance(2s);
+  EXPECT_THAT(w.master.heard, ElementsAre("e exited", "t TASK_FAILED"));
+}
+
 TEST(Shell, FullAtEveryWriteThenACrash) {
   for (std::size_t space = 0; space < 1500; space += 7) {
     World w;
@@ -415,6 +502,15 @@ TEST_F(SandboxFiles, AreFoundByTaskAlsoAfterARestart) {
   answer = w.ask(q);
   ASSERT_TRUE(answer.say.AsFileData());
   EXPECT_EQ(answer.say.AsFileData()->size, 6);
+}
+
+TEST(Detect, TheAddressOfTheMachine) {
+  EXPECT_EQ(machine_ip("10.0.0.7:5051", "host"), "10.0.0.7");
+  EXPECT_EQ(machine_ip("[fd00::7]:5051", "host"), "fd00::7");
+  EXPECT_EQ(machine_ip("0.0.0.0:5051", "10.0.0.8"), "10.0.0.8");
+  const auto found = machine_ip("0.0.0.0:5051", "host");
+  EXPECT_FALSE(found.empty());
+  EXPECT_NE(found, "0.0.0.0");
 }
 
 TEST(Detect, LeavesRoomForTheSystem) {

@@ -230,7 +230,28 @@ TEST(Tasks, AFailedLaunchIsFailedWithItsReason) {
   rig.ack("t");  // STARTING
   EXPECT_EQ(rig.status().state, TaskState::TASK_FAILED);
   EXPECT_EQ(*rig.status().reason, Reason::REASON_CONTAINER_LAUNCH_FAILED);
-  EXPECT_EQ(rig.status().message, "no such user");
+  EXPECT_EQ(rig.status().message, "Failed to launch container: no such user");
+}
+
+TEST(Tasks, OnTheMachinesNetworkTheirAddressIsTheMachines) {
+  for (const auto& [ip, protocol] : {std::pair{"10.1.2.3", fb::NetworkProtocol::IPv4}, {"fd00::1", fb::NetworkProtocol::IPv6}}) {
+    Rig rig([ip = ip](CoreOptions& o) { o.ip = ip; });
+    rig.join();
+    rig.run(make_task("t"));
+    const auto status = rig.status();
+    ASSERT_TRUE(status.container_status);
+    EXPECT_FALSE(status.container_status->container_id.empty());
+    ASSERT_EQ(status.container_status->network_infos.size(), 1u);
+    ASSERT_EQ(status.container_status->network_infos[0]->ip_addresses.size(), 1u);
+    EXPECT_EQ(status.container_status->network_infos[0]->ip_addresses[0]->ip_address, ip);
+    EXPECT_EQ(status.container_status->network_infos[0]->ip_addresses[0]->protocol, protocol);
+    auto other = make_task("u");
+    other.container = std::make_unique<fb::ContainerInfoT>();
+    other.container->network_infos.push_back(std::make_unique<fb::NetworkInfoT>());
+    other.container->network_infos[0]->name = "overlay";
+    rig.run(other);
+    EXPECT_TRUE(rig.status().container_status->network_infos.empty()) << "it is not known here";
+  }
 }
 
 TEST(Tasks, ASecondLaunchOfTheSameTaskDoesNotEndTheFirst) {

@@ -49,10 +49,12 @@ class ExecutorsTest : public ::testing::Test {
                                  {"CHECKPOINT", "${checkpoint}"}, {"GRACE", "${grace}"}}});
     rig.join(std::move(recovered));
   }
-  void run(const fb::TaskInfoT& task, bool checkpoint = true) {
+  void run(const fb::TaskInfoT& task, bool checkpoint = true, flatbuffers::Optional<bool> launch_executor = {}) {
     auto f = make_framework("F", {fb::FrameworkCapability::PARTITION_AWARE});
     f.checkpoint = checkpoint;
-    rig.frame(run_task(task, f));
+    auto frame = run_task(task, f);
+    frame.launch_executor = launch_executor;
+    rig.frame(std::move(frame));
     if (const auto* launch = rig.find<effect::Launch>()) container = launch->spec.container_id;
   }
   void launched() { rig.step(event::Launched{container, Identity{42, 41, 7}}); }
@@ -227,6 +229,40 @@ TEST_F(ExecutorsTest, ItsDeathFailsItsTasksAndIsTold) {
   EXPECT_TRUE(rig.find<effect::EndExecutor>());
   EXPECT_TRUE(rig.find<effect::Release>());
   EXPECT_TRUE(rig.core->executors().empty());
+}
+
+// The master hears of the end while a task is on its way that counts on the executor: nobody would be charged for another one.
+TEST_F(ExecutorsTest, ATaskThatCrossesTheEndOfItsExecutorIsDropped) {
+  running();
+  rig.step(event::Exited{container, Rig::exit_code(0)});
+  EXPECT_EQ(exited(), 0);
+  run(task_of("t2"), true, false);
+  EXPECT_FALSE(rig.find<effect::Launch>());
+  EXPECT_TRUE(rig.core->executors().empty());
+  EXPECT_EQ(rig.status().state, TaskState::TASK_DROPPED);
+  EXPECT_EQ(*rig.status().reason, Reason::REASON_EXECUTOR_TERMINATED);
+  EXPECT_FALSE(exited()) << "told already; a second word would end the books of the next one";
+  run(task_of("t3"), true, true);
+  EXPECT_TRUE(rig.find<effect::Launch>());
+  EXPECT_EQ(rig.core->executors().size(), 1u);
+}
+
+TEST_F(ExecutorsTest, AnOlderMasterDoesNotSayWhetherOneIsNeeded) {
+  running();
+  rig.step(event::Exited{container, Rig::exit_code(0)});
+  run(task_of("t2"));
+  EXPECT_TRUE(rig.find<effect::Launch>());
+}
+
+// What the master has booked and will not be, it is told of; what it counts on is told of when it ends.
+TEST_F(ExecutorsTest, ARefusedTaskGivesBackTheExecutorBookedWithIt) {
+  rig.frame(fb::link::DrainT{});
+  run(task_of("t1"), true, true);
+  EXPECT_EQ(*rig.status().reason, Reason::REASON_AGENT_DRAINING);
+  EXPECT_EQ(exited(), -1);
+  run(task_of("t2"), true, false);
+  EXPECT_EQ(*rig.status().reason, Reason::REASON_AGENT_DRAINING);
+  EXPECT_FALSE(exited());
 }
 
 TEST_F(ExecutorsTest, OneThatDoesNotSubscribeIsKilled) {

@@ -101,6 +101,116 @@ TEST(Volumes, OfOtherDisks) {
   EXPECT_FALSE(fs::exists(d.path + "/disk2/file"));
 }
 
+fb::ResourceT disk_volume(const std::string& role, const std::string& id, const std::string& root) {
+  auto r = volume(role, id);
+  r.disk->source = std::make_unique<fb::DiskSourceT>();
+  r.disk->source->type = fb::DiskSourceType::MOUNT;
+  r.disk->source->mount_root = root;
+  return r;
+}
+// Whatever lies in `dir` that its users see.
+std::vector<std::string> seen(const std::string& dir) {
+  std::vector<std::string> out;
+  for (const auto& e : fs::directory_iterator(dir))
+    if (e.path().filename().string().rfind(".gantry-kept-", 0) != 0) out.push_back(e.path().filename().string());
+  return out;
+}
+
+// The master destroyed the volume and made another on the same disk while this agent was away: it hears of the outcome only.
+TEST(Volumes, ADiskThatWentToAnotherRoleIsEmpty) {
+  Dir d;
+  const std::string disk = d.path + "/disk";
+  fs::create_directories(disk);
+  say(d.path, list(disk_volume("eng", "v", disk)));
+  std::ofstream(disk + "/secret") << "x";
+  fs::create_directories(disk + "/deep/er");
+  say(d.path, list(disk_volume("eng", "v", disk)));
+  EXPECT_TRUE(fs::exists(disk + "/secret")) << "the same volume";
+  for (const auto& [role, id] : {std::pair{"ops", "v"}, {"ops", "w"}}) {
+    const auto changes = say(d.path, list(disk_volume(role, id, disk)));
+    EXPECT_EQ(changes.removed.size(), 1u) << role << id;
+    EXPECT_EQ(changes.made.size(), 1u) << role << id;
+    EXPECT_TRUE(seen(disk).empty()) << role << id;
+    std::ofstream(disk + "/secret") << "x";
+  }
+}
+
+TEST(Volumes, TrashIsOnlyWhatWasMovedThere) {
+  Dir d;
+  const std::string disk = d.path + "/disk";
+  fs::create_directories(disk);
+  say(d.path, list(disk_volume("eng", "v", disk)));
+  std::ofstream(disk + "/file") << "old";
+  fb::link::SetResourcesT s;
+  s.total = list(disk_volume("ops", "v", disk));
+  const Buffer b = pack(s);
+  auto changes = change_volumes(d.path, *view<fb::link::SetResources>(b), "reg");
+  std::ofstream(disk + "/file") << "new";  // a task of the new volume is faster than the deletion
+  remove_trash(changes.trash);
+  EXPECT_EQ(seen(disk), std::vector<std::string>{"file"});
+}
+
+TEST(Volumes, TrashOfAnEarlierLifeIsDeleted) {
+  Dir d;
+  say(d.path, list(volume("eng", "a"), volume("eng", "b")));
+  fb::link::SetResourcesT s;
+  s.total = list(volume("eng", "b"));
+  const Buffer b = pack(s);
+  const auto changes = change_volumes(d.path, *view<fb::link::SetResources>(b), "reg");
+  ASSERT_EQ(changes.trash.size(), 1u);
+  EXPECT_TRUE(fs::exists(changes.trash[0]));  // the agent is killed here
+  say(d.path, list(volume("eng", "b")));
+  EXPECT_FALSE(fs::exists(changes.trash[0]));
+  EXPECT_TRUE(say(d.path, list(volume("eng", "b"))).trash.empty());
+}
+
+// Nothing that a lost registry knew is deleted, and nobody else gets it.
+TEST(Volumes, ADiskOfALostRegistryKeepsItsDataFromOthers) {
+  Dir d;
+  const std::string disk = d.path + "/disk";
+  fs::create_directories(disk);
+  say(d.path, list(disk_volume("eng", "v", disk)));
+  std::ofstream(disk + "/secret") << "x";
+  EXPECT_EQ(say(d.path, {}, "other").problems.size(), 1u);
+  EXPECT_TRUE(fs::exists(disk + "/secret"));
+  say(d.path, {}, "other");
+  EXPECT_TRUE(fs::exists(disk + "/secret"));
+  const auto changes = say(d.path, list(disk_volume("ops", "v", disk)), "other");
+  EXPECT_EQ(changes.problems.size(), 1u);
+  EXPECT_TRUE(seen(disk).empty());
+  std::size_t found = 0;
+  for (const auto& e : fs::recursive_directory_iterator(disk)) found += e.path().filename() == "secret";
+  EXPECT_EQ(found, 1u);
+  // The one who had it gets it back, had nobody else come in between.
+  Dir other;
+  fs::create_directories(other.path + "/disk");
+  say(other.path, list(disk_volume("eng", "v", other.path + "/disk")));
+  std::ofstream(other.path + "/disk/secret") << "x";
+  say(other.path, {}, "other");
+  say(other.path, list(disk_volume("eng", "v", other.path + "/disk")), "other");
+  EXPECT_TRUE(fs::exists(other.path + "/disk/secret"));
+}
+
+TEST(Volumes, ADiskThatCannotBeClearedCannotBeUsed) {
+  Dir d;
+  const std::string disk = d.path + "/disk", sandbox = d.path + "/sandbox";
+  fs::create_directories(disk);
+  fs::create_directories(sandbox);
+  say(d.path, list(disk_volume("eng", "v", disk)));
+  std::ofstream(disk + "/secret") << "x";
+  fs::create_directories(d.path + "/meta/volumes.trash.new");  // what is moved cannot be noted
+  EXPECT_FALSE(say(d.path, list(disk_volume("ops", "v", disk))).problems.empty());
+  EXPECT_TRUE(fs::exists(disk + "/secret"));
+  EXPECT_FALSE(link_volumes(d.path, sandbox, list(disk_volume("ops", "v", disk)), Account{}));
+  EXPECT_TRUE(link_volumes(d.path, sandbox, list(disk_volume("eng", "v", disk)), Account{}));
+  fs::remove_all(d.path + "/meta/volumes.trash.new");
+  say(d.path, list(disk_volume("ops", "v", disk)));
+  EXPECT_TRUE(seen(disk).empty());
+  fs::remove_all(sandbox);
+  fs::create_directories(sandbox);
+  EXPECT_TRUE(link_volumes(d.path, sandbox, list(disk_volume("ops", "v", disk)), Account{}));
+}
+
 TEST(Volumes, NamesLeadNowhereElse) {
   EXPECT_EQ(volume_path("/w", volume("eng", "..")), "");
   EXPECT_EQ(volume_path("/w", volume("eng", "a/b")), "");

@@ -60,6 +60,8 @@ TEST_F(ExecutorsTest, CountsOnceForAllItsTasks) {
   launch(std::move(both));
   const auto runs = c.heard<fb::link::RunTaskT>(1);
   ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[0].launch_executor, true);
+  EXPECT_EQ(runs[1].launch_executor, false) << "it lives, or will";
   EXPECT_EQ(runs[0].task->executor->framework_id, "f");
   EXPECT_DOUBLE_EQ(free_cpus(), 4 - 2 - 0.5);
   EXPECT_EQ(last_ids, std::vector<std::string>{"e"});
@@ -109,6 +111,40 @@ TEST_F(ExecutorsTest, OtherInformationUnderItsIdIsRefused) {
   ASSERT_EQ(updates.size(), 1u);
   EXPECT_EQ(updates[0].state, S::TASK_ERROR);
   EXPECT_NE(updates[0].message.find("not compatible with existing ExecutorInfo"), std::string::npos);
+}
+
+// Each task says whether its executor was booked with it; none is counted on that has ended.
+TEST_F(ExecutorsTest, ATaskThatCrossesTheEndOfItsExecutorFreesAllItHeld) {
+  std::vector<fb::TaskInfoT> one;
+  one.push_back(task("t1"));
+  launch(std::move(one));
+  free_cpus();
+  std::vector<fb::TaskInfoT> two;
+  two.push_back(task("t2"));
+  again(std::move(two));  // on its way while
+  end("e");               // this is, too
+  auto runs = c.heard<fb::link::RunTaskT>(1);
+  ASSERT_FALSE(runs.empty());
+  EXPECT_EQ(runs.back().launch_executor, false);
+  c.update(1, "f", "t1", S::TASK_FAILED, 1);
+  c.update(1, "f", "t2", S::TASK_DROPPED, 2);
+  EXPECT_DOUBLE_EQ(free_cpus(), 4);
+  std::vector<fb::TaskInfoT> three;
+  three.push_back(task("t3", "e", "cpus:0.25;mem:10", "cpus:0.25;mem:10"));  // what was freed is on offer in pieces
+  again(std::move(three));
+  runs = c.heard<fb::link::RunTaskT>(1);
+  ASSERT_FALSE(runs.empty());
+  EXPECT_EQ(runs.back().launch_executor, true);
+  EXPECT_DOUBLE_EQ(free_cpus(), 4 - 0.5);
+  const auto books = c.core->check();
+  EXPECT_TRUE(books) << books.error().message;
+}
+
+TEST_F(ExecutorsTest, ATaskWithoutExecutorSaysNothingOfOne) {
+  std::vector<fb::TaskInfoT> one;
+  one.push_back(Cluster::task("t1", agent, "cpus:1;mem:100"));
+  launch(std::move(one));
+  EXPECT_FALSE(c.heard<fb::link::RunTaskT>(1).back().launch_executor);
 }
 
 TEST_F(ExecutorsTest, ShutdownReachesTheAgent) {

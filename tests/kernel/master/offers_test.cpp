@@ -53,6 +53,23 @@ TEST(Offers, DeclineFiltersForAsLongAsAsked) {
   EXPECT_EQ(c.offers(s).size(), 1u) << "0 is no filter";
 }
 
+// What a launch leaves over is offered when the tasks have had their say, and no later than that.
+TEST(Offers, OfWhatALaunchLeavesOverWaitALittle) {
+  CoreOptions o;
+  o.launch_lull = 1ms;
+  Cluster c(o);
+  const auto s = c.subscribe(Cluster::info());
+  const auto agent = c.join(1);
+  const auto offer = c.offers(s).at(0).id;
+  std::vector<fb::TaskInfoT> one;
+  one.push_back(Cluster::task("t", agent, "cpus:0.1;mem:10"));
+  EXPECT_TRUE(c.call(Cluster::accept(c.id_of(s), {offer}, std::move(one), 0)));
+  EXPECT_EQ(c.heard<fb::link::RunTaskT>(1).size(), 1u);
+  EXPECT_TRUE(c.offers(s).empty());
+  c.advance(1ms);
+  ASSERT_EQ(c.offers(s).size(), 1u);
+}
+
 TEST(Offers, ReviveEndsFiltersAndSuppressionSuppressStopsOffersOnly) {
   Cluster c;
   const auto r = c.run_one();

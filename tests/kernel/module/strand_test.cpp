@@ -76,6 +76,68 @@ TEST(Strands, NeverOverlapAndLoseNothingWithManyPosters) {
   ASSERT_EQ(all.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
 }
 
+TEST(Strand, NobodyIsWokenWhileItIsCorked) {
+  base::ManualLoop loop;
+  Strands strands(loop);
+  std::vector<std::uint64_t> seen;
+  StrandPtr s = strands.make("t", false, [&](const Entry& e, Bytes) { seen.push_back(e.token); });
+  s->cork();
+  s->post(number(1));
+  s->post(number(2));
+  loop.run();
+  EXPECT_TRUE(seen.empty());
+  s->uncork();
+  loop.run();
+  EXPECT_THAT(seen, testing::ElementsAre(1u, 2u));
+  s->cork();
+  s->uncork();
+  s->post(number(3));
+  loop.run();
+  EXPECT_EQ(seen.back(), 3u);
+}
+
+// A wake that is wanted while the cork is drawn must not be lost between the two.
+TEST(Strands, ACorkLosesNoWake) {
+  constexpr std::uint64_t posts = 20'000;
+  std::atomic<std::uint64_t> ran{0};
+  Strands strands(Strands::Limits{});
+  StrandPtr s = strands.make("t", false, [&](const Entry&, Bytes) { ran.fetch_add(1); });
+  std::atomic<bool> over{false};
+  std::thread corker([&] {
+    while (!over) s->cork(), s->uncork();
+  });
+  for (std::uint64_t i = 1; i <= posts; ++i) {
+    s->post(number(i));
+    if (i % 4 != 0) continue;  // whatever was posted is run, though nothing else comes
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (ran.load() < i && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
+    ASSERT_EQ(ran.load(), i);
+  }
+  over = true;
+  corker.join();
+}
+
+// One thing after the other stays with one thread, whose processor has it all in its caches.
+TEST(Strands, WhoWentIdleLastIsCalledFirst) {
+  std::atomic<std::thread::id> who{};
+  std::atomic<int> ran{0};
+  Strands strands(Strands::Limits{});
+  StrandPtr s = strands.make("t", false, [&](const Entry&, Bytes) {
+    who = std::this_thread::get_id();
+    ran.fetch_add(1);
+  });
+  int changes = 0;
+  std::thread::id last;
+  for (int i = 1; i <= 50; ++i) {
+    s->post(number(1));
+    while (ran.load() < i) std::this_thread::yield();
+    changes += i > 1 && who.load() != last;
+    last = who.load();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // it goes idle
+  }
+  EXPECT_LT(changes, 25);
+}
+
 TEST(Strands, TheWatchdogNamesAStallOnce) {
   Strands::Limits limits;
   limits.threads = 1;

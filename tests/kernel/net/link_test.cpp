@@ -278,7 +278,7 @@ TEST_F(LinkTest, ASlowReaderIsCutOff) {
   while (client->send(frame)) ASSERT_LT(++sent, 1000);
   run();
   EXPECT_EQ(code, Code::resource_exhausted);
-  EXPECT_LE(sent, 10);
+  EXPECT_LE(sent, 11);  // the first one was with the system before the others came
 }
 
 TEST_F(LinkTest, GarbageClosesTheLink) {
