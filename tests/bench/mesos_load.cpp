@@ -80,8 +80,7 @@ void latency(const Settings& settings, const Report& report, bool protobuf) {
       framework.run_until([&] { return framework.running > before; }, 20, "RUNNING");
       run.push_back(microseconds(ran - start) / 1000);
       framework.run_until([&] { return framework.finished > done && framework.answered == framework.sent; }, 20, "FINISHED");
-      const auto pause = Clock::now();
-      framework.run_until([&] { return Clock::now() - pause > std::chrono::milliseconds(1); }, 5, "a pause");
+      framework.pause(std::chrono::milliseconds(1));
     }
   }
   const std::string form = protobuf ? "protobuf" : "json";

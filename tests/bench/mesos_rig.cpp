@@ -365,6 +365,12 @@ void HttpFramework::run_until(const std::function<bool()>& done, double limit, c
   }
 }
 
+void HttpFramework::pause(std::chrono::milliseconds length) {
+  const auto end = Clock::now() + length;
+  for (auto now = Clock::now(); now < end; now = Clock::now())
+    step(static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(end - now).count()));
+}
+
 void HttpFramework::ended() {
   if (!leaving_) stop("the master ended the stream");
   ::close(std::exchange(stream_, -1));  // poll passes over it

@@ -70,6 +70,8 @@ class HttpFramework {
   void step(int timeout_ms);
   // step() until `done` or throws after `seconds`.
   void run_until(const std::function<bool()>& done, double seconds, const char* what);
+  // Reads what comes for that long.
+  void pause(std::chrono::milliseconds length);
 
   std::string id;
   std::deque<Offered> offers;
