@@ -463,6 +463,8 @@ class Core {
   void note_operation(const TrackedOperation& o);
   void note_operation_gone(std::string_view uuid);
   void settle_notes();
+  void noted();
+  void cut_chunk();
 
   // shared
   void tick();

@@ -270,15 +270,24 @@ void Core::follow(bool on) {
   if (log_) log_->from = version_;
 }
 
+// A change has been written. Chunks are of the size of pieces, however much a step changes, so that they can be told at a
+// follower's pace.
+void Core::noted() {
+  ++version_;
+  if (log_->rows->b.GetSize() >= kPiece) cut_chunk();
+}
+
+void Core::cut_chunk() {
+  log_->ready.push_back(log_->rows->finish(log_->from, version_, false, false, recovering_ == 0));
+  log_->rows = std::make_unique<Rows>();
+  log_->from = version_;
+}
+
 bool Core::changes_waiting() const { return log_ && (!log_->ready.empty() || !log_->rows->changes.empty()); }
 
 std::vector<Buffer> Core::take_changes() {
   if (!changes_waiting()) return {};
-  if (!log_->rows->changes.empty()) {
-    log_->ready.push_back(log_->rows->finish(log_->from, version_, false, false, recovering_ == 0));
-    log_->rows = std::make_unique<Rows>();
-    log_->from = version_;
-  }
+  if (!log_->rows->changes.empty()) cut_chunk();
   return std::exchange(log_->ready, {});
 }
 
@@ -297,33 +306,33 @@ void Core::note_offer(Handle h) {
 void Core::note_update(const Task& t) {
   if (!log_) return;
   log_->rows->update(frameworks_[t.framework].id, t);
-  ++version_;
+  noted();
 }
 void Core::note_completed(const std::string& framework_id, const CompletedTask& t) {
   if (!log_) return;
   log_->rows->completed(framework_id, t);
-  ++version_;
+  noted();
 }
 void Core::note_completed(const CompletedFramework& f) {
   if (!log_) return;
   log_->rows->completed(f);
-  ++version_;
+  noted();
 }
 void Core::note_gone(std::string_view framework_id, std::string_view task_id) {
   if (!log_) return;
   log_->rows->gone({}, framework_id, task_id, {});
-  ++version_;
+  noted();
 }
 void Core::note_offer_gone(std::uint64_t number) {
   if (!log_) return;
   log_->rows->gone({}, {}, {}, offer_id(number));
-  ++version_;
+  noted();
 }
 
 void Core::note_executor(Handle agent, const Executor& e) {
   if (!log_) return;
   log_->rows->executor(agents_[agent].id(), frameworks_[e.framework].id, e);
-  ++version_;
+  noted();
 }
 void Core::note_executor_gone(Handle agent, const Executor& e) {
   if (!log_) return;
@@ -332,7 +341,7 @@ void Core::note_executor_gone(Handle agent, const Executor& e) {
   gone.framework_id = frameworks_[e.framework].id;
   gone.executor_id = e.id();
   log_->rows->gone(gone);
-  ++version_;
+  noted();
 }
 
 void Core::note_plan() {
@@ -341,12 +350,12 @@ void Core::note_plan() {
 void Core::note_inverse(std::uint64_t number, Handle agent, Handle framework) {
   if (!log_) return;
   log_->rows->inverse_offer(inverse_offer(number, agent, framework));
-  ++version_;
+  noted();
 }
 void Core::note_inverse_gone(std::uint64_t number) {
   if (!log_) return;
   log_->rows->inverse_gone(offer_id(number));
-  ++version_;
+  noted();
 }
 void Core::note_role_row(RoleId role) {
   if (!log_) return;
@@ -358,40 +367,34 @@ void Core::note_role_row(RoleId role) {
     g.role = resource::text_of(role);
     log_->rows->gone(g);
   }
-  ++version_;
+  noted();
 }
 void Core::note_operation(const TrackedOperation& o) {
   if (!log_) return;
   log_->rows->operation(o);
-  ++version_;
+  noted();
 }
 void Core::note_operation_gone(std::string_view uuid) {
   if (!log_) return;
   st::GoneT g;
   g.operation_uuid.assign(uuid.begin(), uuid.end());
   log_->rows->gone(g);
-  ++version_;
+  noted();
 }
 
 // At the end of a step, before the allocator is told and handles become free.
 void Core::settle_notes() {
   ChangeLog& log = *log_;
-  const auto each = [&](std::vector<Handle>& noted, auto&& write) {
-    std::sort(noted.begin(), noted.end());
-    noted.erase(std::unique(noted.begin(), noted.end()), noted.end());
-    for (const Handle h : noted) {
-      write(h);
-      if (log.rows->b.GetSize() < kPiece) continue;
-      log.ready.push_back(log.rows->finish(log.from, version_, false, false, recovering_ == 0));
-      log.rows = std::make_unique<Rows>();
-      log.from = version_;
-    }
-    noted.clear();
+  const auto each = [&](std::vector<Handle>& handles, auto&& write) {
+    std::sort(handles.begin(), handles.end());
+    handles.erase(std::unique(handles.begin(), handles.end()), handles.end());
+    for (const Handle h : handles) write(h);
+    handles.clear();
   };
   each(log.frameworks, [&](Handle h) {
     if (!frameworks_.contains(h) || frameworks_[h].id.empty()) return;
     log.rows->framework(frameworks_[h]);
-    ++version_;
+    noted();
   });
   each(log.agents, [&](Handle h) {
     if (!agents_.contains(h)) return;
@@ -401,24 +404,24 @@ void Core::settle_notes() {
       log.rows->gone(a.id(), {}, {}, {});
     else
       log.rows->agent(a);
-    ++version_;
+    noted();
   });
   each(log.tasks, [&](Handle h) {
     if (!tasks_.contains(h)) return;
     log.rows->task(frameworks_[tasks_[h].framework], tasks_[h]);
-    ++version_;
+    noted();
   });
   each(log.offers, [&](Handle h) {
     if (!offers_.contains(h)) return;
     const Offer& o = offers_[h];
     log.rows->offer(offer_id(o.number), frameworks_[o.framework].id, agents_[o.agent].id(), o);
-    ++version_;
+    noted();
   });
   if (std::exchange(log.plan, false)) {
     st::MaintenanceT m;
     write_plan(m);
     log.rows->maintenance(m);
-    ++version_;
+    noted();
   }
 }
 

@@ -4,13 +4,19 @@
 #include <gantry/state_generated.h>
 #include "kernel/master/state_service.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace gantry::master {
 
 namespace {
 constexpr std::size_t kPiece = 256 * 1024;
-}
+// A framework of 300,000 tasks that is torn down makes 150 MB of changes in one step. They leave at the pace of the slowest
+// follower: not more than kTurn a turn, none while more than kUnread lies before somebody. One that reads nothing for
+// kPatience is waited for no longer; the module host will cut it off.
+constexpr std::size_t kTurn = 4 << 20, kUnread = 8 << 20;
+constexpr base::Nanos kPause = std::chrono::milliseconds(1), kPatience = std::chrono::seconds(1);
+}  // namespace
 
 module::Service& Master::state_service() { return *state_service_; }
 
@@ -33,7 +39,9 @@ Master::FollowerId Master::follow(Subscriber follower) {
 
 void Master::unfollow(FollowerId id) {
   followers_.erase(id);
-  if (followers_.empty() && core_ && !stepping_) core_->follow(false);
+  if (!followers_.empty()) return;
+  outgoing_.clear();
+  if (core_ && !stepping_) core_->follow(false);
 }
 
 bool Master::continue_snapshot(FollowerId id) {
@@ -58,6 +66,11 @@ void Master::send_pieces(FollowerId id) {
   if (it->second.whole || it->second.pieces == 0) return;
   if (!core_->followed()) core_->follow(true);
   publish();  // what has changed up to here is in the piece
+  if (!outgoing_.empty()) {  // and must be with the other followers before, so that versions have no gap
+    it->second.posted = true;
+    held_pieces_.push_back(id);
+    return;
+  }
   it = followers_.find(id);
   if (it == followers_.end()) return;
   Follower& f = it->second;
@@ -81,30 +94,59 @@ void Master::send_pieces(FollowerId id) {
   send(piece);
 }
 
-void Master::publish_later() {
+void Master::publish_later(base::Nanos after) {
   if (std::exchange(publish_posted_, true)) return;
-  loop_.post([this, term = std::weak_ptr(term_)] {
+  auto go = [this, term = std::weak_ptr(term_)] {
     publish_posted_ = false;
     if (!term.expired()) publish();
-  });
+  };
+  if (after.count())
+    loop_.at(loop_.now() + after, std::move(go));
+  else
+    loop_.post(std::move(go));
 }
 
 void Master::publish() {
   if (!core_ || stepping_) return;
-  const std::vector<Buffer> changes = core_->take_changes();
-  if (changes.empty()) return;
+  for (Buffer& chunk : core_->take_changes()) outgoing_.push_back(std::move(chunk));
+  const bool patient = outgoing_since_.count() == 0 || loop_.now() - outgoing_since_ < kPatience;
+  for (std::size_t sent = 0; !outgoing_.empty();) {
+    if (sent > kTurn) return publish_later();
+    if (patient && unread() > kUnread) {
+      if (outgoing_since_.count() == 0) outgoing_since_ = loop_.now();
+      return publish_later(kPause);
+    }
+    const Buffer chunk = std::move(outgoing_.front());
+    outgoing_.pop_front();
+    sent += chunk.size();
+    tell_followers(chunk);
+  }
+  outgoing_since_ = base::Instant(0);
+  for (const FollowerId id : std::exchange(held_pieces_, {}))
+    loop_.post([this, id, term = std::weak_ptr(term_)] {
+      if (!term.expired()) send_pieces(id);
+    });
+  if (followers_.empty() && core_) core_->follow(false);
+}
+
+// Of the follower that has most.
+std::size_t Master::unread() const {
+  std::size_t most = 0;
+  for (const auto& [id, f] : followers_)
+    if (f.to.unread) most = std::max(most, f.to.unread());
+  return most;
+}
+
+void Master::tell_followers(const Buffer& chunk) {
   std::vector<FollowerId> ids;
   for (const auto& [id, f] : followers_)
     if (f.begun) ids.push_back(id);
   for (const FollowerId id : ids) {
-    for (const Buffer& chunk : changes) {
-      const auto it = followers_.find(id);
-      if (it == followers_.end()) break;
-      const auto send = it->second.to.on_event;
-      send(chunk);
-    }
+    const auto it = followers_.find(id);
+    if (it == followers_.end()) continue;
+    const auto send = it->second.to.on_event;
+    send(chunk);
   }
-  if (followers_.empty() && core_) core_->follow(false);
 }
 
 }  // namespace gantry::master

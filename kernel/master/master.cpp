@@ -165,6 +165,9 @@ void Master::step_down() {
   run_id_.clear();
   later_.clear();
   effects_.clear();
+  outgoing_.clear();
+  outgoing_since_ = base::Instant(0);
+  held_pieces_.clear();
   if (timer_) loop_.cancel(std::exchange(timer_, 0));
   const Error error = fail(Code::unavailable, "the master has stepped down");
   auto links = std::exchange(link_states_, {});

@@ -85,6 +85,7 @@ class Master {
   struct Subscriber {
     std::function<void(const Buffer& event)> on_event;
     std::function<void(const Error&)> on_end;
+    std::function<std::size_t()> unread = {};  // bytes it has not come to yet; followers are waited for by it
   };
   // Returns the stream's id, 0 (and on_end has run) if it cannot be opened. `call` is an fb::Call of type SUBSCRIBE.
   StreamId subscribe(Bytes call, Subscriber subscriber);
@@ -135,8 +136,10 @@ class Master {
   void allocate(Buffer deltas);
   void arm(Instant at);
   void continue_listing(std::shared_ptr<Listing> listing);
-  void publish_later();
+  void publish_later(base::Nanos after = {});
   void publish();
+  void tell_followers(const Buffer& chunk);
+  [[nodiscard]] std::size_t unread() const;
   void send_pieces(FollowerId id);
 
   base::Loop& loop_;
@@ -172,6 +175,9 @@ class Master {
   std::unordered_map<FollowerId, Follower> followers_;
   FollowerId next_follower_ = 0;
   bool publish_posted_ = false;
+  std::deque<Buffer> outgoing_;              // changes that followers have not been told yet, in order
+  base::Instant outgoing_since_{0};          // when they began to wait for a slow one; 0: they do not
+  std::vector<FollowerId> held_pieces_;      // whose snapshot goes on after them
   std::uint64_t next_stream_ = 0, next_request_ = 0;
   std::uint64_t allocator_failures_ = 0;
   base::Instant led_since_{0};

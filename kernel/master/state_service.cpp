@@ -18,6 +18,7 @@ void StateService::request(const module::ServiceRequest& r, module::ServiceReply
       const std::uint64_t id = r.id;
       Master::Subscriber s;
       s.on_event = [reply](const Buffer& chunk) { reply(GANTRY_MORE, chunk); };
+      if (r.caller) s.unread = [caller = r.caller] { return caller->backlog(); };  // it outlives its request
       s.on_end = [this, reply, id](const Error& e) {
         streams_.erase(id);
         fail_reply(reply, e);

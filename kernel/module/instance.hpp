@@ -62,9 +62,7 @@ class LocalInstance final : public HostedInstance {
   [[nodiscard]] Facts facts() const override;
   Task<Status> create() override;
   Task<Status> stop(bool drain, base::Nanos timeout, base::Nanos grace) override;
-
-  // [any] Bytes of calls and replies its strand has not come to yet.
-  [[nodiscard]] std::size_t backlog() const;
+  [[nodiscard]] std::size_t backlog() const override;
 
  private:
   std::shared_ptr<Core> core_;

@@ -42,6 +42,8 @@ class Instance {
   [[nodiscard]] std::string id() const { return kind() + "." + name(); }
   [[nodiscard]] virtual State state() const = 0;
   [[nodiscard]] virtual Counters counters() const = 0;
+  // Bytes of calls and replies that it has not come to yet.
+  [[nodiscard]] virtual std::size_t backlog() const { return 0; }
 
   // Calls the module. on_reply runs on the loop: MORE any number of times, then once with a final code; the bytes are
   // valid during the callback. The body is copied or moved in. Returns an id for cancel().

@@ -73,6 +73,8 @@ void ProcessInstance::refuse(OnReply on_reply, Error error) {
   });
 }
 
+std::size_t ProcessInstance::backlog() const { return child_ ? child_->writer.waiting() : 0; }
+
 void ProcessInstance::trace(Tracer* tracer) {
   HostedInstance::trace(tracer);
   requests_->trace(tracer);

@@ -43,6 +43,7 @@ class ProcessInstance final : public HostedInstance {
   [[nodiscard]] const std::string& name() const override { return setup_.command.name; }
   [[nodiscard]] State state() const override { return state_; }
   [[nodiscard]] Counters counters() const override;
+  [[nodiscard]] std::size_t backlog() const override;
   std::uint64_t call(std::uint32_t method, Buffer body, OnReply on_reply, CallOptions options = {}) override;
   void cancel(std::uint64_t id) override;
   [[nodiscard]] const std::string& message() const override { return message_; }

@@ -260,5 +260,39 @@ TEST(Follow, APieceOfASnapshotIsBounded) {
   EXPECT_EQ(f.seen.rows.size(), 200u);
 }
 
+TEST(Follow, AStepThatChangesMuchIsToldInPieces) {
+  Cluster c;
+  const auto stream = c.subscribe(Cluster::info());
+  const std::string framework = c.id_of(stream), agent = c.join(1, "cpus:2000;mem:2000000");
+  c.alive.insert(1);
+  const auto o = c.offers(stream);
+  ASSERT_EQ(o.size(), 1u);
+  std::vector<fb::TaskInfoT> tasks;
+  for (int i = 0; i < 1500; ++i) {
+    tasks.push_back(Cluster::task("t" + std::to_string(i), agent));
+    tasks.back().name = std::string(1000, 'n');
+  }
+  ASSERT_TRUE(c.call(Cluster::accept(framework, {o[0].id}, std::move(tasks))));
+  ASSERT_EQ(c.core->task_count(), 1500u);
+  c.core->follow(true);
+  fb::CallT teardown;
+  teardown.type = fb::CallType::TEARDOWN;
+  teardown.framework_id = framework;
+  ASSERT_TRUE(c.call(std::move(teardown)));
+  const auto changes = c.core->take_changes();
+  EXPECT_GT(changes.size(), 5u);
+  std::uint64_t version = view<st::Chunk>(changes.at(0))->from();
+  std::size_t completed = 0;
+  for (const auto& b : changes) {
+    EXPECT_LT(b.size(), (256u << 10) + 4096);
+    const auto* chunk = view<st::Chunk>(b);
+    ASSERT_TRUE(chunk);
+    EXPECT_EQ(chunk->from(), version) << "no gap";
+    version = chunk->version();
+    for (const auto* x : *chunk->changes()) completed += x->task() && x->task()->completed();
+  }
+  EXPECT_EQ(completed, 1500u);
+}
+
 }  // namespace
 }  // namespace gantry::master

@@ -293,6 +293,72 @@ TEST(Master, ServiceStateForModules) {
   EXPECT_FALSE(w.master->core()->followed()) << "nothing is spent when nobody follows";
 }
 
+TEST(Master, FollowersAreToldAtThePaceOfTheSlowest) {
+  World w;
+  w.lead();
+  w.join(1);
+  struct Reader {
+    std::size_t unread = 0;
+    std::vector<fb::state::ChunkT> chunks;
+    bool told_of(std::string_view agent) const {
+      for (const auto& c : chunks)
+        for (const auto& x : c.changes)
+          if (!c.snapshot && x->agent && unpack<fb::AgentInfo>(x->agent->info)->id == agent) return true;
+      return false;
+    }
+  } slow, quick, late;
+  const auto follow = [&](Reader& r) {
+    Master::Subscriber s;
+    s.on_event = [&r](const Buffer& b) { r.chunks.push_back(unpack<fb::state::Chunk>(b).value()); };
+    s.on_end = [](const Error&) {};
+    s.unread = [&r] { return r.unread; };
+    const auto id = w.master->follow(std::move(s));
+    w.loop.run();
+    return id;
+  };
+  const auto slow_id = follow(slow);
+  follow(quick);
+  EXPECT_EQ(slow.chunks.size(), 1u);
+  EXPECT_EQ(quick.chunks.size(), 1u);
+
+  slow.unread = 9 << 20;
+  const std::string second = w.join(2);
+  EXPECT_FALSE(quick.told_of(second));
+  follow(late);
+  EXPECT_TRUE(late.chunks.empty()) << "what the others have not been told is not in its first piece";
+  w.loop.advance(std::chrono::milliseconds(100));
+  EXPECT_FALSE(quick.told_of(second)) << "it waits for who is behind";
+  slow.unread = 0;
+  w.loop.advance(std::chrono::milliseconds(2));
+  EXPECT_TRUE(quick.told_of(second));
+  EXPECT_TRUE(slow.told_of(second));
+  ASSERT_EQ(late.chunks.size(), 1u);
+  EXPECT_TRUE(late.chunks[0].snapshot);
+
+  slow.unread = 9 << 20;
+  const std::string third = w.join(3);
+  w.loop.advance(std::chrono::milliseconds(900));
+  EXPECT_FALSE(quick.told_of(third));
+  w.loop.advance(std::chrono::milliseconds(200));
+  EXPECT_TRUE(quick.told_of(third)) << "but not for ever";
+
+  const std::string fourth = w.join(4);
+  EXPECT_FALSE(late.told_of(fourth));
+  w.master->unfollow(slow_id);
+  w.loop.advance(std::chrono::milliseconds(2));
+  EXPECT_TRUE(late.told_of(fourth)) << "nor once it has gone";
+  for (const Reader* r : {&quick, &late}) {
+    std::uint64_t version = r->chunks[0].version;
+    for (const auto& c : r->chunks) {
+      if (!c.snapshot) {
+        EXPECT_EQ(c.from, version) << "no gap";
+      }
+      version = c.version;
+    }
+  }
+  w.master->step_down();
+}
+
 TEST(Master, CallsFromInsideAnEventAreTakenAfterIt) {
   World w;
   w.lead();
