@@ -12,10 +12,10 @@ namespace gantry::master {
 namespace {
 constexpr std::size_t kPiece = 256 * 1024;
 // A framework of 300,000 tasks that is torn down makes 150 MB of changes in one step. They leave at the pace of the slowest
-// follower: not more than kTurn a turn, none while more than kUnread lies before somebody. One that reads nothing for
-// kPatience is waited for no longer; the module host will cut it off.
+// follower: not more than kTurn a turn, none while more than kUnread lies before somebody. Who reads nothing for kPatience, or
+// is behind for kLimit, is waited for no longer: changes are held for a bounded time, and the module host cuts it off.
 constexpr std::size_t kTurn = 4 << 20, kUnread = 8 << 20;
-constexpr base::Nanos kPause = std::chrono::milliseconds(1), kPatience = std::chrono::seconds(1);
+constexpr base::Nanos kPause = std::chrono::milliseconds(1), kPatience = std::chrono::seconds(1), kLimit = std::chrono::seconds(10);
 }  // namespace
 
 module::Service& Master::state_service() { return *state_service_; }
@@ -109,19 +109,15 @@ void Master::publish_later(base::Nanos after) {
 void Master::publish() {
   if (!core_ || stepping_) return;
   for (Buffer& chunk : core_->take_changes()) outgoing_.push_back(std::move(chunk));
-  const bool patient = outgoing_since_.count() == 0 || loop_.now() - outgoing_since_ < kPatience;
   for (std::size_t sent = 0; !outgoing_.empty();) {
     if (sent > kTurn) return publish_later();
-    if (patient && unread() > kUnread) {
-      if (outgoing_since_.count() == 0) outgoing_since_ = loop_.now();
-      return publish_later(kPause);
-    }
+    if (followers_lag()) return publish_later(kPause);
     const Buffer chunk = std::move(outgoing_.front());
     outgoing_.pop_front();
     sent += chunk.size();
     tell_followers(chunk);
   }
-  outgoing_since_ = base::Instant(0);
+  lag_ = {};
   for (const FollowerId id : std::exchange(held_pieces_, {}))
     loop_.post([this, id, term = std::weak_ptr(term_)] {
       if (!term.expired()) send_pieces(id);
@@ -129,12 +125,17 @@ void Master::publish() {
   if (followers_.empty() && core_) core_->follow(false);
 }
 
-// Of the follower that has most.
-std::size_t Master::unread() const {
-  std::size_t most = 0;
+// Whether what is to be told has to wait for one of them.
+bool Master::followers_lag() {
+  std::size_t unread = 0;  // of the one that has most
   for (const auto& [id, f] : followers_)
-    if (f.to.unread) most = std::max(most, f.to.unread());
-  return most;
+    if (f.to.unread) unread = std::max(unread, f.to.unread());
+  if (unread <= kUnread) return false;
+  const base::Instant now = loop_.now();
+  if (lag_.since.count() == 0) lag_.since = now;
+  if (unread < lag_.unread || lag_.unread == 0) lag_.progress = now;
+  lag_.unread = unread;
+  return now - lag_.progress < kPatience && now - lag_.since < kLimit;
 }
 
 void Master::tell_followers(const Buffer& chunk) {

@@ -166,7 +166,7 @@ void Master::step_down() {
   later_.clear();
   effects_.clear();
   outgoing_.clear();
-  outgoing_since_ = base::Instant(0);
+  lag_ = {};
   held_pieces_.clear();
   if (timer_) loop_.cancel(std::exchange(timer_, 0));
   const Error error = fail(Code::unavailable, "the master has stepped down");

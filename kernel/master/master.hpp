@@ -139,7 +139,7 @@ class Master {
   void publish_later(base::Nanos after = {});
   void publish();
   void tell_followers(const Buffer& chunk);
-  [[nodiscard]] std::size_t unread() const;
+  [[nodiscard]] bool followers_lag();
   void send_pieces(FollowerId id);
 
   base::Loop& loop_;
@@ -176,7 +176,10 @@ class Master {
   FollowerId next_follower_ = 0;
   bool publish_posted_ = false;
   std::deque<Buffer> outgoing_;              // changes that followers have not been told yet, in order
-  base::Instant outgoing_since_{0};          // when they began to wait for a slow one; 0: they do not
+  struct Lag {
+    base::Instant since{0}, progress{0};     // when they began to wait for a slow one, and when it last read; 0: they do not
+    std::size_t unread = 0;
+  } lag_;
   std::vector<FollowerId> held_pieces_;      // whose snapshot goes on after them
   std::uint64_t next_stream_ = 0, next_request_ = 0;
   std::uint64_t allocator_failures_ = 0;

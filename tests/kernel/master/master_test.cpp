@@ -339,8 +339,18 @@ TEST(Master, FollowersAreToldAtThePaceOfTheSlowest) {
   const std::string third = w.join(3);
   w.loop.advance(std::chrono::milliseconds(900));
   EXPECT_FALSE(quick.told_of(third));
+  slow.unread = (9 << 20) - 1;
+  w.loop.advance(std::chrono::milliseconds(900));
+  EXPECT_FALSE(quick.told_of(third)) << "it does read";
   w.loop.advance(std::chrono::milliseconds(200));
   EXPECT_TRUE(quick.told_of(third)) << "but not for ever";
+
+  const std::string crawl = w.join(5);
+  for (int i = 0; i < 20 && !quick.told_of(crawl); ++i) {
+    --slow.unread;
+    w.loop.advance(std::chrono::milliseconds(600));
+    EXPECT_EQ(quick.told_of(crawl), i >= 16) << "however little it reads, ten seconds are enough";
+  }
 
   const std::string fourth = w.join(4);
   EXPECT_FALSE(late.told_of(fourth));
