@@ -347,6 +347,8 @@ class Core {
   void withdraw_all_of_agent(Handle agent, bool rescind);
   void withdraw_all_of_framework(Handle framework, bool rescind);
   [[nodiscard]] Handle find_offer(std::string_view id) const;
+  [[nodiscard]] Handle offer_numbered(std::uint64_t number) const;  // 0: it has gone
+  void expire_later(std::uint64_t number);
   [[nodiscard]] std::string offer_id(std::uint64_t number) const;
   void on_decline(Handle framework, const fb::Decline& d);
   void on_revive(Handle framework, const fb::Revive* r);
@@ -519,7 +521,8 @@ class Core {
     std::uint64_t what;  // offer number; or agent handle and key
   };
   std::deque<Due> pings_;         // constant period: a queue is a sorted list
-  std::deque<Due> offer_expiry_;  // by offer number
+  std::deque<Due> offer_expiry_;  // by offer number; may name some that have gone
+  std::size_t expiry_bound_ = 1024;  // at which those are thrown out
   std::set<std::pair<Instant, Handle>> failovers_;
   std::deque<Due> retries_;  // agents whose marking as unreachable could not be stored
   std::deque<Away> away_;  // unreachable and gone agents, longest away first; may name some that have returned

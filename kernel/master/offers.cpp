@@ -19,7 +19,7 @@ Handle Core::find_offer(std::string_view id) const {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(id.data() + prefix, id.data() + id.size(), number);
   if (error != std::errc() || end != id.data() + id.size()) return 0;
-  return offer_by_number_.find(mix(number), [&](Handle h) { return offers_[h].number == number; });
+  return offer_numbered(number);
 }
 
 Handle Core::add_offer(Handle agent, Handle framework, RoleId role, Resources resources) {
@@ -37,8 +37,21 @@ Handle Core::add_offer(Handle agent, Handle framework, RoleId role, Resources re
   ++counters_.offers_made;
   note_offer(h);
   ask_back(agent);
-  if (options_.offer_timeout > Nanos(0)) offer_expiry_.push_back({now_ + options_.offer_timeout, o.number});
+  expire_later(o.number);
   return h;
+}
+
+void Core::expire_later(std::uint64_t number) {
+  if (options_.offer_timeout <= Nanos(0)) return;
+  offer_expiry_.push_back({now_ + options_.offer_timeout, number});
+  // Most are answered long before; what has gone must not be kept until its time, which at a million offers is much memory.
+  if (offer_expiry_.size() < expiry_bound_) return;
+  std::erase_if(offer_expiry_, [this](const Due& d) { return !offer_numbered(d.what); });
+  expiry_bound_ = std::max<std::size_t>(1024, 2 * offer_expiry_.size());
+}
+
+Handle Core::offer_numbered(std::uint64_t number) const {
+  return offer_by_number_.find(mix(number), [&](Handle h) { return offers_[h].number == number; });
 }
 
 void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
@@ -157,7 +170,7 @@ void Core::offers_due() {
   while (!offer_expiry_.empty() && offer_expiry_.front().at <= now_) {
     const std::uint64_t number = offer_expiry_.front().what;
     offer_expiry_.pop_front();
-    const Handle h = offer_by_number_.find(mix(number), [&](Handle o) { return offers_[o].number == number; });
+    const Handle h = offer_numbered(number);
     if (!h) continue;
     ++counters_.offers_expired;
     withdraw(h, true);
@@ -178,13 +191,13 @@ void Core::add_filter(Handle framework, RoleId role, Handle agent, const Resourc
   Framework& f = frameworks_[framework];
   f.declined[std::uint64_t{static_cast<std::uint32_t>(role)} << 32 | agent] = now_ + d;
   if (f.declined.size() < f.declined_bound) return;
-  std::erase_if(f.declined, [this](const auto& x) { return x.second <= now_; });
+  erase_if(f.declined, [this](const auto& x) { return x.second <= now_; });
   f.declined_bound = std::max<std::size_t>(64, 2 * f.declined.size());
 }
 
 void Core::forget_declined(Framework& f, RoleId role) {
   if (role == RoleId::none) f.declined.clear();
-  else std::erase_if(f.declined, [&](const auto& x) { return x.first >> 32 == static_cast<std::uint32_t>(role); });
+  else erase_if(f.declined, [&](const auto& x) { return x.first >> 32 == static_cast<std::uint32_t>(role); });
 }
 
 void Core::on_decline(Handle fh, const fb::Decline& d) {

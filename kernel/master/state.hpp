@@ -15,11 +15,12 @@
 #include <gantry/link_generated.h>
 #include <gantry/types_generated.h>
 
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include <array>
-#include <memory>
-#include <unordered_map>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -166,7 +167,7 @@ struct Framework {
   std::uint32_t allocator_flags = 0;
   std::shared_ptr<const Constraints> wishes;  // null: any agent will do
   // Declined until when, by role and agent; for explanations only, the allocator keeps its own.
-  std::unordered_map<std::uint64_t, Instant> declined;
+  boost::unordered_flat_map<std::uint64_t, Instant> declined;  // flat: hundreds of frameworks may refuse ten thousand agents each
   std::size_t declined_bound = 64;  // at which what has passed is thrown out
   Handle first_task = 0, first_offer = 0;
   std::uint32_t tasks = 0, offers = 0, absent = 0;

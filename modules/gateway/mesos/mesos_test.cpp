@@ -412,6 +412,13 @@ TEST_F(MesosTest, StreamsAreBounded) {
   EXPECT_EQ(post(subscribe_json()).status(), 503u);
 }
 
+TEST_F(MesosTest, IsConfiguredOnce) {
+  const Status again = m.configure(testing::Values{});
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, Code::failed_precondition) << again.error().message;
+  EXPECT_TRUE(m.configure(testing::Values{}, true)) << "a reload is something else";
+}
+
 TEST_F(MesosTest, StopEndsEverything) {
   auto& s = subscribed();
   ASSERT_TRUE(m.stop());
