@@ -40,6 +40,8 @@ Mesos::~Mesos() = default;
 
 Task<Status> Mesos::configure(Settings s) {
   if (s.reload()) co_return ok;
+  // What the first made has timers, routes and perhaps a listener by now.
+  if (masters_) co_return fail(Code::failed_precondition, "the gateway is configured already; settings change with a restart");
   const auto is = [roles = s.roles()](const char* role) { return std::find(roles.begin(), roles.end(), role) != roles.end(); };
   of_agent_ = is("agent");
   of_master_ = is("master") || !of_agent_;

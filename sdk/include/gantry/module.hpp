@@ -188,19 +188,12 @@ class Module {
   friend struct Thunks;
 
   void configure_checked(Responder responder, Settings settings) {
-    // What configure() made the first time may be in use by now.
-    if (configured_ && !settings.reload())
-      return responder.fail(v1::fail(Code::failed_precondition, "the module is configured already; settings change by a reload"));
     auto wrong = settings.wrong_;
-    const bool reload = settings.reload();
-    run(std::move(responder), typed(configure(std::move(settings)), std::move(wrong), reload));
+    run(std::move(responder), typed(configure(std::move(settings)), std::move(wrong)));
   }
-  Task<Status> typed(Task<Status> configuring, std::shared_ptr<std::string> wrong, bool reload) {
+  static Task<Status> typed(Task<Status> configuring, std::shared_ptr<std::string> wrong) {
     Status s = co_await std::move(configuring);
-    if (wrong->empty()) {
-      if (s && !reload) configured_ = true;
-      co_return s;
-    }
+    if (wrong->empty()) co_return s;
     co_return v1::fail(Code::invalid_argument, "setting " + *wrong + " is of another type than this module reads", *wrong);
   }
   void enter(const gantry_call* c) {
@@ -221,7 +214,6 @@ class Module {
   }
 
   std::unique_ptr<Host> host_;
-  bool configured_ = false;
 };
 
 // C entry points of module class M. All noexcept: nothing is thrown across the line.
