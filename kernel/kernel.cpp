@@ -2,6 +2,7 @@
 
 #include "kernel/base/log.hpp"
 #include "kernel/module/process/prepare.hpp"
+#include "kernel/resource/fault_domain.hpp"
 #include "kernel/resource/resources.hpp"
 #include "kernel/resource/wire.hpp"
 
@@ -179,6 +180,7 @@ Task<Status> Kernel::start_modules() {
     master::MasterOptions o;
     o.id_seed = random_hex(8);
     o.hostname = hostname_of(kernel);
+    GANTRY_CO_TRY(o.domain, resource::parse_fault_domain(kernel.text("domain")));
     o.ping_interval = kernel.duration("agent_ping_interval");
     o.ping_misses = static_cast<unsigned>(kernel.number("agent_ping_misses"));
     o.agent_reregister_timeout = kernel.duration("agent_reregister_timeout");
@@ -411,6 +413,7 @@ Status Kernel::start_agent() {
   o.resources = resource::to_wire(resources);
   GANTRY_TRY(const auto attributes, resource::parse_attributes(kernel.text("attributes")));
   o.attributes = resource::attributes_to_wire(attributes);
+  GANTRY_TRY(o.domain, resource::parse_fault_domain(kernel.text("domain")));
   if (::geteuid() != 0)
     base::log_warning(source, "not running as root: tasks run as this user, without limits and namespaces where the system forbids them");
   disk_ = agent::make_real_disk();

@@ -10,6 +10,7 @@
 #include "kernel/agent/launcher.hpp"
 #include "kernel/agent/master_link.hpp"
 #include "kernel/base/loop.hpp"
+#include "kernel/resource/fault_domain.hpp"
 
 #include <gantry/control_generated.h>
 
@@ -29,6 +30,7 @@ struct AgentOptions {
   std::string principal, secret;
   Resources resources;                     // by name over what is detected
   std::vector<std::unique_ptr<fb::AttributeT>> attributes;
+  std::optional<resource::FaultDomain> domain;
   bool switch_user = true;
   std::string boot_id;                     // empty: the machine's
   std::uint64_t seed = 0;                  // 0: random

@@ -1,6 +1,7 @@
 // Rules that look at more than one setting.
 #include "kernel/config/builder.hpp"
 #include "kernel/config/convert.hpp"
+#include "kernel/resource/fault_domain.hpp"
 #include "kernel/resource/resources.hpp"
 
 #include <algorithm>
@@ -63,6 +64,7 @@ void Builder::rules(const Node* kernel_table) {
     error(at("resources"), "kernel.resources: " + r.error().message);
   if (const auto a = resource::parse_attributes(k.text("attributes")); !a)
     error(at("attributes"), "kernel.attributes: " + a.error().message);
+  if (const auto d = resource::parse_fault_domain(k.text("domain")); !d) error(at("domain"), "kernel.domain: " + d.error().message);
   for (const std::string& dir : k.list("module_dirs")) {
     if (!dir.starts_with('/'))
       error(at("module_dirs"), "kernel.module_dirs: expected absolute paths, got \"" + dir + "\"");

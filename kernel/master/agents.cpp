@@ -111,6 +111,9 @@ void Core::on_register(LinkId id, Bytes frame, const link::Register& reg) {
   if (const auto r = resource::from_wire(reg.info()->resources()); !r) {
     return refuse_link(id, "the agent's resources are not valid: " + r.error().message, false);
   }
+  if (const auto* d = reg.info()->domain(); d && d->fault_domain() && options_.region.empty())
+    return refuse_link(id, "the agent has the fault domain " + std::string(text(d->fault_domain()->region())) + "/" + std::string(text(d->fault_domain()->zone())) +
+                               ", this master has none; write `domain` into its [kernel] table, or leave it out on the agent", false);
   const std::string_view name = text(reg.info()->id());
   if (name.size() > 255) return refuse_link(id, "the agent's id is longer than 255 bytes", false);
   if (const Handle bound = agent_of_link(id)) {

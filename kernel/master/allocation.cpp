@@ -412,13 +412,23 @@ void Core::on_round(const RoundDone& e) {
   if (!made.empty()) send_offers(made);
 }
 
+// An agent without a domain stands where the master does (mesos-kernel.md, fault domains).
+bool Core::remote(const Agent& a) const {
+  if (options_.region.empty()) return false;
+  const auto* domain = a.about().domain();
+  const auto* fault = domain ? domain->fault_domain() : nullptr;
+  return fault && text(fault->region()) != options_.region;
+}
+
 // Its agent is sent again in full, as after any grant that was not booked, together with a filter.
 bool Core::worth_offering(Handle fh, RoleId role, Handle ah, const Resources& bundle) {
-  const Constraints* wishes = frameworks_[fh].wishes.get();
-  if (!wishes) return true;
-  constexpr auto kLong = std::chrono::hours(24 * 365);
+  const Framework& f = frameworks_[fh];
+  const Constraints* wishes = f.wishes.get();
   const Agent& a = agents_[ah];
-  if (!wishes->admits(role, a.about())) {
+  const bool far = !f.region_aware && remote(a);
+  if (!wishes && !far) return true;
+  constexpr auto kLong = std::chrono::hours(24 * 365);
+  if (far || !wishes->admits(role, a.about())) {
     auto everything = a.total.quantities();
     for (auto& q : everything) q.milli = INT64_MAX / 4;
     filters_.push_back({fh, ah, role, now_ + kLong, std::move(everything)});

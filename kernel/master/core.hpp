@@ -431,6 +431,7 @@ class Core {
   void on_round(const RoundDone& e);
   void end_round();
   // Whether the framework wants this bundle at all; if not, the allocator is told, so that it is not granted again.
+  [[nodiscard]] bool remote(const Agent& a) const;  // of another region than this master
   [[nodiscard]] bool worth_offering(Handle framework, RoleId role, Handle agent, const Resources& bundle);
 
   // records.cpp

@@ -127,6 +127,7 @@ struct CoreOptions {
   Nanos forget_agents_after = std::chrono::hours(24 * 14);  // unreachable or gone for so long
   std::size_t away_agents = 102'400;                        // unreachable and gone ones remembered
   std::size_t removed_frameworks = 10'000;  // ids remembered so that they cannot come back
+  std::string region;                       // of this master; empty: it has no fault domain
   Nanos retry = std::chrono::seconds(1);    // after a failed store or allocator
   // What a launch has left over is offered so much later at most: what its tasks say first is then not behind a round of the allocator.
   Nanos launch_lull{0};

@@ -116,7 +116,7 @@ void Core::apply_info(Framework& f, Blob info) {
   f.info = std::move(info);
   const auto& i = f.about();
   f.roles = roles_of(i);
-  f.partition_aware = false;
+  f.partition_aware = f.region_aware = false;
   f.allocator_flags = 0;
   using A = fb::allocator::FrameworkFlags;
   const auto set = [&](A flag) { f.allocator_flags |= static_cast<std::uint32_t>(flag); };
@@ -137,6 +137,7 @@ void Core::apply_info(Framework& f, Blob info) {
           break;
         case fb::FrameworkCapability::REGION_AWARE:
           set(A::REGION);
+          f.region_aware = true;
           break;
         case fb::FrameworkCapability::PARTITION_AWARE:
           f.partition_aware = true;

@@ -101,6 +101,7 @@ void Master::open_term(std::shared_ptr<Recovery> r, fb::record::MetaRecordT meta
     if (!s) return end_recovery(r, std::move(s));
     CoreOptions o;
     o.run_id = r->run_id;
+    if (options_.domain) o.region = options_.domain->region;
     o.ping_interval = options_.ping_interval;
     o.ping_misses = options_.ping_misses;
     o.agent_reregister_timeout = options_.agent_reregister_timeout;

@@ -8,6 +8,7 @@
 #include "kernel/master/core.hpp"
 #include "kernel/module/module.hpp"
 #include "kernel/store/store.hpp"
+#include "kernel/resource/fault_domain.hpp"
 
 #include <gantry/control_generated.h>
 
@@ -35,6 +36,7 @@ struct MasterOptions {
   std::string cluster = "gantry";  // recorded in the store; a store of another cluster is refused
   std::string id_seed;             // makes the ids of a new store unique, e.g. eight random hex digits
   std::string hostname;
+  std::optional<resource::FaultDomain> domain;  // where it stands; agents of other regions are far
   Nanos ping_interval = std::chrono::seconds(15);
   unsigned ping_misses = 5;
   Nanos agent_reregister_timeout = std::chrono::minutes(10);

@@ -91,6 +91,8 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
       const auto resources = resource::write_allocated(b, o.resources, o.role);
       flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<fb::Attribute>>> attributes;
       if (about.attributes() && about.attributes()->size() > 0) attributes = graft(b, a.info, about.attributes());
+      flatbuffers::Offset<fb::DomainInfo> domain;
+      if (about.domain()) domain = graft(b, a.info, about.domain());
       const auto role_text = resource::text_of(o.role);
       const auto role = b.CreateSharedString(role_text.data(), role_text.size());
       flatbuffers::Offset<fb::Unavailability> unavailability;
@@ -120,6 +122,7 @@ void Core::send_offers(std::vector<std::pair<Handle, Handle>>& made) {
       ob.add_url(url);
       ob.add_resources(resources);
       if (!attributes.IsNull()) ob.add_attributes(attributes);
+      if (!domain.IsNull()) ob.add_domain(domain);
       ob.add_allocation_role(role);
       if (!executors.IsNull()) ob.add_executor_ids(executors);
       if (!unavailability.IsNull()) ob.add_unavailability(unavailability);

@@ -178,6 +178,7 @@ struct Framework {
   std::int64_t registered_wall = 0, reregistered_wall = 0;
   bool recovered = false;  // from the store or an agent; not heard of in this term
   bool partition_aware = false;
+  bool region_aware = false;  // may be offered agents of other regions
   bool checkpoint = false;
   bool removing = false;  // its removal is being stored
   bool dirty = false;

@@ -52,7 +52,7 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
   if (f.roles.empty()) out.reasons.emplace_back("It has subscribed to no role; nothing is offered to it.");
 
   struct Count {
-    std::size_t agents = 0, excluded = 0, declined = 0, taken = 0, small = 0, beyond = 0;
+    std::size_t agents = 0, far = 0, excluded = 0, declined = 0, taken = 0, small = 0, beyond = 0;
     Nanos next = Nanos::max();
     Resources largest;
     Handle largest_agent = 0;
@@ -74,6 +74,10 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
       const RoleId role = f.roles[i];
       Count& c = counts[i];
       ++c.agents;
+      if (!f.region_aware && remote(a)) {
+        ++c.far;
+        continue;
+      }
       if (f.wishes && !f.wishes->admits(role, a.about())) {
         ++c.excluded;
         continue;
@@ -127,7 +131,7 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
     row->suppressed = std::find(f.suppressed.begin(), f.suppressed.end(), role) != f.suppressed.end();
     for (Handle o = f.first_offer; o; o = offers_[o].of_framework.next) row->offers += offers_[o].role == role;
     row->agents = static_cast<std::uint32_t>(c.agents);
-    row->excluded = static_cast<std::uint32_t>(c.excluded);
+    row->excluded = static_cast<std::uint32_t>(c.excluded + c.far);
     row->declined = static_cast<std::uint32_t>(c.declined);
     row->taken = static_cast<std::uint32_t>(c.taken);
     if (c.declined) row->next_ns = c.next.count();
@@ -137,6 +141,7 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
     if (row->offers) why.push_back("It holds " + count(row->offers, "offer") + " that it has not answered.");
     if (row->suppressed) why.emplace_back("It has suppressed offers of this role; a REVIVE call ends that.");
     const std::string of = " of " + count(c.agents, "agent") + " that may be offered";
+    if (c.far) why.push_back(std::to_string(c.far) + of + " stand in another region, and it is not REGION_AWARE.");
     if (c.excluded) why.push_back(std::to_string(c.excluded) + of + " do not meet its offer constraints.");
     if (c.declined)
       why.push_back("It has declined what " + std::to_string(c.declined) + of + " have; the first of these filters ends in " +
@@ -164,7 +169,7 @@ Result<fc::WhyT> Core::why(std::string_view framework_id, Instant now) const {
     }
     if (c.beyond) why.push_back("What " + std::to_string(c.beyond) + of + " have free is beyond the quota.");
     if (c.small) why.push_back(std::to_string(c.small) + of + " have less free than its min_allocatable_resources ask for.");
-    const std::size_t open = c.agents - c.excluded - c.declined - c.taken - c.small - c.beyond;
+    const std::size_t open = c.agents - c.far - c.excluded - c.declined - c.taken - c.small - c.beyond;
     if (open && !row->offers && !row->suppressed && f.connected())
       why.push_back(count(open, "agent") + " could be offered to it; other frameworks with a smaller share are served first, or what is free is below the allocator's min_allocatable.");
     out.roles.push_back(std::move(row));

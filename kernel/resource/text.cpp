@@ -1,7 +1,9 @@
 // The text forms of Mesos: "cpus:4;ports:[31000-32000];disk(eng):5" and "rack:r1;zone:{a,b}" (mesos-kernel.md B7, end).
 #include "kernel/resource/check.hpp"
+#include "kernel/resource/fault_domain.hpp"
 #include "kernel/resource/resources.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -145,6 +147,17 @@ Result<Attributes> parse_attributes(std::string_view text) {
     return ok;
   }));
   return out;
+}
+
+Result<std::optional<FaultDomain>> parse_fault_domain(std::string_view text) {
+  if (text.empty()) return std::optional<FaultDomain>();
+  const auto cut = text.find('/');
+  const auto good = [](std::string_view s) {
+    return !s.empty() && std::all_of(s.begin(), s.end(), [](unsigned char c) { return c > ' ' && c != '/' && c != 127; });
+  };
+  if (cut == std::string_view::npos || !good(text.substr(0, cut)) || !good(text.substr(cut + 1)))
+    return fail(Code::invalid_argument, "expected region/zone, as in \"eu-west/a\", got \"" + std::string(text) + "\"");
+  return std::optional(FaultDomain{std::string(text.substr(0, cut)), std::string(text.substr(cut + 1))});
 }
 
 std::string to_text(const Attributes& attributes) {

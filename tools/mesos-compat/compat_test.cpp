@@ -193,14 +193,17 @@ TEST(Translate, AnAgent) {
   const std::string credential = d.file("c", "agent1 s3cret\n");
   const auto t = translated(Role::agent, {"--ip=127.0.0.1", "--master=127.0.0.1:5060", "--work_dir=/w", "--resources=cpus:2;mem(eng):512", "--attributes=rack:r1",
                                           "--default_role=ops", "--gc_delay=2days", "--gc_disk_headroom=0.2", "--executor_shutdown_grace_period=3secs",
-                                          "--fetcher_cache_size=1GB", "--registration_backoff_factor=10ms", "--credential=" + credential});
+                                          "--fetcher_cache_size=1GB", "--registration_backoff_factor=10ms", "--credential=" + credential,
+                                          R"(--domain={"fault_domain":{"region":{"name":"eu"},"zone":{"name":"a"}}})"});
   ASSERT_TRUE(t) << t.error().message;
   for (const char* line : {"role = [\"agent\"]", "work_dir = \"/w\"", "resources = \"cpus(ops):2;mem(eng):512\"", "attributes = \"rack:r1\"", "sandbox_gc_delay = \"2d\"",
-                           "sandbox_gc_headroom = 0.2", "executor_shutdown_grace = \"3s\"", "registration_backoff = \"10ms\"", "principal = \"agent1\"",
-                           "secret_file = \"/run/x/agent.secret\"", "agent_port = 5051", "agent_address = \"127.0.0.1:5051\"", "master = \"127.0.0.1:5070\"", "cache_size = \"1GiB\""})
+                           "sandbox_gc_headroom = 0.2", "executor_shutdown_grace_period = \"3s\"", "registration_backoff = \"10ms\"", "principal = \"agent1\"",
+                           "secret_file = \"/run/x/agent.secret\"", "agent_port = 5051", "agent_address = \"127.0.0.1:5051\"", "master = \"127.0.0.1:5070\"", "cache_size = \"1GiB\"", "domain = \"eu/a\""})
     EXPECT_THAT(t->toml, HasSubstr(std::string(line) + "\n"));
   ASSERT_EQ(t->files.size(), 1u);
   EXPECT_EQ(t->files[0].second, "s3cret\n");
+  for (const char* domain : {"[]", "{}", R"({"fault_domain":{"region":{"name":"eu"}}})", R"({"fault_domain":{"region":"eu","zone":"a"}})"})
+    EXPECT_THAT(toml(Role::agent, {"--work_dir=/w", "--master=x:1", std::string("--domain=") + domain}), HasSubstr("mistake: --domain")) << domain;
   EXPECT_EQ(toml(Role::agent, {"--work_dir=/w"}), "mistake: Missing required option `--master` or `--master_detector`");
   EXPECT_EQ(toml(Role::agent, {"--master=x:1"}), "mistake: Flag 'work_dir' is required, but it was not provided");
   EXPECT_THAT(toml(Role::agent, {"--work_dir=/w", "--master=zk://h:2181/mesos"}), HasSubstr("election.zookeeper"));

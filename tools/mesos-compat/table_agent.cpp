@@ -64,7 +64,7 @@ constexpr Flag kAgent[] = {
     {"docker_volume_checkpoint_dir", Kind::path, "/var/run/mesos/isolators/docker/volume", Fate::nothing,
      "Checkpoints of Docker volumes.", ""},
     {"docker_volume_chown", Kind::boolean, "false", Fate::nothing, "Whether Docker volumes get the task's owner.", ""},
-    {"domain", Kind::contents, "", Fate::nothing, "Fault domain of this machine, as JSON.", ""},
+    {"domain", Kind::contents, "", Fate::maps, "Fault domain of this machine, as JSON.", ""},
     {"domain_socket_location", Kind::path, "", Fate::nothing, "Where that socket is.", ""},
     {"effective_capabilities", Kind::contents, "", Fate::nothing, "Capabilities tasks get, as JSON.", "allowed_capabilities"},
     {"egress_burst", Kind::size, "", Fate::nothing, "Limit of the network/port_mapping isolator.", ""},

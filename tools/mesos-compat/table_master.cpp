@@ -29,7 +29,7 @@ constexpr Flag kMaster[] = {
     {"authorizers", Kind::text, "local", Fate::here, "Authorizers; the local one reads --acls.", ""},
     {"cluster", Kind::text, "", Fate::maps, "Name of the cluster that tools show.", ""},
     {"credentials", Kind::path, "", Fate::maps, "File with principals and secrets: JSON, or a line for each.", ""},
-    {"domain", Kind::contents, "", Fate::nothing, "Fault domain of this machine, as JSON.", ""},
+    {"domain", Kind::contents, "", Fate::maps, "Fault domain of this machine, as JSON.", ""},
     {"external_log_file", Kind::path, "", Fate::nothing, "A log file written by somebody else, shown under /files.", ""},
     {"fair_sharing_excluded_resource_names", Kind::text, "", Fate::maps, "Resources that do not count in fair sharing, with commas.", ""},
     {"filter_gpu_resources", Kind::boolean, "true", Fate::nothing,

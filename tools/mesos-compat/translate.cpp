@@ -200,6 +200,10 @@ class Translator {
     if (agents) kernel.flag("authenticate", true);
     const bool open_link = !loopback(ip_) && !agents;
     if (open_link) kernel.flag("insecure", true);
+    if (g_.has("domain")) {
+      GANTRY_TRY(std::string domain, domain_text(g_.text("domain")));
+      kernel.text("domain", std::move(domain));
+    }
     if (g_.has("agent_ping_timeout")) kernel.duration("agent_ping_interval", g_.nanoseconds("agent_ping_timeout"));
     if (g_.has("max_agent_ping_timeouts")) kernel.number("agent_ping_misses", g_.number("max_agent_ping_timeouts"));
     if (g_.has("agent_reregister_timeout")) kernel.duration("agent_reregister_timeout", g_.nanoseconds("agent_reregister_timeout"));
@@ -295,8 +299,12 @@ class Translator {
     }
     if (g_.text("default_role") != "*" && !g_.has("resources")) nothing("default_role");
     if (g_.has("attributes")) kernel.text("attributes", g_.text("attributes"));
+    if (g_.has("domain")) {
+      GANTRY_TRY(std::string domain, domain_text(g_.text("domain")));
+      kernel.text("domain", std::move(domain));
+    }
     if (g_.has("registration_backoff_factor")) kernel.duration("registration_backoff", g_.nanoseconds("registration_backoff_factor"));
-    if (g_.has("executor_shutdown_grace_period")) kernel.duration("executor_shutdown_grace", g_.nanoseconds("executor_shutdown_grace_period"));
+    if (g_.has("executor_shutdown_grace_period")) kernel.duration("executor_shutdown_grace_period", g_.nanoseconds("executor_shutdown_grace_period"));
     if (g_.has("gc_delay")) kernel.duration("sandbox_gc_delay", g_.nanoseconds("gc_delay"));
     if (g_.has("gc_disk_headroom")) kernel.raw("sandbox_gc_headroom", real(g_.text("gc_disk_headroom")));
     if (g_.has("credential")) {

@@ -30,6 +30,8 @@ struct Translation {
 
 // Resources as JSON (a list of Resource messages) in the form of text: cpus(eng):4;ports:[1-2]. Text is returned as it is.
 [[nodiscard]] Result<std::string> resources_text(std::string_view value);
+// DomainInfo as JSON, to "region/zone".
+[[nodiscard]] Result<std::string> domain_text(std::string_view value);
 
 struct Credential {
   std::string principal, secret;

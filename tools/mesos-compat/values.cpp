@@ -147,6 +147,23 @@ Result<std::string> resources_text(std::string_view value) {
   return out;
 }
 
+Result<std::string> domain_text(std::string_view value) {
+  GANTRY_TRY(const json::value document, parse(value, "--domain"));
+  const auto below = [](const json::value* v, std::string_view key) -> const json::value* {
+    return v && v->is_object() ? member(v->get_object(), key) : nullptr;
+  };
+  const auto* fault = below(&document, "fault_domain");
+  const auto name = [&](std::string_view part) -> std::optional<std::string> {
+    const auto* v = below(fault, part);
+    return v && v->is_object() ? text_of(v->get_object(), "name") : std::nullopt;
+  };
+  const auto region = name("region"), zone = name("zone");
+  if (!region || !zone)
+    return fail(Code::invalid_argument, "--domain has no fault_domain with region.name and zone.name, as in "
+                                        "{\"fault_domain\": {\"region\": {\"name\": \"eu\"}, \"zone\": {\"name\": \"a\"}}}");
+  return *region + "/" + *zone;
+}
+
 Result<RateLimits> parse_rate_limits(std::string_view content) {
   GANTRY_TRY(const json::value document, parse(content, "--rate_limits"));
   if (!document.is_object()) return fail(Code::invalid_argument, "--rate_limits is no object");

@@ -25,6 +25,12 @@ fb::MasterInfoT Masters::info() const {
   m.address->hostname = self_.hostname;
   m.address->ip = self_.ip;
   m.address->port = self_.port;
+  if (!view_.region.empty()) {
+    m.domain = std::make_unique<fb::DomainInfoT>();
+    m.domain->fault_domain = std::make_unique<fb::FaultDomainT>();
+    m.domain->fault_domain->region = view_.region;
+    m.domain->fault_domain->zone = view_.zone;
+  }
   m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING,
                     fb::MasterCapability::QUOTA_V2};
   return m;
@@ -70,6 +76,10 @@ void Masters::answered(gantry_code code, Bytes body) {
     now.leading = s->leading();
     now.recovering = s->recovering() && !now.leading;
     if (now.leading) now.id = std::string(text(s->master_id()));
+    if (const auto* domain = s->domain() ? s->domain()->fault_domain() : nullptr) {
+      now.region = text(domain->region());
+      now.zone = text(domain->zone());
+    }
     if (now.leading || now.recovering) {
       now.leader = self_.host_port();
     } else if (!text(s->leader()).empty()) {

@@ -382,6 +382,36 @@ class ConstrainedProtobuf(Constrained):
     form = PROTOBUF
 
 
+class Regions(Operated):
+    options = {"agents": 1, "master": 'domain = "eu/a"', "agent": 'domain = "eu/b"'}
+
+    @staticmethod
+    def regions(f):
+        return sorted(o["domain"]["fault_domain"]["region"]["name"] for e in f.stream.of("OFFERS") for o in e["offers"]["offers"])
+
+    def test_47_regions(self):
+        self.cluster.add_agent(2, 'domain = "us/a"').start()
+        wait(lambda: len(self.agents()) == 2, 20, "the far agent")
+        zones = sorted(a["agent_info"]["domain"]["fault_domain"]["zone"]["name"] for a in self.agents())
+        self.assertEqual(zones, ["a", "b"])
+        f = self.framework()
+        wait(lambda: self.regions(f), 20, "an offer")
+        holds(lambda: self.regions(f) == ["eu"], 2, "only the near one")
+        words = self.cluster.gantry("why", "framework", f.id, text=True).stdout
+        self.assertIn("1 of 2 agents that may be offered stand in another region, and it is not REGION_AWARE.", words)
+        g = self.framework(subscribe=False, capabilities=[{"type": "REGION_AWARE"}])
+        first = g.subscribe()
+        here = {"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "a"}}}
+        self.assertEqual(first["subscribed"]["master_info"]["domain"], here)
+        wait(lambda: "us" in self.regions(g), 20, "the far one, for who knows regions")
+        shown = sorted(s["domain"]["fault_domain"]["region"]["name"] for s in self.get("/slaves")["slaves"])
+        self.assertEqual(shown, ["eu", "us"])
+
+
+class RegionsProtobuf(Regions):
+    form = PROTOBUF
+
+
 class Limited(Operated):
     options = {"agents": 0, "gateway": 'rate_limits = { slow = "2/3", free = "unlimited" }\ndefault_rate_limit = "5/5"'}
 

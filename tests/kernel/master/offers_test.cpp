@@ -32,6 +32,52 @@ TEST(Offers, TellWhereAndWhat) {
   for (const auto& x : o[0].resources) EXPECT_EQ(x->allocation_role, "*");
 }
 
+TEST(Offers, OfOtherRegionsAreForFrameworksThatKnowRegions) {
+  Cluster c;
+  c.options.region = "eu";
+  c.restart();
+  const auto stands = [&](std::string region, std::string zone) {
+    auto r = Cluster::registration("cpus:4;mem:4096");
+    r.info->domain = std::make_unique<fb::DomainInfoT>();
+    r.info->domain->fault_domain = std::make_unique<fb::FaultDomainT>();
+    r.info->domain->fault_domain->region = std::move(region);
+    r.info->domain->fault_domain->zone = std::move(zone);
+    return r;
+  };
+  const auto plain = c.subscribe(Cluster::info());
+  const std::string near = c.join(1, stands("eu", "a")), nowhere = c.join(2), far = c.join(3, stands("us", "a"));
+  std::set<std::string> seen;
+  for (const auto& o : c.offers(plain)) seen.insert(o.agent_id);
+  EXPECT_EQ(seen, (std::set<std::string>{near, nowhere})) << "one without a domain stands where the master does";
+
+  auto info = Cluster::info();
+  info.capabilities.push_back(fb::FrameworkCapability::REGION_AWARE);
+  const auto aware = c.subscribe(std::move(info));
+  const auto offers = c.offers(aware);
+  ASSERT_EQ(offers.size(), 1u);
+  EXPECT_EQ(offers[0].agent_id, far);
+  ASSERT_TRUE(offers[0].domain && offers[0].domain->fault_domain);
+  EXPECT_EQ(offers[0].domain->fault_domain->region, "us");
+  EXPECT_EQ(offers[0].domain->fault_domain->zone, "a");
+
+  const auto why = c.core->why(c.id_of(plain), c.now);
+  ASSERT_TRUE(why);
+  std::string reasons;
+  for (const auto& r : why->roles[0]->reasons) reasons += r;
+  EXPECT_NE(reasons.find("1 of 3 agents that may be offered stand in another region"), std::string::npos) << reasons;
+}
+
+TEST(Offers, AMasterWithoutADomainTakesNoAgentThatHasOne) {
+  Cluster c;
+  auto r = Cluster::registration("cpus:4;mem:4096");
+  r.info->domain = std::make_unique<fb::DomainInfoT>();
+  r.info->domain->fault_domain = std::make_unique<fb::FaultDomainT>();
+  r.info->domain->fault_domain->region = "eu";
+  r.info->domain->fault_domain->zone = "a";
+  EXPECT_EQ(c.join(1, std::move(r)), "");
+  EXPECT_FALSE(c.join(2).empty());
+}
+
 TEST(Offers, DeclineFiltersForAsLongAsAsked) {
   for (const auto& [asked, expected] :
        std::vector<std::pair<std::optional<double>, Nanos>>{{{}, 5s}, {60.0, 60s}, {-3.0, 5s}, {std::nan(""), 5s}}) {

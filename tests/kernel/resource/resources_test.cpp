@@ -1,3 +1,4 @@
+#include "kernel/resource/fault_domain.hpp"
 #include "kernel/resource/resources.hpp"
 
 #include <gtest/gtest.h>
@@ -103,6 +104,12 @@ TEST(Text, MistakesAreNamed) {
   EXPECT_NE(error_of("cpus(a:1").find("missing ')'"), std::string::npos);
   EXPECT_FALSE(error_of(":1").empty());
   EXPECT_FALSE(error_of("a b:1").empty());
+}
+
+TEST(FaultDomain, IsRegionAndZone) {
+  EXPECT_EQ(parse_fault_domain("eu-west/a").value(), (FaultDomain{"eu-west", "a"}));
+  EXPECT_EQ(parse_fault_domain("").value(), std::nullopt);
+  for (const char* bad : {"eu", "eu/", "/a", "eu/a/b", "eu west/a", "eu/a\n"}) EXPECT_FALSE(parse_fault_domain(bad)) << bad;
 }
 
 TEST(Attributes, RoundTrip) {

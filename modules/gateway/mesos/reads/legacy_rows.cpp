@@ -193,6 +193,7 @@ void agent(Json& j, const AgentRow& a, const Tally& tally, bool full, std::strin
   j.field("hostname", text(a.info->hostname()));
   j.field_integer("port", agent_port(a));
   j.key("attributes"), attributes(j, *a.info);
+  if (a.info->domain()) j.key("domain"), j.message(*a.info->domain(), "gantry.fb.DomainInfo");
   j.field("pid", agent_pid(a));
   j.field_number("registered_time", seconds(a.row->since_ns()));
   j.key("resources"), j.resources(total);
