@@ -118,12 +118,8 @@ fb::control::StatusT Kernel::status() const {
   ::gethostname(host, sizeof host - 1);
   s.hostname = config_->kernel().text("hostname").empty() ? host : config_->kernel().text("hostname");
   s.pid = ::getpid();
-  if (const auto domain = resource::parse_fault_domain(config_->kernel().text("domain")); domain && *domain) {
-    s.domain = std::make_unique<fb::DomainInfoT>();
-    s.domain->fault_domain = std::make_unique<fb::FaultDomainT>();
-    s.domain->fault_domain->region = (*domain)->region;
-    s.domain->fault_domain->zone = (*domain)->zone;
-  }
+  if (const auto domain = resource::parse_fault_domain(config_->kernel().text("domain")); domain && *domain)
+    s.domain = resource::to_wire(**domain);
   s.work_dir = work_dir_;
   s.uptime_ns = static_cast<std::uint64_t>((loop_.now() - started_at_).count());
   s.leading = master_ && master_->leading();

@@ -52,12 +52,7 @@ Status Agent::start() {
   }
   o.info.resources = complete(std::move(options_.resources), detect(look_at_machine(options_.work_dir)));
   o.info.attributes = std::move(options_.attributes);
-  if (options_.domain) {
-    o.info.domain = std::make_unique<fb::DomainInfoT>();
-    o.info.domain->fault_domain = std::make_unique<fb::FaultDomainT>();
-    o.info.domain->fault_domain->region = options_.domain->region;
-    o.info.domain->fault_domain->zone = options_.domain->zone;
-  }
+  if (options_.domain) o.info.domain = resource::to_wire(*options_.domain);
   o.principal = options_.principal;
   o.secret = options_.secret;
   o.version = options_.version;

@@ -3,9 +3,14 @@
 
 #include <gantry/result.hpp>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+
+namespace gantry::fb {
+struct DomainInfoT;
+}
 
 namespace gantry::resource {
 
@@ -16,5 +21,7 @@ struct FaultDomain {
 
 // Empty text: none. Neither part may be empty or hold a slash, a space or a control character.
 [[nodiscard]] Result<std::optional<FaultDomain>> parse_fault_domain(std::string_view text);
+// As agents and masters tell it (wire.cpp).
+[[nodiscard]] std::unique_ptr<fb::DomainInfoT> to_wire(const FaultDomain& domain);
 
 }  // namespace gantry::resource

@@ -1,5 +1,7 @@
 #include "kernel/resource/wire.hpp"
 
+#include "kernel/resource/fault_domain.hpp"
+
 #include "kernel/resource/check.hpp"
 
 #include <gantry/message.hpp>
@@ -276,6 +278,16 @@ std::vector<std::unique_ptr<fb::ResourceT>> to_wire(const Resources& resources) 
   std::vector<std::unique_ptr<fb::ResourceT>> out;
   out.reserve(resources.size());
   for (const auto& r : resources) out.push_back(to_wire(r));
+  return out;
+}
+
+// ---- fault domain
+
+std::unique_ptr<fb::DomainInfoT> to_wire(const FaultDomain& domain) {
+  auto out = std::make_unique<fb::DomainInfoT>();
+  out->fault_domain = std::make_unique<fb::FaultDomainT>();
+  out->fault_domain->region = domain.region;
+  out->fault_domain->zone = domain.zone;
   return out;
 }
 

@@ -25,11 +25,9 @@ fb::MasterInfoT Masters::info() const {
   m.address->hostname = self_.hostname;
   m.address->ip = self_.ip;
   m.address->port = self_.port;
-  if (!view_.region.empty()) {
+  if (view_.domain.size()) {
     m.domain = std::make_unique<fb::DomainInfoT>();
-    m.domain->fault_domain = std::make_unique<fb::FaultDomainT>();
-    m.domain->fault_domain->region = view_.region;
-    m.domain->fault_domain->zone = view_.zone;
+    flatbuffers::GetRoot<fb::DomainInfo>(view_.domain.data())->UnPackTo(m.domain.get());
   }
   m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING,
                     fb::MasterCapability::QUOTA_V2};
@@ -76,9 +74,10 @@ void Masters::answered(gantry_code code, Bytes body) {
     now.leading = s->leading();
     now.recovering = s->recovering() && !now.leading;
     if (now.leading) now.id = std::string(text(s->master_id()));
-    if (const auto* domain = s->domain() ? s->domain()->fault_domain() : nullptr) {
-      now.region = text(domain->region());
-      now.zone = text(domain->zone());
+    if (s->domain()) {
+      fb::DomainInfoT domain;
+      s->domain()->UnPackTo(&domain);
+      now.domain = pack(domain);
     }
     if (now.leading || now.recovering) {
       now.leader = self_.host_port();
@@ -99,7 +98,7 @@ void Masters::answered(gantry_code code, Bytes body) {
 
 void Masters::doubt() {
   if (!view_.leading) return;
-  view_ = MasterView();
+  view_ = {};
   if (on_change_) on_change_();
 }
 

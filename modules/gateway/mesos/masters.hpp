@@ -21,7 +21,7 @@ struct MasterView {
   bool recovering = false;            // it was elected and reads its records
   std::string id;                     // of this term, prefix of all ids; empty unless leading
   std::string leader;                 // "host:port" of the leader's API; empty: nobody leads
-  std::string region, zone;           // where this master stands; empty: not said
+  Buffer domain;                      // fb::DomainInfo: where this master stands; empty: not said
   std::uint64_t elected_wall_ns = 0;  // when this gateway first saw it leading in this term
 };
 

@@ -403,6 +403,8 @@ class Regions(Operated):
         first = g.subscribe()
         here = {"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "a"}}}
         self.assertEqual(first["subscribed"]["master_info"]["domain"], here)
+        self.assertEqual(self.operate({"type": "GET_MASTER"})["get_master"]["master_info"]["domain"], here)
+        self.assertEqual(self.get("/state")["domain"], here)
         wait(lambda: "us" in self.regions(g), 20, "the far one, for who knows regions")
         shown = sorted(s["domain"]["fault_domain"]["region"]["name"] for s in self.get("/slaves")["slaves"])
         self.assertEqual(shown, ["eu", "us"])

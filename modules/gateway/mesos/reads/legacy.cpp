@@ -120,14 +120,7 @@ std::string state(const View& v, const About& about) {
   j.field("id", v.master_id);
   j.field("pid", about.pid());
   j.field("hostname", about.hostname);
-  if (!about.region.empty()) {
-    fb::DomainInfoT domain;
-    domain.fault_domain = std::make_unique<fb::FaultDomainT>();
-    domain.fault_domain->region = about.region;
-    domain.fault_domain->zone = about.zone;
-    const Buffer b = pack(domain);
-    j.key("domain"), j.message(*flatbuffers::GetRoot<fb::DomainInfo>(Bytes(b).data()), "gantry.fb.DomainInfo");
-  }
+  if (!about.domain.empty()) j.key("domain"), j.message(*flatbuffers::GetRoot<fb::DomainInfo>(about.domain.data()), "gantry.fb.DomainInfo");
   j.key("capabilities");
   j.open('[');
   for (const char* c : {"AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"}) j.item(), j.text(c);

@@ -26,7 +26,7 @@ namespace gantry::gateway_mesos::legacy {
 // What a master says of itself.
 struct About {
   std::string ip, hostname, cluster;
-  std::string region, zone;  // empty: not said
+  std::vector<std::uint8_t> domain;  // fb::DomainInfo; empty: not said
   std::uint16_t port = 0;
   std::uint64_t start_ns = 0, elected_ns = 0;  // wall clock
   std::vector<std::pair<std::string, std::string>> flags;  // in order of names

@@ -255,6 +255,7 @@ std::unique_ptr<om::GetMasterT> master(const View& v, const legacy::About& about
   m.address->hostname = about.hostname;
   m.address->ip = about.ip;
   m.address->port = about.port;
+  if (!about.domain.empty()) m.domain.reset(flatbuffers::GetRoot<fb::DomainInfo>(about.domain.data())->UnPack());
   m.capabilities = {fb::MasterCapability::AGENT_UPDATE, fb::MasterCapability::AGENT_DRAINING, fb::MasterCapability::QUOTA_V2};
   out->start_time = static_cast<double>(about.start_ns) / 1e9;
   out->elected_time = static_cast<double>(v.elected_ns) / 1e9;

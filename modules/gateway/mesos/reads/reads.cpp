@@ -111,8 +111,8 @@ legacy::About Reads::about() const {
   a.hostname = self.hostname;
   a.port = self.port;
   a.cluster = self.cluster;
-  a.region = masters_.view().region;
-  a.zone = masters_.view().zone;
+  const Bytes domain = masters_.view().domain;
+  a.domain.assign(domain.begin(), domain.end());
   a.start_ns = self.start_wall_ns;
   a.elected_ns = masters_.view().elected_wall_ns;
   a.flags = options_.flags;
