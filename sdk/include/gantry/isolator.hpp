@@ -13,6 +13,12 @@ class Isolator : public Module {
 
   virtual Task<Result<fb::isolator::PreparedT>> prepare(Request<fb::isolator::Prepare>) = 0;
   virtual Task<Status> attach(Request<fb::isolator::Attach>) { co_return ok; }
+  // The same with an answer: override this one instead to tell the container's addresses.
+  virtual Task<Result<fb::isolator::AttachedT>> attached(Request<fb::isolator::Attach> request) {
+    const Status done = co_await attach(std::move(request));
+    if (!done) co_return done.error();
+    co_return fb::isolator::AttachedT{};
+  }
   // Keep the responder while the container lives; more() a packed Limited; complete() at cleanup.
   virtual void watch(Request<fb::isolator::Watch>, Responder responder) { responder.complete(); }
   virtual Task<Status> update(Request<fb::isolator::Update>) { co_return ok; }
@@ -27,7 +33,7 @@ class Isolator : public Module {
     switch (c.method) {
       case GANTRY_METHOD_RECOVER: return answer<Recover>(std::move(c), [this](auto r) { return recover(std::move(r)); });
       case static_cast<std::uint32_t>(M::PREPARE): return answer<Prepare>(std::move(c), [this](auto r) { return prepare(std::move(r)); });
-      case static_cast<std::uint32_t>(M::ATTACH): return answer<Attach>(std::move(c), [this](auto r) { return attach(std::move(r)); });
+      case static_cast<std::uint32_t>(M::ATTACH): return answer<Attach>(std::move(c), [this](auto r) { return attached(std::move(r)); });
       case static_cast<std::uint32_t>(M::WATCH):
         return answer_stream<Watch>(std::move(c), [this](auto r, Responder s) { watch(std::move(r), std::move(s)); });
       case static_cast<std::uint32_t>(M::UPDATE): return answer<Update>(std::move(c), [this](auto r) { return update(std::move(r)); });
