@@ -55,24 +55,20 @@ Task<Status> ContainerLauncher::update_isolators(ContainerPtr c, Buffer body) {
 }
 
 Task<Result<int>> ContainerLauncher::run_beside(ContainerPtr c, fb::CommandInfoT command, base::Nanos timeout) {
-  Container like;
-  like.spec = c->spec;
-  auto task = std::make_shared<fb::TaskInfoT>();
-  task->task_id = c->spec.task ? c->spec.task->task_id : std::string();
-  task->command = std::make_unique<fb::CommandInfoT>(command);
-  like.spec.task = task;
-  GANTRY_CO_TRY(Spawn how, describe(like, c->how.account));
-  // The task's environment below the command's own.
-  std::vector<std::string> environment = c->how.environment;
-  for (const auto& v : command.environment) environment.push_back(v->name + "=" + v->value);
-  if (!c->how.environment.empty()) how.environment = std::move(environment);
-  how.record.clear();
-  how.out.clear();
-  how.err.clear();
-  how.enter_files = c->how.enter_files;
-  how.namespaces = c->how.namespaces;
-  how.join_pidfd = c->spawned.pidfd.get();
-  auto clone = [&how] { return spawn_supervised(how); };
+  Spawn how;
+  auto clone = [&how, &command, c, inside = inside_path(c->spec.container_id), supervisor = options_.supervisor]() -> Result<Spawned> {
+    GANTRY_TRY(const auto kept, read_inside(inside));
+    how = spawn_inside(kept);
+    how.supervisor = supervisor;
+    how.container_id = c->spec.container_id;
+    how.join_pidfd = c->spawned.pidfd.get();
+    GANTRY_CHECK(put_command(how, command, nullptr, false));
+    // The task's environment below the command's own.
+    Environment environment(how.environment);
+    GANTRY_CHECK(put_variables(environment, command));
+    how.environment = environment.take();
+    return spawn_supervised(how);
+  };
   GANTRY_CO_TRY(Spawned beside, co_await off(std::move(clone)));
   bool late = false;
   const int pidfd = beside.pidfd.get();
@@ -154,7 +150,7 @@ void ContainerLauncher::release_sandbox(const std::string& sandbox) {
   // Its age counts from now, also for a later run of the agent.
   ::utimensat(AT_FDCWD, sandbox.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
   const std::string id = sandbox.substr(sandbox.rfind('/') + 1);
-  if (!find(id)) ::unlink(record_path(id).c_str());
+  if (!find(id)) forget_files(id);
 }
 
 void ContainerLauncher::collect_later() {

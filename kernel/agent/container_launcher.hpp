@@ -1,10 +1,13 @@
 // The real Launcher: supervised processes, isolator modules, sandboxes on disk.
 //
 //   launch.cpp    the launch flow and its undo list        container.cpp  kill, limitation, exit
-//   reattach.cpp  recovery after a restart                 beside.cpp     run_in, usage, sandbox collection, stop
+//   describe.cpp  what is executed, as whom, with what      beside.cpp     run_in, usage, sandbox collection, stop
+//   reattach.cpp  recovery after a restart                 prepared.*     what isolators asked for
 #pragma once
 
+#include "kernel/agent/describe.hpp"
 #include "kernel/agent/launcher.hpp"
+#include "kernel/agent/prepared.hpp"
 #include "kernel/agent/sandbox.hpp"
 #include "kernel/agent/spawn.hpp"
 #include "kernel/module/module.hpp"
@@ -56,11 +59,13 @@ class ContainerLauncher final : public Launcher {
     enum class Phase { launching, running, ending } phase = Phase::launching;
     Identity identity;
     Spawned spawned;
-    Spawn how;                                   // kept for run_in
+    Spawn how;                                   // cut down to namespaces and account once it runs
+    Preparations prepared;
     // What has to be taken back, in order of success; unwound from the end by failure, kill and ordinary exit alike.
     std::vector<Function<gantry::Task<void>()>> undo;
     std::vector<std::pair<module::Instance*, std::uint64_t>> watches;  // open WATCH calls
     std::uint64_t exit_watch = 0;
+    std::uint32_t attach_mask = 0;               // isolators that want ATTACH, by their place
     bool kill_wanted = false;                    // while launching
     Function<void()> interrupt;                  // cuts the fetch short
     base::Instant kill_at{0};
@@ -74,9 +79,12 @@ class ContainerLauncher final : public Launcher {
   gantry::Task<void> launch_flow(ContainerPtr, Function<void(Started)> started);
   gantry::Task<Status> launch_steps(ContainerPtr);
   gantry::Task<Status> fetch(ContainerPtr);
-  gantry::Task<Status> prepare(ContainerPtr, std::uint32_t& attach_mask);
+  gantry::Task<Status> prepare(ContainerPtr);
+  gantry::Task<Status> attach(ContainerPtr);
   gantry::Task<void> unwind(ContainerPtr);
-  Result<Spawn> describe(const Container&, const Account&) const;
+  Status describe(Container&) const;
+  static void keep_little(Container&);
+  void forget_files(const std::string& container_id) const;
   // container.cpp
   void watch_exit(ContainerPtr);
   void watch_limits(ContainerPtr);
@@ -86,6 +94,7 @@ class ContainerLauncher final : public Launcher {
   gantry::Task<void> cleanup(module::Instance*, std::string container_id);
   // reattach.cpp
   gantry::Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
+  void describe_inside(Container&);
   gantry::Task<void> end_leftover(std::string record_path);
   std::uint64_t watch_limit(module::Instance*, const std::string& id, std::shared_ptr<std::optional<fb::isolator::LimitedT>> into);
   // beside.cpp
@@ -110,6 +119,7 @@ class ContainerLauncher final : public Launcher {
   }
   gantry::Task<void> readable(int fd);
   [[nodiscard]] std::string record_path(const std::string& container_id) const { return options_.work_dir + "/meta/containers/" + container_id; }
+  [[nodiscard]] std::string inside_path(const std::string& container_id) const { return options_.work_dir + "/meta/inside/" + container_id; }
   ContainerPtr find(const std::string& id) const;
   void begin() { ++in_flight_; }
   void end();
@@ -127,8 +137,5 @@ class ContainerLauncher final : public Launcher {
   Function<void()> stopped_;
   base::TimerId gc_timer_ = 0;
 };
-
-// Adds one isolator's answer to the description of the first process.
-void merge_prepared(Spawn& into, const fb::isolator::PreparedT& add);
 
 }  // namespace gantry::agent

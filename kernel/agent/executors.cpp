@@ -600,6 +600,7 @@ void Core::executors_recovered(Step& step, const std::vector<RecoveredContainer>
       executor_ended(step, *e, r.exit, {});
     } else if (r.fate == RecoveredContainer::Fate::running) {
       e->phase = Executor::Phase::running;
+      if (e->identity) e->identity->networks = r.networks;
       e->delivered = e->known;
       e->sized = e->size - 1;  // not known how much the container was given
       for (Task* task : e->tasks)

@@ -20,23 +20,6 @@ constexpr std::uint32_t id(IsolatorMethod m) { return static_cast<std::uint32_t>
 
 Error killed() { return fail(Code::cancelled, "killed while it was being launched"); }
 
-// NAME -> value with later ones winning, in order of first appearance.
-class Environment {
- public:
-  void set(const std::string& name, const std::string& value) {
-    const auto [it, fresh] = index_.try_emplace(name, lines_.size());
-    if (fresh) lines_.push_back(name + "=" + value);
-    else lines_[it->second] = name + "=" + value;
-  }
-  std::vector<std::string> take() { return std::move(lines_); }
-
- private:
-  std::unordered_map<std::string, std::size_t> index_;
-  std::vector<std::string> lines_;
-};
-
-bool holds_zero(const std::string& s) { return s.find('\0') != std::string::npos; }
-
 }  // namespace
 
 void ContainerLauncher::launch(LaunchSpec spec, Function<void(Started)> started) {
@@ -74,7 +57,7 @@ Task<void> ContainerLauncher::launch_flow(ContainerPtr c, Function<void(Started)
     co_return;
   }
   co_await unwind(c);
-  ::unlink(record_path(c->spec.container_id).c_str());
+  forget_files(c->spec.container_id);
   containers_.erase(c->spec.container_id);
   started(LaunchError{result.error(), fb::Reason::REASON_CONTAINER_LAUNCH_FAILED});
 }
@@ -85,35 +68,36 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   // 1. The account and its sandbox.
   const std::string user = options_.switch_user ? c->spec.user : std::string();
   // (Named lambdas: gcc 12 destroys a temporary one in a co_await expression twice.)
-  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta/containers",
+  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta",
                work_dir = options_.work_dir, task = c->spec.task]() -> Result<Account> {
     GANTRY_TRY(Account a, find_account(user));
     GANTRY_CHECK(make_sandbox(sandbox, a));
     GANTRY_CHECK(link_volumes(work_dir, sandbox, task->resources, a));
-    if (::mkdir(meta.c_str(), 0700) != 0 && errno == ENOENT) {
-      ::mkdir(meta.substr(0, meta.rfind('/')).c_str(), 0755);
-      ::mkdir(meta.c_str(), 0700);
-    }
+    ::mkdir(meta.c_str(), 0755);
+    ::mkdir((meta + "/containers").c_str(), 0700);
+    ::mkdir((meta + "/inside").c_str(), 0700);
     return a;
   };
-  GANTRY_CO_TRY(const Account account, co_await off(std::move(make)));
-  GANTRY_CO_TRY(c->how, describe(*c, account));
+  GANTRY_CO_TRY(c->how.account, co_await off(std::move(make)));
+  GANTRY_CO_CHECK(describe(*c));
   if (c->kill_wanted) co_return killed();
 
   // 2. Artifacts and isolators at the same time. Both are waited for, whatever becomes of the other.
   Promise<Status> fetched;
   spawn(fetch(c), [fetched](Status s) { fetched.set(std::move(s)); });
-  std::uint32_t attach = 0;
-  Status prepared = co_await prepare(c, attach);
+  Status prepared = co_await prepare(c);
   if (!prepared && c->interrupt) c->interrupt();
   Status artifacts = co_await fetched.get();
   if (c->kill_wanted || stopping_) co_return killed();
   if (!prepared) co_return prepared;
   if (!artifacts) co_return artifacts;
 
-  // 3. The first process, held if somebody wants to attach to it.
-  c->how.held = attach != 0;
-  auto clone = [how = &c->how] { return spawn_supervised(*how); };
+  // 3. The first process, held if somebody wants to attach to it. What a command beside it needs is on disk before it runs.
+  c->how.held = c->attach_mask != 0;
+  auto clone = [how = &c->how, inside = inside_path(c->spec.container_id)]() -> Result<Spawned> {
+    GANTRY_CHECK(write_inside(inside, inside_of(*how)));
+    return spawn_supervised(*how);
+  };
   GANTRY_CO_TRY(c->spawned, co_await off(std::move(clone)));
   c->undo.push_back([this, c = c.get()]() -> Task<void> {
     // Held: closing the control socket makes it give up. Else it ends with everything in it.
@@ -127,15 +111,7 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   c->identity.supervisor_start = start_time(c->spawned.supervisor_pid);
 
   // 4. Attach, then let go.
-  for (std::size_t i = 0; attach != 0 && i < options_.isolators.size(); ++i) {
-    if (!(attach & (1u << i))) continue;
-    fb::isolator::AttachT body;
-    body.container_id = c->spec.container_id;
-    body.pid = c->spawned.supervisor_pid;
-    auto attached = co_await ask(options_.isolators[i], id(IsolatorMethod::ATTACH), pack(body));
-    if (!attached) co_return std::move(attached).error().because(options_.isolators[i]->id() + " could not attach");
-    if (c->kill_wanted || stopping_) co_return killed();
-  }
+  GANTRY_CO_CHECK(co_await attach(c));
   // One that is gone already has said why.
   if (c->how.held) (void)gantry::agent::release(c->spawned);
 
@@ -143,9 +119,41 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   co_await readable(c->spawned.control.get());
   GANTRY_CO_TRY(c->identity.pid, read_report(c->spawned.control.get(), c->how));
   c->spawned.control.reset();
-  c->how.arguments.clear();
-  c->how.mounts.clear();
+  keep_little(*c);
   co_return ok;
+}
+
+// What is still needed of a description once the container runs; the rest is in its file.
+void ContainerLauncher::keep_little(Container& c) {
+  Spawn little;
+  little.namespaces = c.how.namespaces;
+  little.account = std::move(c.how.account);
+  little.held = c.how.held;
+  c.how = std::move(little);
+  c.prepared = {};
+}
+
+Task<Status> ContainerLauncher::attach(ContainerPtr c) {
+  for (std::size_t i = 0; c->attach_mask != 0 && i < options_.isolators.size(); ++i) {
+    if (!(c->attach_mask & (1u << i))) continue;
+    fb::isolator::AttachT body;
+    body.container_id = c->spec.container_id;
+    body.pid = c->spawned.supervisor_pid;
+    for (const auto& d : c->prepared.all().devices) body.devices.push_back(std::make_unique<fb::isolator::DeviceT>(*d));
+    auto attached = co_await ask(options_.isolators[i], id(IsolatorMethod::ATTACH), pack(body));
+    if (!attached) co_return std::move(attached).error().because(options_.isolators[i]->id() + " could not attach");
+    if (c->kill_wanted || stopping_) co_return killed();
+    if (attached->empty()) continue;
+    GANTRY_CO_TRY(const fb::isolator::AttachedT answer, unpack<fb::isolator::Attached>(Bytes(*attached)));
+    for (const auto& n : answer.networks) c->identity.networks.push_back(*n);
+  }
+  if (c->identity.networks.empty()) co_return ok;
+  auto rewrite = [how = &c->how, networks = &c->identity.networks, path = inside_path(c->spec.container_id)]() -> Status {
+    auto inside = inside_of(*how);
+    for (const auto& n : *networks) inside.networks.push_back(std::make_unique<fb::NetworkInfoT>(n));
+    return write_inside(path, inside);
+  };
+  co_return co_await off(std::move(rewrite));
 }
 
 Task<Status> ContainerLauncher::fetch(ContainerPtr c) {
@@ -171,37 +179,46 @@ Task<Status> ContainerLauncher::fetch(ContainerPtr c) {
   co_return result;
 }
 
-Task<Status> ContainerLauncher::prepare(ContainerPtr c, std::uint32_t& attach_mask) {
-  Environment environment;
-  for (const auto& e : c->how.environment) environment.set(e.substr(0, e.find('=')), e.substr(e.find('=') + 1));
-  module::Instance* mounter = nullptr;
+Task<Status> ContainerLauncher::prepare(ContainerPtr c) {
+  fb::isolator::PrepareT body;
+  body.container_id = c->spec.container_id;
+  body.task = std::make_unique<fb::TaskInfoT>(*c->spec.task);
+  body.framework_id = c->spec.framework_id;
+  body.sandbox = c->spec.sandbox;
+  body.user = c->how.account.name;
+  for (const auto& r : c->spec.task->resources) {
+    if (!r->disk || !r->disk->persistence || !r->disk->volume) continue;
+    auto v = std::make_unique<fb::isolator::HostedVolumeT>();
+    v->source = volume_path(options_.work_dir, *r);
+    v->path = r->disk->volume->container_path;
+    v->read_only = r->disk->volume->mode == fb::VolumeMode::RO;
+    body.volumes.push_back(std::move(v));
+  }
+  const Buffer request = pack(body);
+  std::uint32_t takes_devices = 0;
   for (std::size_t i = 0; i < options_.isolators.size(); ++i) {
     module::Instance* isolator = options_.isolators[i];
-    fb::isolator::PrepareT body;
-    body.container_id = c->spec.container_id;
-    body.task = std::make_unique<fb::TaskInfoT>(*c->spec.task);
-    body.framework_id = c->spec.framework_id;
-    body.sandbox = c->spec.sandbox;
-    body.user = c->how.account.name;
     // Before the call: what failed half way has to be cleaned up as well.
     c->undo.push_back([this, isolator, name = c->spec.container_id] { return cleanup(isolator, name); });
-    auto reply = co_await ask(isolator, id(IsolatorMethod::PREPARE), pack(body));
+    auto reply = co_await ask(isolator, id(IsolatorMethod::PREPARE), Buffer(Bytes(request)));
     if (!reply) co_return std::move(reply).error().because(isolator->id() + " could not prepare the container");
     if (c->kill_wanted) co_return killed();
     fb::isolator::PreparedT answer;
     if (!reply->empty()) {
       GANTRY_CO_TRY(answer, unpack<fb::isolator::Prepared>(Bytes(*reply)));
     }
-    merge_prepared(c->how, answer);
-    if (!answer.mounts.empty()) mounter = isolator;
-    for (const auto& v : answer.environment) environment.set(v->name, v->value);
-    if (!answer.no_attach) attach_mask |= 1u << i;
+    if (!answer.no_attach) c->attach_mask |= 1u << i;
+    if (answer.takes_devices) takes_devices |= 1u << i;
+    GANTRY_CO_CHECK(c->prepared.add(isolator->id(), std::move(answer)));
   }
-  if (mounter && !(c->how.namespaces & static_cast<std::uint32_t>(fb::isolator::Namespace::MOUNT)))
-    co_return fail(Code::failed_precondition, mounter->id() + " wants mounts, but no isolator makes a mount namespace; configure [isolator.namespaces] with mount = true");
+  GANTRY_CO_CHECK(c->prepared.complete());
+  c->prepared.apply(c->how);
+  if (!c->prepared.all().devices.empty()) c->attach_mask |= takes_devices;
+
   // The task's own word on its environment is the last one.
-  if (const auto& own = c->spec.task->command; own)
-    for (const auto& v : own->environment) environment.set(v->name, v->value);
+  Environment environment = basic_environment(c->spec, c->how.account, nullptr, c->how.sandbox);
+  for (const auto& v : c->prepared.all().environment) environment.set(v->name, v->value);
+  GANTRY_CO_CHECK(put_variables(environment, *c->spec.task->command));
   c->how.environment = environment.take();
   co_return ok;
 }
@@ -215,59 +232,23 @@ Task<void> ContainerLauncher::unwind(ContainerPtr c) {
   for (const auto& [isolator, call] : std::exchange(c->watches, {})) isolator->cancel(call);
 }
 
-Result<Spawn> ContainerLauncher::describe(const Container& c, const Account& account) const {
+Status ContainerLauncher::describe(Container& c) const {
   const fb::TaskInfoT& task = *c.spec.task;
   if (!task.command) return fail(Code::invalid_argument, "task " + task.task_id + " has no command");
-  const fb::CommandInfoT& command = *task.command;
-  Spawn s;
-  s.supervisor = options_.supervisor;
-  s.container_id = c.spec.container_id;
-  s.directory = c.spec.sandbox;
-  s.out = "stdout";
-  s.err = "stderr";
-  s.account = account;
-  s.record = record_path(c.spec.container_id);
-  if (command.shell.value_or(true)) {
-    if (command.value.empty()) return fail(Code::invalid_argument, "command.value is empty; a shell command needs a command line");
-    s.arguments = {"/bin/sh", "-c", command.value};
-  } else {
-    s.executable = command.value.empty() && !command.arguments.empty() ? command.arguments[0] : command.value;
-    if (s.executable.empty()) return fail(Code::invalid_argument, "command.value is empty; with shell = false it names the program");
-    s.arguments = command.arguments.empty() ? std::vector<std::string>{command.value} : command.arguments;
-  }
-  Environment environment;
-  environment.set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-  environment.set("HOME", account.home.empty() ? "/" : account.home);
-  if (!account.name.empty()) environment.set("USER", account.name);
-  if (c.spec.executor) {
-    for (const auto& [name, value] : c.spec.environment) environment.set(name, value);
-  } else {
-    environment.set("MESOS_SANDBOX", c.spec.sandbox);
-    environment.set("MESOS_DIRECTORY", c.spec.sandbox);
-    environment.set("MESOS_TASK_ID", task.task_id);
-    environment.set("MESOS_EXECUTOR_ID", task.task_id);
-    environment.set("MESOS_FRAMEWORK_ID", c.spec.framework_id);
-    environment.set("MESOS_AGENT_ID", c.spec.agent_id);
-    environment.set("MESOS_SLAVE_ID", c.spec.agent_id);
-    environment.set("MESOS_CONTAINER_ID", c.spec.container_id);
-  }
-  for (const auto& v : command.environment) {
-    if (v->type == fb::VariableType::SECRET)
-      return fail(Code::failed_precondition, "environment variable " + v->name + " is a secret; secrets need a secret module, which this release does not have");
-    if (v->name.empty() || v->name.find('=') != std::string::npos || holds_zero(v->name) || holds_zero(v->value))
-      return fail(Code::invalid_argument, "environment variable \"" + v->name + "\" is not valid: names are not empty and have no '=', nothing has a zero byte");
-    environment.set(v->name, v->value);
-  }
-  for (const auto& a : s.arguments)
-    if (holds_zero(a)) return fail(Code::invalid_argument, "the command has a zero byte");
-  s.environment = environment.take();
-  return s;
+  c.how.supervisor = options_.supervisor;
+  c.how.container_id = c.spec.container_id;
+  c.how.sandbox = c.spec.sandbox;
+  c.how.out = "stdout";
+  c.how.err = "stderr";
+  c.how.record = record_path(c.spec.container_id);
+  Environment checked;
+  GANTRY_CHECK(put_variables(checked, *task.command));
+  return put_command(c.how, *task.command, nullptr, false);
 }
 
-void merge_prepared(Spawn& into, const fb::isolator::PreparedT& add) {
-  into.namespaces |= add.namespaces;
-  into.enter_files.insert(into.enter_files.end(), add.enter_files.begin(), add.enter_files.end());
-  for (const auto& m : add.mounts) into.mounts.push_back({m->source, m->target, m->type, m->data, m->flags});
+void ContainerLauncher::forget_files(const std::string& container_id) const {
+  ::unlink(record_path(container_id).c_str());
+  ::unlink(inside_path(container_id).c_str());
 }
 
 }  // namespace gantry::agent

@@ -23,6 +23,8 @@ struct Identity {
   int pid = 0;                         // first process of the container, in the agent's pid namespace
   int supervisor_pid = 0;
   std::uint64_t supervisor_start = 0;  // clock ticks since boot, /proc/<pid>/stat field 22
+  // Its addresses, if it has a network of its own. Not in the journal: recovery tells them again.
+  std::vector<fb::NetworkInfoT> networks = {};
 };
 
 struct LaunchSpec {
@@ -62,6 +64,7 @@ struct RecoveredContainer {
   std::string container_id;
   Fate fate = Fate::gone;
   ExitInfo exit;
+  std::vector<fb::NetworkInfoT> networks;  // of a running one
 };
 
 // Everything runs on the loop's thread; callbacks never run from inside the call that takes them.

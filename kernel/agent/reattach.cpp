@@ -2,6 +2,7 @@
 #include "kernel/agent/container_launcher.hpp"
 #include "kernel/base/log.hpp"
 
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -56,6 +57,8 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
         c->identity = *k.identity;
         c->spawned.supervisor_pid = k.identity->supervisor_pid;
         c->spawned.pidfd = std::move(pidfd);
+        if (const auto inside = read_inside(inside_path(id)))
+          for (const auto& n : inside->networks) r.networks.push_back(*n);
         r.fate = Fate::running;
         running.push_back(std::move(c));
       } else if (record && record->supervisor_pid == k.identity->supervisor_pid) {
@@ -79,7 +82,7 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
     if (!listed.count(it->path().filename().string())) unknown.push_back(it->path().filename().string());
   for (const auto& id : unknown) {
     co_await end_leftover(record_path(id));
-    ::unlink(record_path(id).c_str());
+    forget_files(id);
     ended.push_back(id);
   }
 
@@ -127,18 +130,30 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
   for (const auto& c : running) {
     for (module::Instance* isolator : options_.isolators)
       c->undo.push_back([this, isolator, name = c->spec.container_id] { return cleanup(isolator, name); });
-    if (c->spec.task && c->spec.task->command) {
-      // For run_in: as at the launch, but for what the isolators added to the environment and their cgroup files.
-      if (const auto account = find_account(options_.switch_user ? c->spec.user : std::string()))
-        if (auto how = describe(*c, *account)) c->how = std::move(*how);
-    }
     c->how.namespaces = namespaces_of(c->spawned.supervisor_pid);
+    describe_inside(*c);
     c->phase = Container::Phase::running;
     containers_[c->spec.container_id] = c;
     watch_limits(c);
     watch_exit(c);
   }
   co_return out;
+}
+
+// A container of a release that kept no description of it: as at the launch, but for what isolators had added.
+void ContainerLauncher::describe_inside(Container& c) {
+  const std::string path = inside_path(c.spec.container_id);
+  if (::access(path.c_str(), F_OK) == 0 || !c.spec.task || !c.spec.task->command) return;
+  Spawn like;
+  if (auto account = find_account(options_.switch_user ? c.spec.user : std::string())) like.account = std::move(*account);
+  like.namespaces = c.how.namespaces;
+  like.sandbox = c.spec.sandbox;
+  Environment environment = basic_environment(c.spec, like.account, nullptr, like.sandbox);
+  Status written = put_variables(environment, *c.spec.task->command);
+  like.environment = environment.take();
+  ::mkdir((options_.work_dir + "/meta/inside").c_str(), 0700);
+  if (written) written = write_inside(path, inside_of(like));
+  if (!written) base::log_warning("agent", "commands cannot be run beside the container: " + written.error().message, {{"container", c.spec.container_id}});
 }
 
 Task<Status> ContainerLauncher::recover_isolator(module::Instance& isolator) {

@@ -127,6 +127,7 @@ void Core::on(Step& step, const event::Recovered& e) {
     if (!task || task->phase != Task::Phase::recovering) continue;
     if (r.fate == RecoveredContainer::Fate::running) {
       task->phase = Task::Phase::running;
+      if (task->identity) task->identity->networks = r.networks;
       if (task->cause != Task::Cause::none) {
         // The kill was under way; how much of its grace had passed is not known, so it gets all of it again.
         task->kill_due = step.time.now + grace_of(*task);

@@ -36,14 +36,14 @@ class Description {
 
   void text(std::uint32_t tag, std::string_view s) { add(tag, {s}); }
   void mount(const SpawnMount& m) {
-    std::string body(reinterpret_cast<const char*>(&m.flags), sizeof m.flags);
-    body.append(m.source).push_back('\0');
-    body.append(m.target).push_back('\0');
-    body.append(m.type).push_back('\0');
-    add(GANTRY_SUP_MOUNT, {body, m.data});
+    std::string body = numbers({m.flags, m.options});
+    for (const auto* text : {&m.source, &m.target, &m.type, &m.data}) body.append(*text).push_back('\0');
+    add(GANTRY_SUP_MOUNT, {body, m.base});
   }
-  void groups(const std::vector<std::uint32_t>& g) {
-    add(GANTRY_SUP_GROUPS, {std::string_view(reinterpret_cast<const char*>(g.data()), g.size() * sizeof g[0])}, false);
+  void limit(const SpawnLimit& l) { add(GANTRY_SUP_LIMIT, {numbers({l.resource, l.soft, l.hard})}, false); }
+  template <class T>
+  void array(std::uint32_t tag, const std::vector<T>& values) {
+    add(tag, {std::string_view(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T))}, false);
   }
   // The description as a memfd.
   Result<base::Fd> finish() {
@@ -62,6 +62,7 @@ class Description {
   }
 
  private:
+  static std::string numbers(std::initializer_list<std::uint64_t> all) { return {reinterpret_cast<const char*>(all.begin()), all.size() * sizeof(std::uint64_t)}; }
   void add(std::uint32_t tag, std::initializer_list<std::string_view> parts, bool zero = true) {
     gantry_sup_record r{tag, zero ? 1u : 0u};
     for (const auto p : parts) r.length += static_cast<std::uint32_t>(p.size());
@@ -103,6 +104,11 @@ __attribute__((no_sanitize("address", "undefined", "thread"))) int child(void* p
   ::_exit(errno);  // seen by the parent as a supervisor that ended without a report
 }
 
+std::string limit_name(std::uint32_t resource) {
+  static constexpr const char* names[] = {"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"};
+  return resource < std::size(names) ? std::string("RLIMIT_") + names[resource] : std::to_string(resource);
+}
+
 const char* step_text(int step) {
   switch (step) {
     case GANTRY_SUP_DESCRIPTION: return "the supervisor does not understand its description (another version?)";
@@ -115,6 +121,12 @@ const char* step_text(int step) {
     case GANTRY_SUP_OUTPUT: return "cannot open stdout or stderr in the sandbox ";
     case GANTRY_SUP_EXEC: return "cannot execute ";
     case GANTRY_SUP_JOINING: return "cannot enter the container's namespaces";
+    case GANTRY_SUP_ROOTING: return "cannot enter the container's root ";
+    case GANTRY_SUP_NAMING: return "cannot set the host name ";
+    case GANTRY_SUP_LIMITING: return "cannot set the limit ";
+    case GANTRY_SUP_CONFINING: return "cannot drop capabilities";
+    case GANTRY_SUP_FILTERING: return "cannot filter system calls";
+    case GANTRY_SUP_WORKDIR: return "cannot enter the working directory ";
     default: return "the supervisor failed in an unknown step";
   }
 }
@@ -174,13 +186,19 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
   auto& h = d.header;
   if (s.held) h.flags |= GANTRY_SUP_HELD;
   if (s.join_pidfd >= 0) {
-    h.flags |= GANTRY_SUP_JOIN;
+    h.flags |= GANTRY_SUP_BESIDE;
     h.join = static_cast<std::uint32_t>(namespaces);
   } else {
     if (namespaces & CLONE_NEWPID) h.flags |= GANTRY_SUP_PID_NS;
     if (namespaces & CLONE_NEWNS) h.flags |= GANTRY_SUP_MOUNT_NS;
   }
   if (s.account.change) h.flags |= GANTRY_SUP_SWITCH_USER;
+  if (s.no_new_privileges) h.flags |= GANTRY_SUP_NO_NEW_PRIVILEGES;
+  if (s.capabilities) {
+    h.flags |= GANTRY_SUP_CAPABILITIES;
+    h.bounding = s.capabilities->bounding;
+    h.effective = s.capabilities->effective;
+  }
   h.control_fd = theirs.get();
   h.record_fd = record.get();
   h.target_fd = s.join_pidfd;
@@ -193,10 +211,15 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
   for (const auto& f : s.enter_files) d.text(GANTRY_SUP_ENTER, f);
   for (const auto& m : s.mounts) d.mount(m);
   if (!s.executable.empty()) d.text(GANTRY_SUP_EXECUTABLE, s.executable);
+  if (!s.sandbox.empty()) d.text(GANTRY_SUP_SANDBOX, s.sandbox);
   if (!s.directory.empty()) d.text(GANTRY_SUP_DIRECTORY, s.directory);
+  if (!s.root.empty()) d.text(GANTRY_SUP_ROOT, s.root);
+  if (!s.hostname.empty()) d.text(GANTRY_SUP_HOSTNAME, s.hostname);
+  for (const auto& l : s.limits) d.limit(l);
+  if (!s.seccomp.empty()) d.array(GANTRY_SUP_SECCOMP, s.seccomp);
   if (!s.out.empty()) d.text(GANTRY_SUP_STDOUT, s.out);
   if (!s.err.empty()) d.text(GANTRY_SUP_STDERR, s.err);
-  if (s.account.change) d.groups(s.account.groups);
+  if (s.account.change) d.array(GANTRY_SUP_GROUPS, s.account.groups);
   GANTRY_TRY(const base::Fd description, d.finish());
 
   std::string name = "gantry-supervisor", id = s.container_id, number = std::to_string(description.get());
@@ -277,7 +300,13 @@ Result<int> read_report(int control, const Spawn& s) {
     case GANTRY_SUP_ENTERING: text += nth < s.enter_files.size() ? s.enter_files[nth] : ""; break;
     case GANTRY_SUP_USER: text += "\"" + s.account.name + "\""; break;
     case GANTRY_SUP_CHDIR:
-    case GANTRY_SUP_OUTPUT: text += s.directory; break;
+    case GANTRY_SUP_OUTPUT: text += s.sandbox; break;
+    case GANTRY_SUP_ROOTING: text += s.root; break;
+    case GANTRY_SUP_NAMING: text += "\"" + s.hostname + "\""; break;
+    case GANTRY_SUP_WORKDIR: text += s.directory; break;
+    case GANTRY_SUP_LIMITING:
+      if (nth < s.limits.size()) text += limit_name(s.limits[nth].resource) + " to " + std::to_string(s.limits[nth].soft) + " (hard " + std::to_string(s.limits[nth].hard) + ")";
+      break;
     case GANTRY_SUP_EXEC: text += "\"" + (s.executable.empty() ? s.arguments.at(0) : s.executable) + "\""; break;
     default: break;
   }

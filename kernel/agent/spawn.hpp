@@ -8,6 +8,7 @@
 #include <gantry/result.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,19 @@ struct Account {
 [[nodiscard]] Result<Account> find_account(const std::string& name);
 
 struct SpawnMount {
-  std::string source, target, type, data;
+  std::string source, target, type, data, base;
   std::uint64_t flags = 0;
+  std::uint32_t options = 0;  // bits of fb::isolator::MountOption
+};
+
+struct SpawnLimit {
+  std::uint32_t resource = 0;  // RLIMIT_*
+  std::uint64_t soft = 0, hard = 0;
+};
+
+// 1 << CAP_*. What the task can ever get, and what it has.
+struct SpawnCapabilities {
+  std::uint64_t bounding = 0, effective = 0;
 };
 
 // Everything about a container's first process.
@@ -35,9 +47,16 @@ struct Spawn {
   std::string container_id; // shown by ps
   std::string executable;   // looked up in the PATH of `environment`; empty: arguments[0]
   std::vector<std::string> arguments, environment;
-  std::string directory, out, err;  // files are relative to the directory; empty: /dev/null
+  // As the task sees them: where `out` and `err` are (empty: /dev/null), and its working directory (empty: the sandbox).
+  std::string sandbox, out, err, directory;
   std::vector<std::string> enter_files;
   std::vector<SpawnMount> mounts;
+  std::string root;      // becomes "/"; empty: the machine's
+  std::string hostname;  // empty: not changed
+  std::vector<SpawnLimit> limits;
+  std::optional<SpawnCapabilities> capabilities;  // absent: not changed
+  bool no_new_privileges = false;
+  std::vector<std::uint8_t> seccomp;  // sock_filter[]; empty: none
   Account account;
   std::uint32_t namespaces = 0;  // bits of fb::isolator::Namespace
   bool held = false;             // wait for release()

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define GANTRY_SUP_MAGIC 0x50555347u /* "GSUP" */
-#define GANTRY_SUP_VERSION 1u
+#define GANTRY_SUP_VERSION 2u
 #define GANTRY_SUP_GO 'g'
 
 /* gantry_sup_header.flags */
@@ -25,7 +25,10 @@
 #define GANTRY_SUP_PID_NS 2u      /* the supervisor is pid 1 of its own pid namespace */
 #define GANTRY_SUP_MOUNT_NS 4u    /* it has its own mount namespace: make propagation private, then apply the mounts */
 #define GANTRY_SUP_SWITCH_USER 8u /* become uid, gid and the groups */
-#define GANTRY_SUP_JOIN 16u       /* run beside a container: enter the namespaces of target_fd (a pidfd) first */
+#define GANTRY_SUP_BESIDE 16u     /* run a command beside a container: its namespaces are in `join`, its processes are not ours */
+#define GANTRY_SUP_ROOT_FS 32u    /* the container has a root of its own, see ROOT */
+#define GANTRY_SUP_CAPABILITIES 64u /* set bounding and effective */
+#define GANTRY_SUP_NO_NEW_PRIVILEGES 128u
 
 struct gantry_sup_header {
   uint32_t magic;
@@ -34,27 +37,42 @@ struct gantry_sup_header {
   uint32_t flags;
   int32_t control_fd; /* -1: none */
   int32_t record_fd;  /* -1: none */
-  int32_t target_fd;  /* JOIN: pidfd of the container's supervisor */
-  uint32_t join;      /* JOIN: CLONE_NEW* flags to enter */
+  int32_t target_fd;  /* pidfd of the supervisor whose namespaces are entered; -1: none */
+  uint32_t join;      /* CLONE_NEW* flags to enter */
   uint32_t uid;
   uint32_t gid;
   uint32_t records;
   uint32_t arguments;   /* number of ARGUMENT records */
   uint32_t environment; /* number of ENVIRONMENT records */
   uint32_t reserved;
+  uint64_t bounding;    /* 1 << CAP_*: what the task and its programs can ever get */
+  uint64_t effective;   /* what it has from the start: permitted, effective, inheritable and ambient */
 };
 
 enum gantry_sup_tag {
   GANTRY_SUP_ARGUMENT = 1,    /* text; in order */
   GANTRY_SUP_ENVIRONMENT = 2, /* "NAME=value" */
   GANTRY_SUP_ENTER = 3,       /* path of a file into which the task writes "0" before it runs */
-  GANTRY_SUP_MOUNT = 4,       /* u64 flags, then source, target, type, data as four texts */
-  GANTRY_SUP_DIRECTORY = 5,   /* working directory */
-  GANTRY_SUP_STDOUT = 6,      /* file to append to, relative to the working directory */
+  GANTRY_SUP_MOUNT = 4,       /* u64 flags, u64 options (MountOption of isolator.fbs), then source, target, type, data, base as texts */
+  GANTRY_SUP_SANDBOX = 5,     /* directory in which stdout and stderr are opened, as the task sees it */
+  GANTRY_SUP_STDOUT = 6,      /* file to append to, relative to the sandbox */
   GANTRY_SUP_STDERR = 7,
-  GANTRY_SUP_GROUPS = 8,    /* array of u32 */
-  GANTRY_SUP_EXECUTABLE = 9 /* what to execute, searched in the task's PATH; absent: the first argument */
+  GANTRY_SUP_GROUPS = 8,      /* array of u32 */
+  GANTRY_SUP_EXECUTABLE = 9,  /* what to execute, searched in the task's PATH; absent: the first argument */
+  GANTRY_SUP_DIRECTORY = 10,  /* working directory, made if it is missing below a root; absent: the sandbox */
+  GANTRY_SUP_ROOT = 11,       /* directory that becomes "/" */
+  GANTRY_SUP_HOSTNAME = 12,   /* of the uts namespace, which is the container's own */
+  GANTRY_SUP_LIMIT = 13,      /* u64 RLIMIT_*, u64 soft, u64 hard */
+  GANTRY_SUP_SECCOMP = 14     /* array of sock_filter */
 };
+
+/* gantry_sup MOUNT options, the bits of fb::isolator::MountOption. */
+#define GANTRY_SUP_MAKE_DIRECTORY 1u
+#define GANTRY_SUP_MAKE_FILE 2u
+#define GANTRY_SUP_OPTIONAL 4u
+#define GANTRY_SUP_MASK 8u
+#define GANTRY_SUP_OUTSIDE 16u
+#define GANTRY_SUP_STRICT 32u
 
 struct gantry_sup_record {
   uint32_t tag;
@@ -73,14 +91,20 @@ enum gantry_sup_step {
   GANTRY_SUP_CHDIR = 7,
   GANTRY_SUP_OUTPUT = 8,
   GANTRY_SUP_EXEC = 9,
-  GANTRY_SUP_JOINING = 10
+  GANTRY_SUP_JOINING = 10,
+  GANTRY_SUP_ROOTING = 11,
+  GANTRY_SUP_NAMING = 12,
+  GANTRY_SUP_LIMITING = 13,
+  GANTRY_SUP_CONFINING = 14, /* capabilities and privileges */
+  GANTRY_SUP_FILTERING = 15, /* seccomp */
+  GANTRY_SUP_WORKDIR = 16
 };
 
 struct gantry_sup_report {
   int32_t step;  /* 0 = the task runs, else where it failed */
   int32_t error; /* errno of the failure */
   int32_t pid;   /* the task, in the supervisor's pid namespace */
-  int32_t index; /* ENTERING, MOUNTING: which record, from 0 */
+  int32_t index; /* ENTERING, MOUNTING, LIMITING: which record, from 0 */
 };
 
 #endif

@@ -39,7 +39,13 @@ void Core::describe_container(const Task& task, fb::ContainerStatusT& c) const {
   const auto& container = task.executor ? task.executor->info->container : task.info->container;
   const bool other_network = container && std::any_of(container->network_infos.begin(), container->network_infos.end(),
                                                       [](const auto& n) { return !n->name.empty(); });
-  if (options_.ip.empty() || other_network || !c.network_infos.empty()) return;
+  if (identity && !identity->networks.empty()) {
+    c.network_infos.clear();
+    for (const auto& n : identity->networks) c.network_infos.push_back(std::make_unique<fb::NetworkInfoT>(n));
+    return;
+  }
+  const bool docker_network = container && container->docker && container->docker->network.value_or(fb::DockerNetwork::HOST) != fb::DockerNetwork::HOST;
+  if (docker_network || options_.ip.empty() || other_network || !c.network_infos.empty()) return;
   auto address = std::make_unique<fb::IpAddressT>();
   address->protocol = options_.ip.find(':') == std::string::npos ? fb::NetworkProtocol::IPv4 : fb::NetworkProtocol::IPv6;
   address->ip_address = options_.ip;

@@ -9,6 +9,8 @@
  * One lives beside every running task, so: static, without a C library, see tiny.h.
  */
 #define _GNU_SOURCE
+#include "confine.h"
+#include "mounts.h"
 #include "tiny.h"
 
 #include "kernel/agent/supervisor_format.h"
@@ -117,31 +119,69 @@ static int task_pid;
 
 static void signal_all(int signal) {
   /* Beside a container /proc may count in another namespace; the command's session is what we know. */
-  if (head->flags & GANTRY_SUP_JOIN) send_signal(-task_pid, signal);
+  if (head->flags & GANTRY_SUP_BESIDE) send_signal(-task_pid, signal);
   else if (head->flags & GANTRY_SUP_PID_NS) send_signal(-1, signal); /* everybody in the namespace but us, in one step */
   else signal_descendants(signal);
 }
 
 /* ---- starting */
 
+static const struct gantry_sup_record* find_record(uint32_t tag) {
+  const struct gantry_sup_record* r = first_record();
+  for (uint32_t i = 0; i < head->records; ++i, r = next_record(r))
+    if (r->tag == tag) return r;
+  return 0;
+}
+
+static int mount_all(int root, int outside) {
+  const struct gantry_sup_record* r = first_record();
+  report.step = GANTRY_SUP_MOUNTING;
+  report.index = 0;
+  for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
+    if (r->tag != GANTRY_SUP_MOUNT) continue;
+    const struct mount_record m = parse_mount(payload(r));
+    if (((m.options & GANTRY_SUP_OUTSIDE) != 0) == outside && do_mount(root, &m) != 0) return -1;
+    ++report.index;
+  }
+  return 0;
+}
+
+/* First what lies outside of the root, the root itself among it; then the root is opened, and what lies below it is mounted. */
 static int apply_mounts(void) {
   if (!(head->flags & GANTRY_SUP_MOUNT_NS)) return 0;
   report.step = GANTRY_SUP_PROPAGATION;
   if (SYS5(SYS_mount, "", "/", "", MS_SLAVE | MS_REC, 0) != 0) return -1;
-  report.step = GANTRY_SUP_MOUNTING;
-  const struct gantry_sup_record* r = first_record();
-  for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
-    if (r->tag != GANTRY_SUP_MOUNT) continue;
-    uint64_t flags;
-    memcpy(&flags, payload(r), sizeof flags);
-    const char* source = payload(r) + sizeof flags;
-    const char* target = source + strlen(source) + 1;
-    const char* type = target + strlen(target) + 1;
-    const char* data = type + strlen(type) + 1;
-    if (SYS5(SYS_mount, source, target, type, flags, *data ? data : 0) != 0) return -1;
-    ++report.index;
+  if (mount_all(-1, 1) != 0) return -1;
+  const struct gantry_sup_record* at = find_record(GANTRY_SUP_ROOT);
+  if (!at) {
+    const int slash = open_file("/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    const int rc = slash < 0 ? -1 : mount_all(slash, 0);
+    close_fd(slash);
+    return rc;
   }
-  return 0;
+  report.step = GANTRY_SUP_ROOTING;
+  /* Bound onto itself: pivot_root wants a mount, and not one that the agent's own namespace would see change. */
+  if (SYS5(SYS_mount, payload(at), payload(at), "", MS_BIND | MS_REC, 0) != 0) return -1;
+  const int root = open_file(payload(at), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (root < 0) return -1;
+  if (mount_all(root, 0) != 0) return -1;
+  const struct gantry_sup_record* directory = find_record(GANTRY_SUP_DIRECTORY);
+  report.step = GANTRY_SUP_WORKDIR;
+  if (directory) {
+    const int made = make_below(root, payload(directory), 0, 0);
+    if (made < 0) return -1;
+    close_fd(made);
+  }
+  report.step = GANTRY_SUP_ROOTING;
+  const int rc = enter_root(root);
+  close_fd(root);
+  return rc;
+}
+
+static int apply_hostname(void) {
+  const struct gantry_sup_record* name = find_record(GANTRY_SUP_HOSTNAME);
+  report.step = GANTRY_SUP_NAMING;
+  return name ? (int)SYS2(SYS_sethostname, payload(name), strlen(payload(name))) : 0;
 }
 
 static int write_zero(const char* path) {
@@ -198,49 +238,90 @@ static void execute(const char* file, char** argv, char** envp) {
   if (denied) last_error = EACCES;
 }
 
-/* In the child: everything between fork and exec. Returns only on failure, with report.step and last_error set. */
-static void become_task(char** argv, char** envp) {
+static int apply_limit(const char* p) {
+  uint64_t resource;
+  struct {
+    uint64_t soft, hard;
+  } limit;
+  memcpy(&resource, p, sizeof resource);
+  memcpy(&limit, p + 8, sizeof limit);
+  return (int)SYS4(SYS_prlimit64, 0, resource, &limit, 0);
+}
+
+/* Cgroups first, so that nothing of the task runs outside of them; then limits. */
+static int enter_and_limit(void) {
   const struct gantry_sup_record* r = first_record();
-  const char* directory = 0;
-  const char* output = 0;
-  const char* errors = 0;
-  const char* executable = argv[0];
-  const uint32_t* groups = 0;
-  size_t group_count = 0;
-  SYS0(SYS_setsid);
   report.step = GANTRY_SUP_ENTERING;
   report.index = 0;
   for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
-    switch (r->tag) {
-      case GANTRY_SUP_ENTER:
-        if (write_zero(payload(r)) != 0) return;
-        ++report.index;
-        break;
-      case GANTRY_SUP_DIRECTORY: directory = payload(r); break;
-      case GANTRY_SUP_STDOUT: output = payload(r); break;
-      case GANTRY_SUP_STDERR: errors = payload(r); break;
-      case GANTRY_SUP_EXECUTABLE: executable = payload(r); break;
-      case GANTRY_SUP_GROUPS:
-        groups = (const uint32_t*)payload(r);
-        group_count = r->length / sizeof *groups;
-        break;
-      default: break;
-    }
+    if (r->tag != GANTRY_SUP_ENTER) continue;
+    if (write_zero(payload(r)) != 0) return -1;
+    ++report.index;
   }
-  if (head->flags & GANTRY_SUP_SWITCH_USER) {
-    report.step = GANTRY_SUP_USER;
-    if (SYS2(SYS_setgroups, group_count, groups) != 0) return;
-    if (SYS3(SYS_setresgid, head->gid, head->gid, head->gid) != 0) return;
-    if (SYS3(SYS_setresuid, head->uid, head->uid, head->uid) != 0) return;
+  report.step = GANTRY_SUP_LIMITING;
+  report.index = 0;
+  r = first_record();
+  for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
+    if (r->tag != GANTRY_SUP_LIMIT) continue;
+    if (apply_limit(payload(r)) != 0) return -1;
+    ++report.index;
   }
+  return 0;
+}
+
+static int become_user(void) {
+  if (!(head->flags & GANTRY_SUP_SWITCH_USER)) return 0;
+  const struct gantry_sup_record* groups = find_record(GANTRY_SUP_GROUPS);
+  report.step = GANTRY_SUP_USER;
+  if (SYS2(SYS_setgroups, groups ? groups->length / sizeof(uint32_t) : 0, groups ? payload(groups) : 0) != 0) return -1;
+  if (SYS3(SYS_setresgid, head->gid, head->gid, head->gid) != 0) return -1;
+  return (int)SYS3(SYS_setresuid, head->uid, head->uid, head->uid);
+}
+
+/* The order matters. A filter needs privileges or the promise not to gain any, so without the promise it comes before the privileges
+ * go; with it, it comes last and need not allow what we do ourselves. The bounding set is cut while we may, and what is effective is
+ * taken when the user has been changed. */
+static int confine(const struct gantry_sup_record* filter, int last) {
+  const int promise = (head->flags & GANTRY_SUP_NO_NEW_PRIVILEGES) != 0;
+  if (!last) {
+    report.step = GANTRY_SUP_CONFINING;
+    if (promise && SYS5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
+    if (head->flags & GANTRY_SUP_CAPABILITIES && limit_capabilities(head->bounding) != 0) return -1;
+  } else if (head->flags & GANTRY_SUP_CAPABILITIES) {
+    report.step = GANTRY_SUP_CONFINING;
+    if (take_capabilities(head->bounding, head->effective, !(head->flags & GANTRY_SUP_SWITCH_USER) || head->uid == 0) != 0) return -1;
+  }
+  report.step = GANTRY_SUP_FILTERING;
+  return filter && promise == last ? filter_calls(payload(filter), filter->length) : 0;
+}
+
+static int open_outputs(void) {
+  const struct gantry_sup_record* sandbox = find_record(GANTRY_SUP_SANDBOX);
+  const struct gantry_sup_record* output = find_record(GANTRY_SUP_STDOUT);
+  const struct gantry_sup_record* errors = find_record(GANTRY_SUP_STDERR);
+  const struct gantry_sup_record* directory = find_record(GANTRY_SUP_DIRECTORY);
   report.step = GANTRY_SUP_CHDIR;
-  if (directory && SYS1(SYS_chdir, directory) != 0) return;
+  if (sandbox && SYS1(SYS_chdir, payload(sandbox)) != 0) return -1;
   report.step = GANTRY_SUP_OUTPUT;
-  if (output && open_output(output, 1) != 0) return;
-  if (errors && open_output(errors, 2) != 0) return;
+  if (output && open_output(payload(output), 1) != 0) return -1;
+  if (errors && open_output(payload(errors), 2) != 0) return -1;
+  report.step = GANTRY_SUP_WORKDIR;
+  return directory ? (int)SYS1(SYS_chdir, payload(directory)) : 0;
+}
+
+/* In the child: everything between fork and exec. Returns only on failure, with report.step and last_error set. */
+static void become_task(char** argv, char** envp) {
+  const struct gantry_sup_record* executable = find_record(GANTRY_SUP_EXECUTABLE);
+  const struct gantry_sup_record* filter = find_record(GANTRY_SUP_SECCOMP);
+  SYS0(SYS_setsid);
+  if (enter_and_limit() != 0) return;
+  if (confine(filter, 0) != 0) return;
+  if (become_user() != 0) return;
+  if (open_outputs() != 0) return;
+  if (confine(filter, 1) != 0) return;
   report.step = GANTRY_SUP_EXEC;
   block_signals(0);
-  execute(executable, argv, envp);
+  execute(executable ? payload(executable) : argv[0], argv, envp);
 }
 
 /* Shared with the child, and kept off the stack because it runs on the same one. */
@@ -350,7 +431,7 @@ static int supervise(int task, uint64_t signals) {
     for (int pid; (pid = wait_child(-1, &status, WNOHANG)) > 0;)
       if (pid == task) ended = status;
     if (ended == -1) continue;
-    if (head->flags & GANTRY_SUP_JOIN) {
+    if (head->flags & GANTRY_SUP_BESIDE) {
       signal_all(SIGKILL);
     } else if (!(head->flags & GANTRY_SUP_PID_NS)) {
       /* Orphans come to us as their parents die, so kill until there is nobody left. */
@@ -386,9 +467,9 @@ static void close_others(int a, int b, int c) {
   SYS3(SYS_close_range, from, ~0u, 0);
 }
 
-/* Enters the namespaces of a running container; a pid namespace takes effect for the child. */
+/* Enters namespaces of a running container; a pid namespace takes effect for the child. */
 static int join_container(void) {
-  if (!(head->flags & GANTRY_SUP_JOIN)) return 0;
+  if (head->target_fd < 0) return 0;
   report.step = GANTRY_SUP_JOINING;
   if (head->join && SYS2(SYS_setns, head->target_fd, head->join) != 0) return -1;
   close_fd(head->target_fd);
@@ -424,17 +505,21 @@ int main(int argc, char** argv) {
 
   if (join_container() != 0) give_up();
   if (apply_mounts() != 0) give_up();
+  if (apply_hostname() != 0) give_up();
   if (head->flags & GANTRY_SUP_HELD) {
     char byte = 0;
     long n;
     while ((n = read_fd(head->control_fd, &byte, 1)) < 0 && last_error == EINTR) {}
     if (n != 1 || byte != GANTRY_SUP_GO) leave(0);
   }
+  const int confined = head->flags & (GANTRY_SUP_CAPABILITIES | GANTRY_SUP_NO_NEW_PRIVILEGES) || find_record(GANTRY_SUP_SECCOMP);
+  if (confined) be_opaque();
   const int task = start_task();
   if (task < 0) give_up();
   send_report(task);
+  if (confined) lie_low();
   const int status = supervise(task, signals);
   record_exit(head->record_fd, status);
-  if (!(head->flags & GANTRY_SUP_JOIN)) leave(0);
+  if (!(head->flags & GANTRY_SUP_BESIDE)) leave(0);
   leave(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
