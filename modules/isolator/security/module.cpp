@@ -1,0 +1,3 @@
+#include "security.hpp"
+
+GANTRY_MODULE(gantry::isolator_security::Security, "security")
