@@ -186,6 +186,8 @@ Task<Status> ContainerLauncher::prepare(ContainerPtr c) {
   body.framework_id = c->spec.framework_id;
   body.sandbox = c->spec.sandbox;
   body.user = c->how.account.name;
+  body.uid = c->how.account.uid;
+  body.gid = c->how.account.gid;
   for (const auto& r : c->spec.task->resources) {
     if (!r->disk || !r->disk->persistence || !r->disk->volume) continue;
     auto v = std::make_unique<fb::isolator::HostedVolumeT>();

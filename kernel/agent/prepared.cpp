@@ -74,6 +74,8 @@ Status Preparations::add(const std::string& isolator, fb::isolator::PreparedT an
     all_.capabilities = std::move(answer.capabilities);
   }
   all_.no_new_privileges |= answer.no_new_privileges;
+  all_.read_only_root |= answer.read_only_root;
+  append(all_.parameters, answer.parameters);
   if (!answer.seccomp.empty()) {
     if (!all_.seccomp.empty()) return fail(Code::failed_precondition, first_["filter"] + " and " + isolator + " both want to filter system calls; configure one of them otherwise");
     if (answer.seccomp.size() % 8 != 0 || answer.seccomp.size() > 8 * 65535)
@@ -105,6 +107,7 @@ void Preparations::apply(Spawn& to) const {
   to.namespaces = all_.namespaces;
   to.enter_files = all_.enter_files;
   to.root = all_.root;
+  to.read_only_root = all_.read_only_root;
   to.hostname = all_.hostname;
   to.no_new_privileges = all_.no_new_privileges;
   to.seccomp = all_.seccomp;

@@ -193,6 +193,7 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
     if (namespaces & CLONE_NEWNS) h.flags |= GANTRY_SUP_MOUNT_NS;
   }
   if (s.account.change) h.flags |= GANTRY_SUP_SWITCH_USER;
+  if (s.read_only_root) h.flags |= GANTRY_SUP_READ_ONLY_ROOT;
   if (s.no_new_privileges) h.flags |= GANTRY_SUP_NO_NEW_PRIVILEGES;
   if (s.capabilities) {
     h.flags |= GANTRY_SUP_CAPABILITIES;

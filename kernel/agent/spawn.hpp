@@ -52,6 +52,7 @@ struct Spawn {
   std::vector<std::string> enter_files;
   std::vector<SpawnMount> mounts;
   std::string root;      // becomes "/"; empty: the machine's
+  bool read_only_root = false;
   std::string hostname;  // empty: not changed
   std::vector<SpawnLimit> limits;
   std::optional<SpawnCapabilities> capabilities;  // absent: not changed

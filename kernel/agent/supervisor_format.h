@@ -26,9 +26,9 @@
 #define GANTRY_SUP_MOUNT_NS 4u    /* it has its own mount namespace: make propagation private, then apply the mounts */
 #define GANTRY_SUP_SWITCH_USER 8u /* become uid, gid and the groups */
 #define GANTRY_SUP_BESIDE 16u     /* run a command beside a container: its namespaces are in `join`, its processes are not ours */
-#define GANTRY_SUP_ROOT_FS 32u    /* the container has a root of its own, see ROOT */
 #define GANTRY_SUP_CAPABILITIES 64u /* set bounding and effective */
 #define GANTRY_SUP_NO_NEW_PRIVILEGES 128u
+#define GANTRY_SUP_READ_ONLY_ROOT 256u
 
 struct gantry_sup_header {
   uint32_t magic;
@@ -73,6 +73,7 @@ enum gantry_sup_tag {
 #define GANTRY_SUP_MASK 8u
 #define GANTRY_SUP_OUTSIDE 16u
 #define GANTRY_SUP_STRICT 32u
+#define GANTRY_SUP_STRICT_SOURCE 64u
 
 struct gantry_sup_record {
   uint32_t tag;

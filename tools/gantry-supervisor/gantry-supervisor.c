@@ -173,6 +173,7 @@ static int apply_mounts(void) {
     close_fd(made);
   }
   report.step = GANTRY_SUP_ROOTING;
+  if (head->flags & GANTRY_SUP_READ_ONLY_ROOT && make_read_only(root) != 0) return -1;
   const int rc = enter_root(root);
   close_fd(root);
   return rc;

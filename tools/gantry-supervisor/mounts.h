@@ -110,6 +110,19 @@ static int mask(int fd, const char* where) {
   return (int)SYS5(SYS_mount, "/dev/null", where, "", MS_BIND, 0);
 }
 
+/* A bind whose source others may change: opened without following anything, then bound as it was found. */
+static int bind_strictly(const struct mount_record* m, const char* where) {
+  char space[32];
+  struct open_how how = {0};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+  const int fd = (int)SYS4(SYS_openat2, AT_FDCWD, m->source, &how, sizeof how);
+  if (fd < 0) return -1;
+  const int rc = (int)SYS5(SYS_mount, name_of(fd, space), where, "", m->flags & (MS_BIND | MS_REC), 0);
+  close_fd(fd);
+  return rc;
+}
+
 /* One mount below `root` (an open directory). Relative paths in source and data start from `base`. */
 static int do_mount(int root, const struct mount_record* m) {
   char space[32];
@@ -124,13 +137,20 @@ static int do_mount(int root, const struct mount_record* m) {
   const char* where = name_of(fd, space);
   int rc;
   if (m->options & GANTRY_SUP_MASK) rc = mask(fd, where);
-  else if (m->flags & MS_BIND) rc = (int)SYS5(SYS_mount, m->source, where, "", m->flags & binding, 0);
+  else if (m->flags & MS_BIND && m->options & GANTRY_SUP_STRICT_SOURCE) rc = bind_strictly(m, where);
+  else if (m->flags & MS_BIND) rc = (int)SYS5(SYS_mount, *m->source ? m->source : where, where, "", m->flags & binding, 0);
   else rc = (int)SYS5(SYS_mount, m->source, where, m->type, m->flags & ~propagation, *m->data ? m->data : 0);
   const int missing = rc != 0 && last_error == ENOENT && (m->options & GANTRY_SUP_OPTIONAL);
   close_fd(fd);
   if (missing) return 0;
   if (rc == 0 && ((m->flags & MS_BIND) || (m->flags & propagation))) rc = set_attributes(root, m);
   return rc;
+}
+
+static int make_read_only(int fd) {
+  struct mount_attr attributes = {0};
+  attributes.attr_set = MOUNT_ATTR_RDONLY;
+  return (int)SYS5(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
 }
 
 /* The open directory becomes "/", and nothing of the old tree can be reached any more. */

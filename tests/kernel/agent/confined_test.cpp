@@ -142,6 +142,25 @@ TEST_F(Confined, StrictTargetsHaveNoLinks) {
   EXPECT_THAT(why_not("c", "true"), HasSubstr("cannot mount tmpfs on /link: Too many levels of symbolic links"));
 }
 
+TEST_F(Confined, StrictSourcesAreNotLedAnywhere) {
+  make_root();
+  with_sandbox("c");
+  const std::string shelf = work_dir_ + "/shelf";
+  std::filesystem::create_directories(shelf + "/real");
+  std::ofstream(shelf + "/real/file") << "mine\n";
+  std::filesystem::create_symlink("/etc", shelf + "/link");
+  std::string source = "real";
+  also([&](PreparedT& p) {
+    mount(p, source, "/tmp/v", MS_BIND, bits(MountOption::DIRECTORY, MountOption::STRICT_SOURCE));
+    p.mounts.back()->base = shelf;
+  });
+  EXPECT_EQ(output("c", "cat /tmp/v/file"), "mine\n");
+  for (const char* bad : {"link", "link/ssl", "../shelf/real", "real/../../victim"}) {
+    source = bad;
+    EXPECT_THAT(why_not(std::string("d") + std::to_string(ids_.size()), "true"), HasSubstr(std::string("cannot mount ") + bad + " on /tmp/v")) << bad;
+  }
+}
+
 TEST_F(Confined, WhatIsOptionalMayBeMissingAndWhatIsMaskedIsHidden) {
   const std::string root = make_root();
   std::filesystem::create_directories(root + "/tmp/secrets");

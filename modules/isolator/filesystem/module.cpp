@@ -1,0 +1,3 @@
+#include "filesystem.hpp"
+
+GANTRY_MODULE(gantry::isolator_filesystem::Filesystem, "filesystem")
