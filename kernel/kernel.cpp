@@ -205,7 +205,9 @@ Task<Status> Kernel::start_modules() {
 
 // A module's process was restarted: whoever relied on what it knew tells it again.
 Task<Status> Kernel::module_recovers(module::Instance& instance) {
-  if (instance.kind() != "isolator" || !launcher_) co_return ok;
+  if (!launcher_) co_return ok;
+  if (instance.kind() == "image") co_return co_await launcher_->recover_image(instance);
+  if (instance.kind() != "isolator") co_return ok;
   auto recovering = launcher_->recover_isolator(instance);
   co_return co_await std::move(recovering);
 }
@@ -390,6 +392,7 @@ Status Kernel::start_agent() {
   lo.gc.headroom = kernel.real("sandbox_gc_headroom");
   lo.isolators = modules_->all("isolator");
   lo.fetcher = modules_->find("fetcher");
+  lo.image = modules_->find("image");
   lo.watch_readable = [this](int fd, Function<void()> fn) { return loop_.watch_readable(fd, std::move(fn)); };
   lo.unwatch = [this](std::uint64_t id) { loop_.unwatch(id); };
   launcher_ = std::make_unique<agent::ContainerLauncher>(loop_, std::move(lo));

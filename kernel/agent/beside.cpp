@@ -176,7 +176,7 @@ void ContainerLauncher::stop(Function<void()> done) {
     if (c->exit_watch) options_.unwatch(std::exchange(c->exit_watch, 0));
     loop_.cancel(std::exchange(c->kill_timer, 0));
     for (const auto& [isolator, call] : std::exchange(c->watches, {})) isolator->cancel(call);
-    if (c->interrupt) c->interrupt();  // a launch that has not begun to run is taken back
+    if (c->phase == Container::Phase::launching) c->interrupt();  // a launch that has not begun to run is taken back
   }
   stopped_ = std::move(done);
   if (in_flight_ == 0) loop_.post([fn = std::exchange(stopped_, nullptr)]() mutable { fn(); });

@@ -130,9 +130,7 @@ void ContainerLauncher::kill(const std::string& container_id, base::Nanos grace)
   switch (c->phase) {
     case Container::Phase::launching:
       c->kill_wanted = true;
-      if (c->interrupt) loop_.post([c] {
-        if (c->interrupt) c->interrupt();
-      });
+      loop_.post([c] { c->interrupt(); });
       return;
     case Container::Phase::ending: return;
     case Container::Phase::running: break;

@@ -1,11 +1,13 @@
 // The real Launcher: supervised processes, isolator modules, sandboxes on disk.
 //
 //   launch.cpp    the launch flow and its undo list        container.cpp  kill, limitation, exit
-//   describe.cpp  what is executed, as whom, with what      beside.cpp     run_in, usage, sandbox collection, stop
+//   describe.*    what is executed, with what              beside.cpp     run_in, usage, sandbox collection, stop
 //   reattach.cpp  recovery after a restart                 prepared.*     what isolators asked for
+//   pull.cpp      the image and the account in it          image.*        what an image means
 #pragma once
 
 #include "kernel/agent/describe.hpp"
+#include "kernel/agent/image.hpp"
 #include "kernel/agent/launcher.hpp"
 #include "kernel/agent/prepared.hpp"
 #include "kernel/agent/sandbox.hpp"
@@ -28,6 +30,7 @@ struct LauncherOptions {
   base::Nanos gc_interval = std::chrono::minutes(1);
   std::vector<module::Instance*> isolators;    // in the order of configuration; outlive the launcher
   module::Instance* fetcher = nullptr;         // absent: tasks with URIs fail
+  module::Instance* image = nullptr;           // absent: tasks with an image fail
   // RealLoop::watch_readable and unwatch (net.hpp).
   std::function<std::uint64_t(int fd, Function<void()>)> watch_readable;
   std::function<void(std::uint64_t)> unwatch;
@@ -51,6 +54,7 @@ class ContainerLauncher final : public Launcher {
   // An isolator that was restarted: before it is open again it learns what lives (calls with from_host), then what it
   // knows beyond that is cleaned up, and the limits it watched are watched again.
   gantry::Task<Status> recover_isolator(module::Instance& isolator);
+  gantry::Task<Status> recover_image(module::Instance& images);  // the same for the module of images
   void isolator_returned(module::Instance& isolator);
 
  private:
@@ -67,7 +71,14 @@ class ContainerLauncher final : public Launcher {
     std::uint64_t exit_watch = 0;
     std::uint32_t attach_mask = 0;               // isolators that want ATTACH, by their place
     bool kill_wanted = false;                    // while launching
-    Function<void()> interrupt;                  // cuts the fetch short
+    Function<void()> interrupt_fetch, interrupt_pull;  // cut what is under way short
+    void interrupt() {
+      if (interrupt_fetch) interrupt_fetch();
+      if (interrupt_pull) interrupt_pull();
+    }
+    std::optional<fb::image::ImageT> image;
+    DockerWishes docker;
+    bool user_in_image = false;                  // the machine has no such account
     base::Instant kill_at{0};
     base::TimerId kill_timer = 0;
     bool termed = false;
@@ -79,10 +90,14 @@ class ContainerLauncher final : public Launcher {
   gantry::Task<void> launch_flow(ContainerPtr, Function<void(Started)> started);
   gantry::Task<Status> launch_steps(ContainerPtr);
   gantry::Task<Status> fetch(ContainerPtr);
+  gantry::Task<Status> pull(ContainerPtr);
+  gantry::Task<Status> pull_and_prepare(ContainerPtr);
   gantry::Task<Status> prepare(ContainerPtr);
+  gantry::Task<void> release_image(std::string container_id);
   gantry::Task<Status> attach(ContainerPtr);
   gantry::Task<void> unwind(ContainerPtr);
   Status describe(Container&) const;
+  static Status heed_docker(const Container&);
   static void keep_little(Container&);
   void forget_files(const std::string& container_id) const;
   // container.cpp
@@ -94,6 +109,7 @@ class ContainerLauncher final : public Launcher {
   gantry::Task<void> cleanup(module::Instance*, std::string container_id);
   // reattach.cpp
   gantry::Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
+  gantry::Task<void> recover_images(std::vector<std::string> live);
   void describe_inside(Container&);
   gantry::Task<void> end_leftover(std::string record_path);
   std::uint64_t watch_limit(module::Instance*, const std::string& id, std::shared_ptr<std::optional<fb::isolator::LimitedT>> into);

@@ -68,9 +68,14 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   // 1. The account and its sandbox.
   const std::string user = options_.switch_user ? c->spec.user : std::string();
   // (Named lambdas: gcc 12 destroys a temporary one in a co_await expression twice.)
-  auto make = [user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta",
+  auto make = [c, user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta",
                work_dir = options_.work_dir, task = c->spec.task]() -> Result<Account> {
-    GANTRY_TRY(Account a, find_account(user));
+    auto found = find_account(user);
+    // An account that was named for this task may be the image's.
+    c->user_in_image = !found && found.error().code == Code::not_found && wanted_image(*task) && task->command && task->command->user == user;
+    if (c->user_in_image) found = find_account("");
+    if (!found) return std::move(found).error();
+    Account a = std::move(*found);
     GANTRY_CHECK(make_sandbox(sandbox, a));
     GANTRY_CHECK(link_volumes(work_dir, sandbox, task->resources, a));
     ::mkdir(meta.c_str(), 0755);
@@ -82,11 +87,11 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   GANTRY_CO_CHECK(describe(*c));
   if (c->kill_wanted) co_return killed();
 
-  // 2. Artifacts and isolators at the same time. Both are waited for, whatever becomes of the other.
+  // 2. Artifacts beside the image and the isolators. Both are waited for, whatever becomes of the other.
   Promise<Status> fetched;
   spawn(fetch(c), [fetched](Status s) { fetched.set(std::move(s)); });
-  Status prepared = co_await prepare(c);
-  if (!prepared && c->interrupt) c->interrupt();
+  Status prepared = co_await pull_and_prepare(c);
+  if (!prepared) c->interrupt();
   Status artifacts = co_await fetched.get();
   if (c->kill_wanted || stopping_) co_return killed();
   if (!prepared) co_return prepared;
@@ -94,7 +99,12 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
 
   // 3. The first process, held if somebody wants to attach to it. What a command beside it needs is on disk before it runs.
   c->how.held = c->attach_mask != 0;
-  auto clone = [how = &c->how, inside = inside_path(c->spec.container_id)]() -> Result<Spawned> {
+  auto clone = [c, work_dir = options_.work_dir, inside = inside_path(c->spec.container_id), how = &c->how]() -> Result<Spawned> {
+    // The image may have named another user than the one the sandbox was made for.
+    if (c->image && how->account.change) {
+      GANTRY_CHECK(give_sandbox(c->spec.sandbox, how->account));
+      GANTRY_CHECK(link_volumes(work_dir, c->spec.sandbox, c->spec.task->resources, how->account));
+    }
     GANTRY_CHECK(write_inside(inside, inside_of(*how)));
     return spawn_supervised(*how);
   };
@@ -173,9 +183,9 @@ Task<Status> ContainerLauncher::fetch(ContainerPtr c) {
     if (code == GANTRY_OK) done.set(ok);
     else done.set(unpack_error(code, bytes).because("Failed to fetch all URIs for container '" + container + "'"));
   });
-  c->interrupt = [this, call] { options_.fetcher->cancel(call); };
+  c->interrupt_fetch = [this, call] { options_.fetcher->cancel(call); };
   Status result = co_await done.get();
-  c->interrupt = nullptr;
+  c->interrupt_fetch = nullptr;
   co_return result;
 }
 
@@ -195,6 +205,10 @@ Task<Status> ContainerLauncher::prepare(ContainerPtr c) {
     v->path = r->disk->volume->container_path;
     v->read_only = r->disk->volume->mode == fb::VolumeMode::RO;
     body.volumes.push_back(std::move(v));
+  }
+  if (c->image) {
+    body.layers = c->image->layers;
+    body.image = c->image->name;
   }
   const Buffer request = pack(body);
   std::uint32_t takes_devices = 0;
@@ -218,7 +232,13 @@ Task<Status> ContainerLauncher::prepare(ContainerPtr c) {
   if (!c->prepared.all().devices.empty()) c->attach_mask |= takes_devices;
 
   // The task's own word on its environment is the last one.
-  Environment environment = basic_environment(c->spec, c->how.account, nullptr, c->how.sandbox);
+  GANTRY_CO_CHECK(heed_docker(*c));
+  std::optional<ImageConfig> image;
+  if (c->image) image = config_of(*c->image);
+  Environment environment = basic_environment(c->spec, c->how.account, image ? &*image : nullptr, c->how.sandbox);
+  if (image && !c->how.hostname.empty()) environment.set("HOSTNAME", c->how.hostname);
+  if (is_docker(*c->spec.task)) environment.set("MESOS_CONTAINER_NAME", "mesos-" + c->spec.container_id);
+  for (const auto& line : c->docker.environment) environment.add(line);
   for (const auto& v : c->prepared.all().environment) environment.set(v->name, v->value);
   GANTRY_CO_CHECK(put_variables(environment, *c->spec.task->command));
   c->how.environment = environment.take();
@@ -245,7 +265,21 @@ Status ContainerLauncher::describe(Container& c) const {
   c.how.record = record_path(c.spec.container_id);
   Environment checked;
   GANTRY_CHECK(put_variables(checked, *task.command));
-  return put_command(c.how, *task.command, nullptr, false);
+  GANTRY_TRY(c.docker, docker_wishes(task));
+  // With an image it is the image's turn to say what is executed.
+  return wanted_image(task) ? ok : put_command(c.how, *task.command, nullptr, false);
+}
+
+// A parameter of `docker run` that has no effect would be a promise broken in silence.
+Status ContainerLauncher::heed_docker(const Container& c) {
+  if (!is_docker(*c.spec.task)) return ok;
+  std::string unheeded;
+  for (const auto& p : c.spec.task->container->docker->parameters) {
+    const auto heeds = [&](const std::vector<std::string>& keys) { return std::find(keys.begin(), keys.end(), p->key) != keys.end(); };
+    if (!heeds(c.docker.heeded) && !heeds(c.prepared.all().parameters)) unheeded += (unheeded.empty() ? "" : ", ") + p->key;
+  }
+  if (unheeded.empty()) return ok;
+  return fail(Code::failed_precondition, "docker parameters that no isolator of this agent heeds: " + unheeded + "; remove them, or configure the isolator they are for");
 }
 
 void ContainerLauncher::forget_files(const std::string& container_id) const {

@@ -2,6 +2,8 @@
 #include "kernel/agent/container_launcher.hpp"
 #include "kernel/base/log.hpp"
 
+#include <gantry/image_generated.h>
+
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -112,6 +114,9 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
       }
     }
   }
+  std::vector<std::string> live;
+  for (const auto& c : running) live.push_back(c->spec.container_id);
+  if (options_.image) co_await recover_images(live);
   for (const auto& id : ended) {
     // A limit that ended it while we were away is told to whoever watches before the cleanup is done.
     auto limited = std::make_shared<std::optional<fb::isolator::LimitedT>>();
@@ -119,6 +124,7 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
     for (module::Instance* isolator : options_.isolators) watches.emplace_back(isolator, watch_limit(isolator, id, limited));
     for (auto it = options_.isolators.rbegin(); it != options_.isolators.rend(); ++it) co_await cleanup(*it, id);
     for (const auto& [isolator, call] : watches) isolator->cancel(call);
+    if (options_.image) co_await release_image(id);
     const auto r = std::find_if(out.begin(), out.end(), [&](const auto& x) { return x.container_id == id; });
     if (!*limited || r == out.end() || r->fate != Fate::exited) continue;
     r->exit.reason = (*limited)->reason;
@@ -128,6 +134,7 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
 
   // 4. Those that run are ours again.
   for (const auto& c : running) {
+    if (options_.image) c->undo.push_back([this, name = c->spec.container_id] { return release_image(name); });
     for (module::Instance* isolator : options_.isolators)
       c->undo.push_back([this, isolator, name = c->spec.container_id] { return cleanup(isolator, name); });
     c->how.namespaces = namespaces_of(c->spawned.supervisor_pid);
@@ -138,6 +145,20 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
     watch_exit(c);
   }
   co_return out;
+}
+
+// The images learn who uses them; who else is said to use one does not live any more.
+Task<void> ContainerLauncher::recover_images(std::vector<std::string> live) {
+  fb::image::RecoverT body;
+  body.containers = std::move(live);
+  const auto reply = co_await ask(options_.image, GANTRY_METHOD_RECOVER, pack(body));
+  if (!reply) {
+    if (reply.error().code != Code::unimplemented) base::log_error("agent", options_.image->id() + " could not recover: " + reply.error().message);
+    co_return;
+  }
+  auto recovered = unpack<fb::image::Recovered>(Bytes(*reply));
+  if (!recovered) co_return;
+  for (const auto& orphan : recovered->orphans) co_await release_image(orphan);
 }
 
 // A container of a release that kept no description of it: as at the launch, but for what isolators had added.
@@ -154,6 +175,18 @@ void ContainerLauncher::describe_inside(Container& c) {
   ::mkdir((options_.work_dir + "/meta/inside").c_str(), 0700);
   if (written) written = write_inside(path, inside_of(like));
   if (!written) base::log_warning("agent", "commands cannot be run beside the container: " + written.error().message, {{"container", c.spec.container_id}});
+}
+
+Task<Status> ContainerLauncher::recover_image(module::Instance& images) {
+  fb::image::RecoverT body;
+  for (const auto& [id, c] : containers_) body.containers.push_back(id);
+  module::CallOptions options;
+  options.deadline = loop_.now() + std::chrono::seconds(60);
+  options.from_host = true;
+  // Who is told to be gone here is released as its end goes on; nothing has to be done for it twice.
+  auto reply = co_await images.ask(GANTRY_METHOD_RECOVER, pack(body), std::move(options));
+  if (!reply && reply.error().code != Code::unimplemented) co_return std::move(reply).error();
+  co_return ok;
 }
 
 Task<Status> ContainerLauncher::recover_isolator(module::Instance& isolator) {

@@ -87,6 +87,16 @@ Status make_sandbox(const std::string& sandbox, const Account& account) {
   return ok;
 }
 
+Status give_sandbox(const std::string& sandbox, const Account& account) {
+  const auto give = [&](const std::string& path) { return ::lchown(path.c_str(), account.uid, account.gid) == 0 || errno == ENOENT; };
+  std::error_code e;
+  bool given = give(sandbox);
+  std::filesystem::recursive_directory_iterator it(sandbox, e);
+  for (const std::filesystem::recursive_directory_iterator end; given && !e && it != end; it.increment(e)) given = give(it->path().string());
+  if (given && !e) return ok;
+  return fail(Code::permission_denied, "cannot give the sandbox " + sandbox + " to user \"" + account.name + "\": " + (e ? e.message() : std::strerror(errno)));
+}
+
 base::Nanos allowed_age(const GcRules& rules, double used) {
   const double part = std::clamp(1.0 - rules.headroom - used, 0.0, 1.0);
   return base::Nanos(static_cast<std::int64_t>(static_cast<double>(rules.delay.count()) * part));

@@ -13,6 +13,9 @@ namespace gantry::agent {
 // and points the `latest` link beside it to it. Blocks.
 [[nodiscard]] Status make_sandbox(const std::string& sandbox, const Account& account);
 
+// The sandbox and what artifacts are in it already become the account's. Links are given away, not followed. Blocks.
+[[nodiscard]] Status give_sandbox(const std::string& sandbox, const Account& account);
+
 struct GcRules {
   base::Nanos delay = std::chrono::hours(24 * 7);
   double headroom = 0.1;  // fraction of the disk that shall stay free
