@@ -25,13 +25,54 @@ std::string tag_of(const std::string& work_dir) {
   return out;
 }
 
+// Every mistake names its setting.
+Result<Policy> policy_of(const Settings& settings) {
+  Policy p;
+  p.pids = static_cast<std::uint64_t>(settings.number("pids"));
+  p.swap_limit = settings.flag("swap_limit");
+  p.swap = static_cast<std::uint64_t>(settings.number("swap"));
+  p.io_weight = static_cast<std::uint32_t>(settings.number("io_weight"));
+  p.devices = settings.flag("devices");
+  const auto named = [](Error error, const char* key) {
+    error.key_path = key;
+    return error;
+  };
+  for (auto [key, field] : {std::pair("cpuset", &p.cpus), std::pair("cpuset_mems", &p.mems)}) {
+    *field = settings.text(key);
+    if (Status s = check_cpu_list(*field); !s) return named(std::move(s).error().because(key), key);
+  }
+  for (const auto& item : settings.list("io_max")) {
+    auto max = parse_io_max(item);
+    if (!max) return named(max.error(), "io_max");
+    p.io_max.push_back(*max);
+  }
+  for (const auto& item : settings.list("hugetlb")) {
+    auto size = parse_hugetlb(item);
+    if (!size) return named(size.error(), "hugetlb");
+    p.hugetlb.insert(*std::move(size));
+  }
+  for (const auto& item : settings.list("devices_allow")) {
+    auto rule = parse_device(item);
+    if (!rule) return named(rule.error(), "devices_allow");
+    p.allowed.push_back(*std::move(rule));
+  }
+  return p;
+}
+
+bool privileged(const fb::TaskInfoT& task) { return task.container && task.container->docker && task.container->docker->privileged.value_or(false); }
+
 }  // namespace
 
 Cgroups::~Cgroups() = default;
 
 Task<Status> Cgroups::configure(Settings settings) {
+  GANTRY_CO_TRY(policy_, policy_of(settings));
   quota_ = settings.flag("cpu_quota");
-  if (settings.reload()) co_return ok;
+  if (settings.reload()) {
+    if (cgroups_) cgroups_->policy(policy_);
+    co_return ok;
+  }
+  below_own_ = settings.text("parent") == "own";
   const std::string& root = settings.text("root");
   if (root.empty() || root.front() == '/' || root.find("..") != root.npos)
     co_return fail(Code::invalid_argument, "root = \"" + root + "\" must be a relative path without \"..\", such as \"gantry\"", "root");
@@ -45,11 +86,12 @@ Task<Status> Cgroups::configure(Settings settings) {
 void Cgroups::open() {
   if (opened_) return;
   opened_ = true;
-  auto found = discover(prefix_, root_);
+  auto found = discover(prefix_, root_, policy_, below_own_);
   Status usable = found ? (*found)->open() : Status(found.error());
   if (usable) {
     cgroups_ = std::move(*found);
-    host().info("using cgroup v" + std::to_string(cgroups_->version()), {{"root", root_}});
+    host().info("using cgroup v" + std::to_string(cgroups_->version()), {{"root", root_}, {"controllers", cgroups_->describe()}});
+    for (const auto& p : cgroups_->problems()) problem_ += (problem_.empty() ? "" : "; ") + p;
     return;
   }
   problem_ = "no cgroup rights: limits are not enforced (" + usable.error().message + "); run gantryd as root to enforce them";  // said through health()
@@ -100,11 +142,30 @@ Task<Result<fb::isolator::PreparedT>> Cgroups::prepare(Request<fb::isolator::Pre
   const std::string id(text(request->container_id()));
   fb::TaskInfoT task;
   if (request->task()) request->task()->UnPackTo(&task);
-  GANTRY_CO_CHECK(cgroups_->create(id, limits_of(task.resources, task.limits, quota_)));
+  Limits limits = limits_of(task.resources, task.limits, quota_);
+  limits.all_devices = privileged(task);
+  GANTRY_CO_CHECK(cgroups_->create(id, limits));
   adopt(id);
   out.enter_files = cgroups_->enter_files(id);
   out.cgroup_kill = cgroups_->kill_path(id);
+  out.takes_devices = cgroups_->controls_devices();
   co_return out;
+}
+
+// Only what other isolators give the container, which is not known before.
+Task<Status> Cgroups::attach(Request<fb::isolator::Attach> request) {
+  if (!cgroups_ || !request->devices() || request->devices()->size() == 0) co_return ok;
+  GANTRY_CO_CHECK(check_id(request->container_id()));
+  const std::string id(text(request->container_id()));
+  if (!cgroups_->exists(id)) co_return fail(Code::not_found, "container " + id + " has no cgroup here");
+  std::vector<DeviceRule> rules;
+  for (const auto* device : *request->devices()) {
+    fb::isolator::DeviceT d;
+    device->UnPackTo(&d);
+    GANTRY_CO_TRY(DeviceRule rule, device_of(d));
+    rules.push_back(std::move(rule));
+  }
+  co_return cgroups_->allow(id, rules);
 }
 
 void Cgroups::adopt(const std::string& id) {

@@ -1,4 +1,4 @@
-// Isolator `cgroups`: CPU and memory of containers, by the kernel's control groups. See README.md.
+// Isolator `cgroups`: CPU, memory, processes, disks and devices of containers, by the kernel's control groups. See README.md.
 #pragma once
 
 #include "hierarchy.hpp"
@@ -22,6 +22,7 @@ class Cgroups final : public Isolator {
 
   Task<Result<fb::isolator::RecoveredT>> recover(Request<fb::isolator::Recover>) override;
   Task<Result<fb::isolator::PreparedT>> prepare(Request<fb::isolator::Prepare>) override;
+  Task<Status> attach(Request<fb::isolator::Attach>) override;
   void watch(Request<fb::isolator::Watch>, Responder) override;
   void cancelled(std::uint64_t token) override;
   Task<Status> update(Request<fb::isolator::Update>) override;
@@ -42,9 +43,11 @@ class Cgroups final : public Isolator {
   void report_oom(const std::string& id, Container&);
 
   std::string prefix_, root_;
+  bool below_own_ = false;                   // in our own cgroup instead of at the top
   bool quota_ = true;
+  Policy policy_;
   bool opened_ = false;
-  std::string problem_;                      // why limits are not enforced; empty: they are
+  std::string problem_;                      // what is not enforced, and why; empty: everything is
   std::unique_ptr<Hierarchy> cgroups_;       // nullptr: degraded
   std::unique_ptr<OomListener> listener_;
   std::map<std::string, Container> containers_;

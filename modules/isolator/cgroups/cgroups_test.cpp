@@ -4,8 +4,11 @@
 #include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,6 +87,70 @@ TEST(Limits, AboveTheRequest) {
   EXPECT_EQ(l.memory_hard, 128u << 20);
 }
 
+TEST(Limits, RevocableCpusWeighNextToNothing) {
+  auto t = task(0.5, 64);
+  t->resources.push_back(scalar("cpus", 2));
+  t->resources.back()->revocable = true;
+  const Limits l = limits(t);
+  EXPECT_EQ(l.cpu_shares, 512u + 20u);
+  EXPECT_EQ(l.cpu_quota_us, 250'000) << "what is given may be used while it is there";
+}
+
+TEST(Settings, SizesHaveUnits) {
+  EXPECT_EQ(parse_bytes("1048576").value_or(0), 1u << 20);
+  EXPECT_EQ(parse_bytes("64MiB").value_or(0), 64u << 20);
+  EXPECT_EQ(parse_bytes("0").value_or(1), 0u);
+  for (const char* bad : {"", "MiB", "1 MiB", "-1", "1.5GiB", "1MB", "18446744073709551615TiB", "99999999999999999999"}) EXPECT_FALSE(parse_bytes(bad)) << bad;
+}
+
+TEST(Settings, IoMax) {
+  const auto max = parse_io_max("8:16 rbps=1MiB wbps=max riops=100");
+  ASSERT_TRUE(max) << max.error().message;
+  EXPECT_EQ(max->major, 8);
+  EXPECT_EQ(max->minor, 16);
+  EXPECT_EQ(max->read_bytes, 1u << 20);
+  EXPECT_FALSE(max->write_bytes);
+  EXPECT_EQ(max->reads, 100u);
+  EXPECT_FALSE(max->writes);
+  for (const char* bad : {"", "8:0", "8 rbps=1", "8:x rbps=1", "-1:0 rbps=1", "8:0 speed=1", "8:0 rbps", "8:0 rbps=fast", "8:0 wiops=0", "/dev/null rbps=1", "/nonexistent rbps=1"})
+    EXPECT_FALSE(parse_io_max(bad)) << bad;
+}
+
+TEST(Settings, HugePages) {
+  const auto size = parse_hugetlb("2MB=64MiB");
+  ASSERT_TRUE(size);
+  EXPECT_EQ(*size, std::pair(std::string("2MB"), std::uint64_t{64} << 20));
+  for (const char* bad : {"", "2MB", "MB=1", "2=1", "2MiB=1", "../x=1", "2MB=lots"}) EXPECT_FALSE(parse_hugetlb(bad)) << bad;
+}
+
+TEST(Settings, CpuLists) {
+  for (const char* good : {"", "0", "0-3", "0-3,8", "1,2,3"}) EXPECT_TRUE(check_cpu_list(good)) << good;
+  for (const char* bad : {"a", "0-", "-3", "3-1", "0,", ",0", "0 1", "0-1-2"}) EXPECT_FALSE(check_cpu_list(bad)) << bad;
+}
+
+TEST(Settings, Devices) {
+  EXPECT_EQ(parse_device("c 10:229 rwm").value_or(DeviceRule{}), (DeviceRule{'c', 10, 229, "rwm"}));
+  EXPECT_EQ(parse_device("b 8:* r").value_or(DeviceRule{}), (DeviceRule{'b', 8, -1, "r"}));
+  EXPECT_EQ(parse_device("/dev/null rw").value_or(DeviceRule{}), (DeviceRule{'c', 1, 3, "rw"}));
+  EXPECT_EQ((DeviceRule{'b', 8, -1, "r"}).text(), "b 8:* r");
+  for (const char* bad : {"", "c 1:3", "c 1:3 x", "x 1:3 r", "c 1 r", "c 1:3 rwmr", "c -1:3 r", "/nonexistent r", "/tmp rw", "c 1:3x r"}) EXPECT_FALSE(parse_device(bad)) << bad;
+}
+
+TEST(Settings, FourteenDevicesAreEverybodys) {
+  EXPECT_EQ(default_devices().size(), 14u);
+  for (const char* wanted : {"c 1:3 rwm", "c 1:8 rwm", "c 136:* rwm", "c *:* m"})
+    EXPECT_EQ(std::count_if(default_devices().begin(), default_devices().end(), [&](const auto& d) { return d.text() == wanted; }), 1) << wanted;
+}
+
+TEST(Mounts, OwnCgroups) {
+  const auto own = parse_own("5:cpu,cpuacct:/a\n4:memory:/b/c\n1:name=systemd:/\n0::/system.slice/x.service\ngarbage\n");
+  EXPECT_EQ(own.at("cpu"), "/a");
+  EXPECT_EQ(own.at("cpuacct"), "/a");
+  EXPECT_EQ(own.at("memory"), "/b/c");
+  EXPECT_EQ(own.at(""), "/system.slice/x.service");
+  EXPECT_EQ(own.at("name=systemd"), "");
+}
+
 TEST(Mounts, HybridIsV1) {
   const auto m = parse_mounts(
       "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
@@ -115,6 +182,16 @@ TEST(Files, KeyedNumber) {
 
 // ---- a tree of plain files
 
+const testing::Values defaults{{"root", "gantry-test"}, {"parent", "top"}, {"cpu_quota", true}, {"swap_limit", true}, {"swap", 0}, {"pids", 0},
+                               {"cpuset", ""}, {"cpuset_mems", ""}, {"io_weight", 0}, {"io_max", std::vector<std::string>{}},
+                               {"hugetlb", std::map<std::string, std::string>{}}, {"devices", true}, {"devices_allow", std::vector<std::string>{}},
+                               {"filesystem_root", "/"}};
+Policy no_devices() {
+  Policy p;
+  p.devices = false;
+  return p;
+}
+
 class FakeTree : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -135,17 +212,18 @@ TEST_F(FakeTree, V2WritesWeightAndMaxima) {
   put("/cg/cgroup.controllers", "cpuset cpu io memory pids\n");
   for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control"}) put(f, "");
   for (const char* f : {"cpu.weight", "cpu.max", "memory.low", "memory.max", "memory.swap.max"}) put(std::string("/cg/gantry/t/c1/") + f, "");
-  auto h = discover(top_, "gantry/t");
+  auto h = discover(top_, "gantry/t", no_devices());
   ASSERT_TRUE(h) << h.error().message;
   EXPECT_EQ((*h)->version(), 2);
   ASSERT_TRUE((*h)->open());
-  EXPECT_EQ(get("/cg/gantry/t/cgroup.subtree_control"), "+cpu +memory");
-  EXPECT_EQ(get("/cg/cgroup.subtree_control"), "+cpu +memory");
+  EXPECT_EQ(get("/cg/gantry/t/cgroup.subtree_control"), "+cpu +io +memory +pids");
+  EXPECT_EQ(get("/cg/cgroup.subtree_control"), "+cpu +io +memory +pids");
   ASSERT_TRUE((*h)->create("c1", limits(task(1, 64, {}, 128))));
   EXPECT_EQ(get("/cg/gantry/t/c1/cpu.weight"), "39");
   EXPECT_EQ(get("/cg/gantry/t/c1/cpu.max"), "100000 100000");
   EXPECT_EQ(get("/cg/gantry/t/c1/memory.low"), std::to_string(64 << 20));
   EXPECT_EQ(get("/cg/gantry/t/c1/memory.max"), std::to_string(128 << 20));
+  EXPECT_EQ(get("/cg/gantry/t/c1/memory.swap.max"), "0");
   EXPECT_EQ((*h)->enter_files("c1"), std::vector<std::string>{top_ + "/cg/gantry/t/c1/cgroup.procs"});
   EXPECT_EQ((*h)->list(), std::vector<std::string>{"c1"});
 }
@@ -154,7 +232,7 @@ TEST_F(FakeTree, V2WithoutControllersIsRefused) {
   dirs("/cg");
   put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
   put("/cg/cgroup.controllers", "hugetlb cpuset\n");
-  auto h = discover(top_, "gantry/t");
+  auto h = discover(top_, "gantry/t", no_devices());
   ASSERT_TRUE(h);
   const Status s = (*h)->open();
   ASSERT_FALSE(s);
@@ -167,7 +245,7 @@ TEST_F(FakeTree, V1WritesSharesQuotaAndLimit) {
   put("/proc/self/mountinfo", "1 0 0:1 / /cpu rw - cgroup cgroup rw,cpu,cpuacct\n2 0 0:2 / /memory rw - cgroup cgroup rw,memory\n");
   for (const char* d : {"/cpu/gantry/t", "/memory/gantry/t"}) put(std::string(d) + "/cgroup.procs", "");
   for (const char* f : {"/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes"}) put(f, "");
-  auto h = discover(top_, "gantry/t");
+  auto h = discover(top_, "gantry/t", no_devices());
   ASSERT_TRUE(h);
   ASSERT_TRUE((*h)->open());
   ASSERT_TRUE((*h)->create("c1", limits(task(0.5, 64))));
@@ -177,11 +255,150 @@ TEST_F(FakeTree, V1WritesSharesQuotaAndLimit) {
   EXPECT_EQ((*h)->enter_files("c1").size(), 2u) << "cpu and cpuacct share a mount";
 }
 
+TEST_F(FakeTree, V2WritesWhatThePolicySays) {
+  dirs("/cg/gantry/t/c1");
+  put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
+  put("/cg/cgroup.controllers", "cpuset cpu io memory hugetlb pids\n");
+  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control", "/cg/gantry/t/cpuset.cpus",
+                        "/cg/gantry/t/io.weight", "/cg/gantry/t/hugetlb.2MB.max"})
+    put(f, "");
+  for (const char* f : {"cpu.weight", "cpu.max", "memory.low", "memory.max", "memory.swap.max", "pids.max", "io.weight", "io.max", "hugetlb.2MB.max"})
+    put(std::string("/cg/gantry/t/c1/") + f, "");
+  Policy p = no_devices();
+  p.pids = 100;
+  p.swap = 1 << 20;
+  p.cpus = "0-1";
+  p.io_weight = 200;
+  p.io_max = {*parse_io_max("8:0 rbps=1MiB wiops=10")};
+  p.hugetlb["2MB"] = 4 << 20;
+  auto h = discover(top_, "gantry/t", p);
+  ASSERT_TRUE(h);
+  ASSERT_TRUE((*h)->open());
+  EXPECT_EQ((*h)->problems(), std::vector<std::string>{});
+  EXPECT_EQ(get("/cg/gantry/t/cgroup.subtree_control"), "+cpu +cpuset +hugetlb +io +memory +pids");
+  EXPECT_EQ(get("/cg/gantry/t/cpuset.cpus"), "0-1");
+  ASSERT_TRUE((*h)->create("c1", limits(task(1, 64))));
+  EXPECT_EQ(get("/cg/gantry/t/c1/pids.max"), "100");
+  EXPECT_EQ(get("/cg/gantry/t/c1/memory.swap.max"), std::to_string(1 << 20));
+  EXPECT_EQ(get("/cg/gantry/t/c1/io.weight"), "200");
+  EXPECT_EQ(get("/cg/gantry/t/c1/io.max"), "8:0 rbps=1048576 wiops=10");
+  EXPECT_EQ(get("/cg/gantry/t/c1/hugetlb.2MB.max"), std::to_string(4 << 20));
+}
+
+TEST_F(FakeTree, V2Figures) {
+  dirs("/cg/gantry/t/c1");
+  put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
+  put("/cg/cgroup.controllers", "cpu io memory pids\n");
+  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control"}) put(f, "");
+  const auto c1 = [&](const char* file, const char* text) { put(std::string("/cg/gantry/t/c1/") + file, text); };
+  c1("memory.stat", "anon 1\nfile 2\nkernel 3\nfile_mapped 4\npgfault 5\npgmajfault 6\n");
+  c1("memory.events", "low 0\noom 9\noom_kill 7\n");
+  c1("memory.low", "8\n");
+  c1("memory.swap.current", "9\n");
+  c1("pids.current", "10\n");
+  c1("cgroup.procs", "1\n2\n");
+  c1("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0\n8:16 rbytes=10 wbytes=20 rios=30 wios=40\n");
+  c1("cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=11\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=99\n");
+  c1("memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=12\n");
+  c1("io.pressure", "full avg10=0.00 avg60=0.00 avg300=0.00 total=99\n");
+  auto h = discover(top_, "gantry/t", no_devices());
+  ASSERT_TRUE(h);
+  ASSERT_TRUE((*h)->open());
+  const auto u = (*h)->usage("c1");
+  EXPECT_EQ(u.memory_rss, 1u);
+  EXPECT_EQ(u.memory_cache, 2u);
+  EXPECT_EQ(u.memory_kernel, 3u);
+  EXPECT_EQ(u.memory_mapped, 4u);
+  EXPECT_EQ(u.page_faults, 5u);
+  EXPECT_EQ(u.major_faults, 6u);
+  EXPECT_EQ(u.oom_kills, 7u);
+  EXPECT_EQ(u.memory_soft_limit, 8u);
+  EXPECT_EQ(u.memory_swap, 9u);
+  EXPECT_EQ(u.threads, 10u);
+  EXPECT_EQ(u.processes, 2u);
+  EXPECT_EQ(u.io_read_bytes, 11u);
+  EXPECT_EQ(u.io_write_bytes, 22u);
+  EXPECT_EQ(u.io_reads, 33u);
+  EXPECT_EQ(u.io_writes, 44u);
+  EXPECT_EQ(u.cpu_pressure_us, 11u);
+  EXPECT_EQ(u.memory_pressure_us, 12u);
+  EXPECT_EQ(u.io_pressure_us, 0u) << "a line \"full\" is not \"some\"";
+}
+
+TEST_F(FakeTree, V1SwapIsHeldWithMemory) {
+  dirs("/cpu/gantry/t/c1");
+  dirs("/memory/gantry/t/c1");
+  put("/proc/self/mountinfo", "1 0 0:1 / /cpu rw - cgroup cgroup rw,cpu\n2 0 0:2 / /memory rw - cgroup cgroup rw,memory\n");
+  for (const char* d : {"/cpu/gantry/t", "/memory/gantry/t"}) put(std::string(d) + "/cgroup.procs", "");
+  for (const char* f : {"/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes"}) put(f, "");
+  put("/memory/gantry/t/c1/memory.memsw.limit_in_bytes", "9223372036854771712");
+  Policy p = no_devices();
+  p.swap = 16 << 20;
+  auto h = discover(top_, "gantry/t", p);
+  ASSERT_TRUE(h);
+  ASSERT_TRUE((*h)->open());
+  ASSERT_TRUE((*h)->create("c1", limits(task(0.5, 64))));
+  EXPECT_EQ(get("/memory/gantry/t/c1/memory.memsw.limit_in_bytes").substr(0, 8), std::to_string(80 << 20));
+}
+
+// cpu and memory on version 1, pids and huge pages on version 2.
+TEST_F(FakeTree, HybridTakesEachControllerWhereItIs) {
+  for (const char* d : {"/cpu/gantry/t/c1", "/memory/gantry/t/c1", "/v2/gantry/t/c1"}) dirs(d);
+  put("/proc/self/mountinfo",
+      "1 0 0:1 / /cpu rw - cgroup cgroup rw,cpu\n2 0 0:2 / /memory rw - cgroup cgroup rw,memory\n3 0 0:3 / /v2 rw - cgroup2 cgroup2 rw\n");
+  put("/v2/cgroup.controllers", "hugetlb pids cpu\n");
+  for (const char* f : {"/cpu/gantry/t/cgroup.procs", "/memory/gantry/t/cgroup.procs", "/v2/cgroup.subtree_control", "/v2/gantry/cgroup.subtree_control",
+                        "/v2/gantry/t/cgroup.subtree_control", "/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes",
+                        "/v2/gantry/t/c1/pids.max"})
+    put(f, "");
+  Policy p = no_devices();
+  p.pids = 7;
+  p.cpus = "0";
+  auto h = discover(top_, "gantry/t", p);
+  ASSERT_TRUE(h);
+  ASSERT_TRUE((*h)->open());
+  EXPECT_EQ((*h)->version(), 1);
+  EXPECT_EQ((*h)->describe(), "cpu v1, memory v1, pids v2");
+  EXPECT_EQ(get("/v2/cgroup.subtree_control"), "+pids");
+  ASSERT_EQ((*h)->problems().size(), 1u);
+  EXPECT_NE((*h)->problems()[0].find("no controller cpuset"), std::string::npos) << (*h)->problems()[0];
+  ASSERT_TRUE((*h)->create("c1", limits(task(0.5, 64))));
+  EXPECT_EQ(get("/v2/gantry/t/c1/pids.max"), "7");
+  EXPECT_EQ(get("/cpu/gantry/t/c1/cpu.shares"), "512");
+  EXPECT_EQ((*h)->enter_files("c1").size(), 3u);
+}
+
+TEST_F(FakeTree, BelowOurOwnCgroupTheDaemonMakesRoom) {
+  dirs("/cg/unit/gantry/t");
+  dirs("/cg/unit/gantryd");
+  put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
+  put("/proc/self/cgroup", "0::/unit\n");
+  put("/cg/unit/cgroup.controllers", "cpu memory\n");
+  for (const char* f : {"/cg/unit/cgroup.subtree_control", "/cg/unit/gantry/cgroup.subtree_control", "/cg/unit/gantry/t/cgroup.subtree_control", "/cg/unit/cgroup.procs",
+                        "/cg/unit/gantryd/cgroup.procs"})
+    put(f, "");
+  for (const char* cgroup : {"0::/unit\n", "0::/unit/gantryd\n"}) {  // the second time it is where it went
+    put("/proc/self/cgroup", cgroup);
+    auto h = discover(top_, "gantry/t", no_devices(), true);
+    ASSERT_TRUE(h);
+    const Status opened = (*h)->open();
+    ASSERT_TRUE(opened) << opened.error().message;
+    EXPECT_EQ((*h)->enter_files("c1"), std::vector<std::string>{top_ + "/cg/unit/gantry/t/c1/cgroup.procs"});
+  }
+  EXPECT_EQ(get("/cg/unit/cgroup.subtree_control"), "+cpu +memory");
+  // A process there that never leaves: a plain file keeps its text.
+  put("/cg/unit/cgroup.procs", "4242\n");
+  auto h = discover(top_, "gantry/t", no_devices(), true);
+  ASSERT_TRUE(h);
+  EXPECT_FALSE((*h)->open());
+  EXPECT_EQ(get("/cg/unit/gantryd/cgroup.procs"), "4242");
+}
+
 // ---- the module
 
 class ModuleTest : public FakeTree {
  protected:
-  ModuleTest() : module_(host_, "cgroups") { module_.defaults({{"root", "gantry-test"}, {"cpu_quota", true}, {"filesystem_root", "/"}}); }
+  ModuleTest() : module_(host_, "cgroups") { module_.defaults(defaults); }
   void SetUp() override {
     FakeTree::SetUp();
     module_.work_dir(top_);
@@ -232,21 +449,32 @@ TEST_F(Degraded, SaysSoOnceAndPreparesNothing) {
   EXPECT_EQ(host_.faults(), std::vector<std::string>{});
 }
 
+TEST_F(Degraded, MistakesNameTheirSetting) {
+  for (const auto& [key, value] : {std::pair<const char*, testing::Value>{"cpuset", "0-"}, {"io_max", {"8:0 quick"}}, {"hugetlb", std::map<std::string, std::string>{{"2MB", "x"}}},
+                                   {"devices_allow", {"/nonexistent rw"}}}) {
+    const Status s = module_.configure({{key, value}});
+    ASSERT_FALSE(s) << key;
+    EXPECT_EQ(s.error().key_path, key);
+  }
+}
+
 TEST_F(Degraded, RefusesAnAbsoluteRoot) { EXPECT_FALSE(module_.configure({{"root", "/x"}})); }
 
-// Real cgroups: root and a mounted hierarchy with both controllers.
-class RealCgroups : public ModuleTest {
+// Real cgroups, started by each test with settings of its own.
+class SomeCgroups : public ModuleTest {
  protected:
   void SetUp() override {
     ModuleTest::SetUp();
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    ASSERT_TRUE(module_.configure());
-    ASSERT_TRUE(module_.start());
-    if (module_.call<fb::Health>(GANTRY_METHOD_HEALTH, Buffer())->state != fb::HealthState::OK) {
-      ASSERT_TRUE(module_.stop());
-      GTEST_SKIP() << "no cgroup with cpu and memory can be made on this machine";
-    }
-    ready_ = true;
+  }
+  // Starts with these settings; why it cannot run here, or nothing.
+  std::string begin(const testing::Values& settings = {}) {
+    EXPECT_TRUE(module_.configure(settings));
+    EXPECT_TRUE(module_.start());
+    const auto health = module_.call<fb::Health>(GANTRY_METHOD_HEALTH, Buffer());
+    if (health && health->state == fb::HealthState::OK) return ready_ = true, "";
+    EXPECT_TRUE(module_.stop());
+    return health ? health->message : "no health";
   }
   void TearDown() override {
     if (ready_) {
@@ -277,7 +505,63 @@ class RealCgroups : public ModuleTest {
       if (p == MAP_FAILED) ::_exit(98);
     }
   }
+  fb::isolator::UsageT usage(const std::string& id) {
+    fb::isolator::UsageRequestT request;
+    request.container_ids = {id};
+    auto all = module_.call<fb::isolator::Usages>(Method::USAGE, request);
+    EXPECT_TRUE(all && all->usages.size() == 1);
+    return all && all->usages.size() == 1 ? *all->usages[0] : fb::isolator::UsageT{};
+  }
+  Status attach(const std::string& id, const std::string& path, const char* access) {
+    struct stat st {};
+    EXPECT_EQ(::stat(path.c_str(), &st), 0) << path;
+    fb::isolator::AttachT a;
+    a.container_id = id;
+    auto d = std::make_unique<fb::isolator::DeviceT>();
+    d->character = S_ISCHR(st.st_mode);
+    d->major = static_cast<int>(major(st.st_rdev));
+    d->minor = static_cast<int>(minor(st.st_rdev));
+    d->access = access;
+    a.devices.push_back(std::move(d));
+    return module_.call(Method::ATTACH, a);
+  }
+  // errno of opening a file in these cgroups; 0: it worked.
+  static int opens(const std::vector<std::string>& files, const char* path, int flags) {
+    const pid_t pid = in(files, [=] { ::_exit(::open(path, flags | O_CLOEXEC) < 0 ? errno : 0); });
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  // Starts on this machine's cgroups, but shows the module only these of version 1, and version 2 if so.
+  std::string begin_with(const std::vector<std::string>& controllers, bool v2, testing::Values settings = {}) {
+    const Mounts mounts = parse_mounts(read_file("/proc/self/mountinfo").value_or(""));
+    std::string text;
+    const auto link = [&](const std::string& name, const std::string& from, const std::string& type) {
+      dirs("/cg");
+      EXPECT_EQ(::symlink(from.c_str(), (top_ + "/cg/" + name).c_str()), 0);
+      text += "1 0 0:1 / /cg/" + name + " rw - " + type + "\n";
+    };
+    for (const auto& c : controllers) {
+      if (!mounts.v1.count(c)) return "version 1 of " + c + " is not mounted here";
+      link(c, mounts.v1.at(c), "cgroup cgroup rw," + c);
+    }
+    if (v2 && mounts.v2.empty()) return "version 2 is not mounted here";
+    if (v2) link("unified", mounts.v2, "cgroup2 cgroup2 rw");
+    put("/proc/self/mountinfo", text);
+    settings.insert_or_assign("filesystem_root", testing::Value(top_));
+    return begin(settings);
+  }
   bool ready_ = false;
+};
+
+// On whatever hierarchy the machine has.
+class RealCgroups : public SomeCgroups {
+ protected:
+  void SetUp() override {
+    SomeCgroups::SetUp();
+    if (IsSkipped()) return;
+    if (const auto reason = begin(); !reason.empty()) GTEST_SKIP() << reason;
+  }
 };
 
 TEST_F(RealCgroups, OutOfMemoryIsReportedWithItsReason) {
@@ -383,7 +667,7 @@ TEST_F(RealCgroups, RecoverTellsOrphansAndMissedOutOfMemory) {
   ASSERT_EQ(::waitpid(pid, nullptr, 0), pid);
   // The agent comes back: a second instance on the same work directory.
   testing::Subject<Cgroups> again(host_, "cgroups");
-  again.defaults({{"root", "gantry-test"}, {"cpu_quota", true}, {"filesystem_root", "/"}});
+  again.defaults(defaults);
   again.work_dir(top_);
   ASSERT_TRUE(again.configure());
   fb::isolator::RecoverT recover;
@@ -399,6 +683,225 @@ TEST_F(RealCgroups, RecoverTellsOrphansAndMissedOutOfMemory) {
   ASSERT_TRUE(again.stop());
   EXPECT_TRUE(cleanup("known"));
   EXPECT_TRUE(cleanup("orphan"));
+}
+
+TEST_F(RealCgroups, OnlyTheUsualDevicesAndThoseAttached) {
+  const auto prepared = module_.call<fb::isolator::Prepared>(Method::PREPARE, prepare("nodes", task(1, 64)));
+  ASSERT_TRUE(prepared);
+  EXPECT_TRUE(prepared->takes_devices);
+  EXPECT_TRUE(prepared->no_attach) << "without devices there is nothing to attach";
+  const auto& files = prepared->enter_files;
+  EXPECT_EQ(opens(files, "/dev/null", O_RDWR), 0);
+  EXPECT_EQ(opens(files, "/dev/urandom", O_RDONLY), 0);
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), EPERM);
+  ASSERT_TRUE(attach("nodes", "/dev/kmsg", "r"));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0);
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_WRONLY), EPERM) << "only reading was given";
+  EXPECT_EQ(opens(files, "/dev/null", O_RDWR), 0);
+  ASSERT_TRUE(module_.call<fb::isolator::Prepared>(Method::PREPARE, prepare("nodes", task(1, 64))));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0) << "a second PREPARE takes nothing away";
+  EXPECT_FALSE(attach("nodes", "/dev/kmsg", "x"));
+  EXPECT_FALSE(attach("unknown", "/dev/kmsg", "r"));
+  EXPECT_TRUE(cleanup("nodes"));
+}
+
+TEST_F(RealCgroups, PrivilegedContainersUseEveryDevice) {
+  auto t = task(1, 64);
+  t->container = std::make_unique<fb::ContainerInfoT>();
+  t->container->docker = std::make_unique<fb::DockerInfoT>();
+  t->container->docker->privileged = true;
+  const auto files = enter("root", std::move(t));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0);
+  ASSERT_TRUE(attach("root", "/dev/zero", "r"));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0);
+  EXPECT_TRUE(cleanup("root"));
+}
+
+TEST_F(RealCgroups, WhatForksAllTheTimeIsKilledAllTheSame) {
+  const auto files = enter("bomb", task(1, 64));
+  const pid_t pid = in(files, [] {
+    ::setsid();
+    // Parent and child change places: a list of processes is old when it has been read.
+    for (int i = 0; i < 30'000; ++i)
+      if (::fork() > 0) ::_exit(0);
+  });
+  ::waitpid(pid, nullptr, 0);
+  ::usleep(20'000);
+  EXPECT_GE(usage("bomb").processes, 1u);
+  EXPECT_TRUE(cleanup("bomb"));
+}
+
+TEST_F(RealCgroups, FiguresOfMemoryAndThreads) {
+  const auto files = enter("figures", task(1, 64));
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const pid_t pid = in(files, [&] {
+    eat(8);
+    (void)!::write(ready[1], "x", 1);
+    ::pause();
+  });
+  char byte;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  const auto u = usage("figures");
+  EXPECT_EQ(u.processes, 1u);
+  EXPECT_EQ(u.threads, 1u);
+  EXPECT_GE(u.memory_total, 8u << 20);
+  EXPECT_GT(u.page_faults, 0u);
+  EXPECT_EQ(u.memory_limit, 64u << 20);
+  EXPECT_EQ(u.oom_kills, 0u);
+  EXPECT_TRUE(cleanup("figures"));
+  ::waitpid(pid, nullptr, 0);
+}
+
+TEST_F(SomeCgroups, ProcessesHaveALimit) {
+  if (const auto reason = begin({{"pids", 3}}); !reason.empty()) GTEST_SKIP() << reason;
+  const auto files = enter("few", task(1, 64));
+  const pid_t pid = in(files, [] {
+    for (int i = 1;; ++i) {
+      const pid_t child = ::fork();
+      if (child < 0) ::_exit(errno == EAGAIN ? i : 0);
+      if (child == 0) ::pause();
+    }
+  });
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(WEXITSTATUS(status), 3) << "itself and two more";
+  EXPECT_TRUE(cleanup("few"));
+  ASSERT_TRUE(module_.configure({{"pids", 5}}, true));
+  const auto more = enter("more", task(1, 64));
+  EXPECT_EQ(more.size(), files.size());
+  EXPECT_TRUE(cleanup("more"));
+}
+
+TEST_F(SomeCgroups, PinnedToOneCpu) {
+  if (const auto reason = begin({{"cpuset", "0"}}); !reason.empty()) GTEST_SKIP() << reason;
+  const auto files = enter("pinned", task(1, 64));
+  const pid_t pid = in(files, [] {
+    cpu_set_t set;
+    ::_exit(::sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1 && CPU_ISSET(0, &set) ? 0 : 1);
+  });
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(cleanup("pinned"));
+}
+
+TEST_F(SomeCgroups, WhatTheMachineCannotIsNamedAndTheRestWorks) {
+  const auto reason = begin({{"cpuset", "4000"}});
+  EXPECT_NE(reason.find("cpuset = \"4000\" does not fit this machine"), std::string::npos) << reason;
+  testing::Subject<Cgroups> again(host_, "cgroups");
+  again.defaults(defaults);
+  again.work_dir(top_);
+  ASSERT_TRUE(again.configure({{"cpuset", "4000"}}));
+  ASSERT_TRUE(again.start());
+  const auto p = again.call<fb::isolator::Prepared>(Method::PREPARE, prepare("rest", task(1, 64)));
+  ASSERT_TRUE(p);
+  EXPECT_FALSE(p->enter_files.empty());
+  fb::isolator::CleanupT c;
+  c.container_id = "rest";
+  EXPECT_TRUE(again.call(Method::CLEANUP, c));
+  EXPECT_TRUE(again.stop());
+}
+
+// The device of the file system of /tmp, for direct writes.
+std::string disk_of(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0 || major(st.st_dev) == 0) return "";
+  return std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev));
+}
+
+TEST_F(SomeCgroups, DisksAreThrottledAndCounted) {
+  const std::string disk = disk_of(top_);
+  if (disk.empty()) GTEST_SKIP() << "/tmp is not on a block device";
+  if (const auto reason = begin({{"io_max", {(disk + " wbps=2MiB").c_str()}}}); !reason.empty()) GTEST_SKIP() << reason;
+  const auto files = enter("slow", task(1, 64));
+  const auto from = std::chrono::steady_clock::now();
+  const std::string path = top_ + "/data";
+  const pid_t pid = in(files, [&] {
+    void* block = nullptr;
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+    if (fd < 0 || ::posix_memalign(&block, 4096, 1 << 20) != 0) ::_exit(77);
+    for (int i = 0; i < 4; ++i)
+      if (::write(fd, block, 1 << 20) != 1 << 20) ::_exit(1);
+  });
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  const auto took = std::chrono::steady_clock::now() - from;
+  const auto u = usage("slow");
+  EXPECT_TRUE(cleanup("slow"));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no direct writes to the file system of /tmp";
+  EXPECT_EQ(status, 0);
+  EXPECT_GT(took, 1s);
+  EXPECT_GE(u.io_write_bytes, 4u << 20);
+  EXPECT_GE(u.io_writes, 4u);
+}
+
+TEST_F(SomeCgroups, HugePagesAreLimitedWhereverTheirControllerIs) {
+  if (const auto reason = begin({{"hugetlb", std::map<std::string, std::string>{{"2MB", "4MiB"}}}}); !reason.empty()) GTEST_SKIP() << reason;
+  const auto files = enter("huge", task(1, 64));
+  std::vector<std::string> found;
+  for (const auto& f : files)
+    for (const char* name : {"hugetlb.2MB.max", "hugetlb.2MB.limit_in_bytes"})
+      if (const auto text = read_file(f.substr(0, f.rfind('/') + 1) + name)) found.push_back(*text);
+  EXPECT_EQ(found, std::vector<std::string>{"4194304\n"});
+  EXPECT_TRUE(cleanup("huge"));
+}
+
+// The filter of version 2, on machines whose other controllers are of version 1.
+TEST_F(SomeCgroups, DevicesByFilterOnVersion2) {
+  if (const auto reason = begin_with({"cpu", "memory"}, true); !reason.empty()) GTEST_SKIP() << reason;
+  const auto files = enter("filter", task(1, 64));
+  EXPECT_EQ(files.size(), 3u);
+  EXPECT_EQ(opens(files, "/dev/null", O_RDWR), 0);
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), EPERM);
+  // The agent comes back: the filter has stayed, is found, and takes more.
+  testing::Subject<Cgroups> again(host_, "cgroups");
+  again.defaults(defaults);
+  again.work_dir(top_);
+  ASSERT_TRUE(again.configure({{"filesystem_root", top_}}));
+  ASSERT_TRUE(again.start());
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), EPERM);
+  fb::isolator::AttachT a;
+  a.container_id = "filter";
+  a.devices.push_back(std::make_unique<fb::isolator::DeviceT>());
+  a.devices[0]->major = 1;
+  a.devices[0]->minor = 11;
+  a.devices[0]->access = "r";
+  ASSERT_TRUE(again.call(Method::ATTACH, a));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0);
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_WRONLY), EPERM);
+  EXPECT_EQ(opens(files, "/dev/null", O_RDWR), 0);
+  ASSERT_TRUE(again.stop());
+  EXPECT_TRUE(cleanup("filter"));
+}
+
+TEST_F(SomeCgroups, PrivilegedHasNoFilterOnVersion2) {
+  if (const auto reason = begin_with({"cpu", "memory"}, true); !reason.empty()) GTEST_SKIP() << reason;
+  auto t = task(1, 64);
+  t->container = std::make_unique<fb::ContainerInfoT>();
+  t->container->docker = std::make_unique<fb::DockerInfoT>();
+  t->container->docker->privileged = true;
+  const auto files = enter("privileged", std::move(t));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0);
+  ASSERT_TRUE(attach("privileged", "/dev/zero", "r"));
+  EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0) << "more devices must not take the others away";
+  EXPECT_TRUE(cleanup("privileged"));
+}
+
+// Without version 2 there is no cgroup.kill; the freezer takes its place.
+TEST_F(SomeCgroups, TheFreezerHoldsStillWhatIsKilled) {
+  if (const auto reason = begin_with({"cpu", "memory", "freezer", "devices"}, false); !reason.empty()) GTEST_SKIP() << reason;
+  const auto files = enter("frozen", task(1, 64));
+  EXPECT_EQ(files.size(), 4u);
+  const pid_t pid = in(files, [] {
+    ::setsid();
+    for (int i = 0; i < 30'000; ++i)
+      if (::fork() > 0) ::_exit(0);
+  });
+  ::waitpid(pid, nullptr, 0);
+  EXPECT_TRUE(cleanup("frozen"));
 }
 
 TEST_F(RealCgroups, NamesThatAreNoNamesAreRefused) {

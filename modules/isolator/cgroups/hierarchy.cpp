@@ -1,190 +1,261 @@
 #include "hierarchy.hpp"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <cmath>
-#include <csignal>
 #include <cstring>
 
 namespace gantry::isolator_cgroups {
 namespace {
 
-Error path_error(std::string_view doing, const std::string& path, int e) {
-  const Code code = e == EACCES || e == EPERM || e == EROFS ? Code::permission_denied : e == ENOENT ? Code::not_found : Code::internal;
-  return fail(code, std::string(doing) + " " + path + ": " + std::strerror(e));
+// The agent's cgroup and the one it shares with other agents, if they are empty.
+void remove_own(const std::string& dir) {
+  if (::rmdir(dir.c_str()) == 0) ::rmdir(dir.substr(0, dir.rfind('/')).c_str());
 }
 
-// mountinfo writes blanks and the like as \040.
-std::string unescape(std::string_view s) {
-  std::string out;
-  for (std::size_t i = 0; i < s.size(); ++i) {
-    if (s[i] == '\\' && i + 3 < s.size()) {
-      out.push_back(static_cast<char>((s[i + 1] - '0') * 64 + (s[i + 2] - '0') * 8 + (s[i + 3] - '0')));
-      i += 3;
-    } else {
-      out.push_back(s[i]);
-    }
-  }
-  return out;
+Error dir_error(const std::string& path) {
+  return fail(errno == EACCES || errno == EPERM || errno == EROFS ? Code::permission_denied : Code::internal,
+              "cannot create the cgroup " + path + ": " + std::strerror(errno));
 }
 
-std::vector<std::string_view> split(std::string_view s, char by) {
-  std::vector<std::string_view> out;
-  while (!s.empty()) {
-    const auto end = s.find(by);
-    if (end != 0) out.push_back(s.substr(0, end));
-    if (end == s.npos) break;
-    s.remove_prefix(end + 1);
-  }
-  return out;
+// In version 2 devices are no controller: every cgroup of the hierarchy can have a filter.
+Place without_controller(const Place& unified, const char* name) {
+  Place p = unified;
+  p.controller = name;
+  return p;
 }
 
-std::uint64_t megabytes(double mb) { return static_cast<std::uint64_t>(std::llround(mb * 1048576.0)); }
+// The two that this is all about: without one of them nothing is isolated. Any other that does not open is left out.
+bool is_base(const Controller& c) { return c.place().controller == "cpu" || c.place().controller == "memory"; }
+
+std::string_view name_in_v2(const Controller& c) { return c.place().controller == "blkio" ? std::string_view("io") : c.place().controller; }
 
 }  // namespace
 
-Limits limits_of(const std::vector<std::unique_ptr<fb::ResourceT>>& resources, const std::vector<std::unique_ptr<fb::ScalarEntryT>>& limits, bool quota) {
-  double cpus = 0, mem = 0;
-  for (const auto& r : resources) {
-    if (r->name == "cpus") cpus += r->scalar.value_or(0);
-    if (r->name == "mem") mem += r->scalar.value_or(0);
-  }
-  std::optional<double> cpu_limit, mem_limit;
-  for (const auto& l : limits) {
-    if (l->key == "cpus") cpu_limit = l->value;
-    if (l->key == "mem") mem_limit = l->value;
-  }
-  Limits out;
-  if (cpus > 0) out.cpu_shares = std::max<std::uint64_t>(2, static_cast<std::uint64_t>(std::llround(cpus * 1024)));
-  if (!cpu_limit && quota && cpus > 0) cpu_limit = cpus;
-  if (cpu_limit && std::isfinite(*cpu_limit) && *cpu_limit > 0)
-    out.cpu_quota_us = std::max<std::int64_t>(1000, std::llround(*cpu_limit * static_cast<double>(cpu_period_us)));  // the kernel's least is 1 ms
-  if (mem > 0) out.memory_soft = std::max(memory_floor, megabytes(mem));
-  const double hard = mem_limit.value_or(mem);
-  if (std::isfinite(hard) && hard > 0) out.memory_hard = std::max(memory_floor, megabytes(hard));
+Hierarchy::Hierarchy(Layout layout, Policy policy) : layout_(std::move(layout)), policy_(std::move(policy)) {}
+
+int Hierarchy::version() const {
+  const auto memory = layout_.places.find("memory");
+  return memory == layout_.places.end() ? (layout_.unified ? 2 : 1) : memory->second.version;
+}
+
+std::string Hierarchy::describe() const {
+  std::string out;
+  for (const auto& c : controllers_) out += (out.empty() ? "" : ", ") + c->place().controller + " v" + std::to_string(c->place().version);
   return out;
 }
 
-Mounts parse_mounts(std::string_view mountinfo) {
-  Mounts m;
-  for (const auto line : split(mountinfo, '\n')) {
-    // "31 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct": fields before and after a lone "-".
-    const auto dash = line.find(" - ");
-    if (dash == line.npos) continue;
-    const auto left = split(line.substr(0, dash), ' '), right = split(line.substr(dash + 3), ' ');
-    if (left.size() < 5 || right.size() < 3) continue;
-    if (right[0] == "cgroup2") {
-      if (m.v2.empty()) m.v2 = unescape(left[4]);
-    } else if (right[0] == "cgroup") {
-      for (const auto option : split(right[2], ','))
-        if (option == "cpu" || option == "cpuacct" || option == "memory") m.v1.try_emplace(std::string(option), unescape(left[4]));
+// Controllers nobody asked for are used if they are there, for what they count; those asked for are missed if not.
+void Hierarchy::choose() {
+  const auto add = [&](const char* name, auto make, bool wanted, const char* missing) {
+    const auto at = layout_.places.find(name);
+    if (at != layout_.places.end()) controllers_.push_back(make(at->second, policy_));
+    else if (wanted) problems_.push_back(missing);
+  };
+  add("cpu", make_cpu, false, "");
+  add("cpuacct", make_cpuacct, false, "");
+  if (const auto at = layout_.places.find("memory"); at != layout_.places.end()) {
+    auto memory = make_memory(at->second, policy_);
+    memory_ = memory.get();
+    controllers_.push_back(std::move(memory));
+  }
+  add("pids", make_pids, policy_.pids != 0, "pids is set, but there is no controller pids: processes are not limited");
+  add("blkio", make_io, policy_.io_weight != 0 || !policy_.io_max.empty(), "io_weight or io_max is set, but there is no controller io or blkio: disks are not shared out");
+  if (!policy_.cpus.empty() || !policy_.mems.empty()) add("cpuset", make_cpuset, true, "cpuset is set, but there is no controller cpuset: containers use every CPU");
+  if (!policy_.hugetlb.empty()) add("hugetlb", make_hugetlb, true, "hugetlb is set, but there is no controller hugetlb: huge pages are not limited");
+  if (policy_.devices) {
+    const auto at = layout_.places.find("devices");
+    if (at == layout_.places.end() && !layout_.unified) {
+      problems_.push_back("devices is set, but there is no controller devices: containers may use every device node");
+      return;
+    }
+    auto devices = make_devices(at != layout_.places.end() ? at->second : without_controller(*layout_.unified, "devices"), policy_);
+    devices_ = devices.get();
+    controllers_.push_back(std::move(devices));
+  }
+}
+
+Status Hierarchy::open() {
+  for (const char* base : {"cpu", "memory"})
+    if (!layout_.places.count(base))
+      return fail(Code::unavailable, std::string("the cgroup hierarchy at ") + (layout_.unified ? layout_.unified->top : "") + " does not have the controller " + base);
+  choose();
+  if (layout_.unified) {
+    Status made = open_v2();
+    if (made) unified_ = layout_.unified->dir;
+    for (auto c = controllers_.begin(); !made && c != controllers_.end();) {
+      if ((*c)->place().version == 1) {
+        ++c;
+        continue;
+      }
+      if (is_base(**c)) return made;
+      problems_.push_back((*c)->place().controller + " is left out: " + made.error().message);
+      c = drop(c);
     }
   }
-  m.version = m.v1.count("cpu") && m.v1.count("memory") ? 1 : !m.v2.empty() ? 2 : 0;
-  return m;
-}
-
-Result<std::unique_ptr<Hierarchy>> discover(const std::string& prefix, const std::string& root) {
-  const auto info = read_file(prefix + "/proc/self/mountinfo");
-  if (!info) return fail(Code::unavailable, "cannot read " + prefix + "/proc/self/mountinfo");
-  Mounts m = parse_mounts(*info);
-  if (m.version == 1) {
-    for (auto& [controller, path] : m.v1) path.insert(0, prefix);
-    return make_v1(std::move(m.v1), root);
+  for (auto c = controllers_.begin(); c != controllers_.end();) {
+    Controller& one = **c;
+    const Status made = one.place().version == 1 ? open_v1(one.place()) : Status(ok);
+    if (!made && is_base(one)) return made;
+    const Status opened = made ? one.open() : made;
+    if (!opened) problems_.push_back(opened.error().message);
+    if (!opened && !is_base(one)) {
+      const std::string dir = one.place().dir;
+      c = drop(c);
+      if (!dirs_.count(dir) && dir != unified_) remove_own(dir);
+    } else {
+      dirs_.insert(one.place().dir);
+      ++c;
+    }
   }
-  if (m.version == 2) return make_v2(prefix + m.v2, root);
-  return fail(Code::unavailable, "no cgroup hierarchy with cpu and memory is mounted");
-}
-
-std::optional<std::string> read_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return std::nullopt;
-  std::string out;
-  char part[4096];
-  ssize_t n;
-  while ((n = ::read(fd, part, sizeof part)) > 0) out.append(part, static_cast<std::size_t>(n));
-  ::close(fd);
-  if (n < 0) return std::nullopt;
-  return out;
-}
-
-Status write_file(const std::string& path, std::string_view text) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return path_error("cannot open", path, errno);
-  const ssize_t n = ::write(fd, text.data(), text.size());
-  const int e = errno;
-  ::close(fd);
-  if (n < 0) return path_error("cannot write \"" + std::string(text) + "\" to", path, e);
+  if (!unified_.empty()) dirs_.insert(unified_);
+  // Without cgroup.kill the freezer holds still what is to be killed, so that nothing escapes by forking.
+  const bool kills = !unified_.empty() && file_exists(unified_ + "/cgroup.kill");
+  if (const auto at = layout_.places.find("freezer"); !kills && at != layout_.places.end() && open_v1(at->second)) {
+    freezer_ = at->second.dir;
+    dirs_.insert(freezer_);
+  }
   return ok;
 }
 
-Status make_dirs(const std::string& path) {
-  if (::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) return ok;
-  if (errno != ENOENT || path.find('/', 1) == path.npos) return path_error("cannot create", path, errno);
-  GANTRY_CHECK(make_dirs(path.substr(0, path.rfind('/'))));
-  if (::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST) return ok;
-  return path_error("cannot create", path, errno);
+Hierarchy::Controllers::iterator Hierarchy::drop(Controllers::iterator c) {
+  if (c->get() == devices_) devices_ = nullptr;
+  return controllers_.erase(c);
 }
 
-std::vector<std::string> subdirectories(const std::string& path) {
+Status Hierarchy::open_v1(const Place& place) {
+  GANTRY_CHECK(make_dirs(place.dir));
+  if (::access((place.dir + "/cgroup.procs").c_str(), W_OK) != 0)
+    return fail(Code::permission_denied, "cannot write to " + place.dir + "/cgroup.procs: " + std::strerror(errno));
+  return ok;
+}
+
+// A cgroup of version 2 that hands controllers down has no processes of its own.
+Status Hierarchy::make_room() const {
+  GANTRY_CHECK(make_dirs(layout_.own_daemon));
+  // New ones may be forked while we go; a few rounds find the last.
+  for (int round = 0; round < 10; ++round) {
+    const std::string text = read_file(layout_.unified->top + "/cgroup.procs").value_or("");
+    if (text.empty()) return ok;
+    for (const auto pid : split(text, '\n')) {
+      const Status moved = write_file(layout_.own_daemon + "/cgroup.procs", pid);
+      if (!moved && moved.error().code != Code::internal) return moved;  // internal: it has ended (ESRCH)
+    }
+  }
+  return fail(Code::aborted, "processes do not stop appearing in " + layout_.unified->top);
+}
+
+// From the top to our own: each level hands the controllers down.
+Status Hierarchy::open_v2() {
+  const std::string &top = layout_.unified->top, &dir = layout_.unified->dir;
+  GANTRY_CHECK(make_dirs(dir));
+  std::set<std::string> wanted;
+  for (const auto& c : controllers_)
+    if (c->place().version == 2 && c.get() != devices_) wanted.emplace(name_in_v2(*c));
+  if (wanted.empty()) return ok;
+  if (!layout_.own_daemon.empty()) GANTRY_CHECK(make_room());
+  std::string all;
+  for (const auto& name : wanted) all += (all.empty() ? "+" : " +") + name;
+  for (auto at = top.size(); at != std::string::npos; at = at < dir.size() ? std::min(dir.find('/', at + 1), dir.size()) : std::string::npos) {
+    const std::string file = dir.substr(0, at) + "/cgroup.subtree_control";
+    if (write_file(file, all)) continue;
+    // One of them is not to be had; which?
+    for (const auto& name : wanted) {
+      const Status written = write_file(file, "+" + name);
+      if (written) continue;
+      const auto c = std::find_if(controllers_.begin(), controllers_.end(), [&](const auto& one) { return one->place().version == 2 && name_in_v2(*one) == name; });
+      if (c == controllers_.end()) continue;  // left out at a level above
+      if (is_base(**c)) return written;
+      problems_.push_back(name + " is left out: " + written.error().message);
+      drop(c);
+    }
+  }
+  return ok;
+}
+
+void Hierarchy::close() {
+  for (const auto& dir : dirs_) remove_own(dir);
+}
+
+Status Hierarchy::create(const std::string& id, const Limits& limits) {
+  for (const auto& dir : dirs_) {
+    const std::string path = dir + "/" + id;
+    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return dir_error(path);
+  }
+  for (const auto& c : controllers_) GANTRY_CHECK(c->create(id, limits));
+  return ok;
+}
+
+Status Hierarchy::apply(const std::string& id, const Limits& limits) {
+  for (const auto& c : controllers_)
+    if (c.get() != devices_) GANTRY_CHECK(c->apply(id, limits));
+  return ok;
+}
+
+Status Hierarchy::allow(const std::string& id, const std::vector<DeviceRule>& more) { return devices_ ? devices_->allow(id, more) : Status(ok); }
+
+std::vector<std::string> Hierarchy::enter_files(const std::string& id) const {
   std::vector<std::string> out;
-  DIR* dir = ::opendir(path.c_str());
-  if (!dir) return out;
-  while (const dirent* e = ::readdir(dir))
-    if (e->d_type == DT_DIR && e->d_name[0] != '.') out.emplace_back(e->d_name);
-  ::closedir(dir);
+  for (const auto& dir : dirs_) out.push_back(dir + "/" + id + "/cgroup.procs");
   return out;
 }
 
-std::uint64_t read_number(const std::string& path) {
-  const auto text = read_file(path);
-  std::uint64_t n = 0;
-  if (text) std::from_chars(text->data(), text->data() + text->size(), n);
-  return n;
+std::string Hierarchy::kill_path(const std::string& id) const {
+  const std::string by_v2 = unified_ + "/" + id + "/cgroup.kill";
+  if (!unified_.empty() && file_exists(by_v2)) return by_v2;
+  return memory_->place().dir + "/" + id + "/cgroup.procs";
 }
 
-std::uint64_t keyed_number(std::string_view text, std::string_view key) {
-  for (const auto line : split(text, '\n')) {
-    if (line.size() <= key.size() || line.substr(0, key.size()) != key || line[key.size()] != ' ') continue;
-    std::uint64_t n = 0;
-    std::from_chars(line.data() + key.size() + 1, line.data() + line.size(), n);
-    return n;
-  }
-  return 0;
+bool Hierarchy::exists(const std::string& id) const { return file_exists(memory_->place().dir + "/" + id); }
+
+std::vector<std::string> Hierarchy::list() const {
+  std::set<std::string> all;
+  for (const auto& dir : dirs_)
+    for (auto& name : subdirectories(dir)) all.insert(std::move(name));
+  return {all.begin(), all.end()};
 }
 
-std::size_t kill_procs(const std::string& procs_file) {
-  const auto text = read_file(procs_file);
-  std::size_t count = 0;
-  if (!text) return 0;
-  for (const auto line : split(*text, '\n')) {
-    int pid = 0;
-    std::from_chars(line.data(), line.data() + line.size(), pid);
-    if (pid <= 1) continue;  // 0: in another pid namespace, out of our reach
-    ++count;
-    ::kill(pid, SIGKILL);
+fb::isolator::UsageT Hierarchy::usage(const std::string& id) const {
+  fb::isolator::UsageT u;
+  u.container_id = id;
+  for (const auto& c : controllers_) c->measure(id, u);
+  const std::string dir = memory_->place().dir + "/" + id + "/";
+  u.processes = count_lines(dir + "cgroup.procs");
+  if (u.threads == 0) u.threads = count_lines(dir + (version() == 2 ? "cgroup.threads" : "tasks"));
+  if (!unified_.empty()) {
+    u.cpu_pressure_us = pressure_us(unified_ + "/" + id + "/cpu.pressure");
+    u.memory_pressure_us = pressure_us(unified_ + "/" + id + "/memory.pressure");
+    u.io_pressure_us = pressure_us(unified_ + "/" + id + "/io.pressure");
   }
-  return count;
+  return u;
 }
 
-Result<bool> remove_dir(const std::string& path) {
-  if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return true;
-  if (errno == EBUSY || errno == ENOTEMPTY) {
-    // A task may have made cgroups of its own inside.
-    for (const auto& below : subdirectories(path)) {
-      kill_procs(path + "/" + below + "/cgroup.procs");
-      (void)remove_dir(path + "/" + below);
-    }
-    if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return true;
-    if (errno == EBUSY || errno == ENOTEMPTY) return false;
+void Hierarchy::kill(const std::string& id) const {
+  if (!unified_.empty() && write_file(unified_ + "/" + id + "/cgroup.kill", "1")) return;  // since Linux 5.14
+  const std::string state = freezer_ + "/" + id + "/freezer.state";
+  const bool frozen = !freezer_.empty() && write_file(state, "FROZEN");
+  kill_tree((frozen ? freezer_ : memory_->place().dir) + "/" + id);
+  if (frozen) (void)write_file(state, "THAWED");  // the signals wait for this
+}
+
+Result<bool> Hierarchy::remove(const std::string& id) {
+  std::vector<std::string> left;
+  for (const auto& dir : dirs_) {
+    GANTRY_TRY(const bool gone, remove_dir(dir + "/" + id));
+    if (!gone) left.push_back(dir + "/" + id);
   }
-  return path_error("cannot remove", path, errno);
+  if (left.empty()) return true;
+  kill(id);
+  // A process of root may have left some of the hierarchies, so each is asked.
+  for (const auto& dir : left) kill_tree(dir);
+  return false;
+}
+
+Result<std::unique_ptr<Hierarchy>> discover(const std::string& prefix, const std::string& root, Policy policy, bool below_own) {
+  GANTRY_TRY(Layout layout, find_layout(prefix, root, below_own));
+  return std::make_unique<Hierarchy>(std::move(layout), std::move(policy));
 }
 
 }  // namespace gantry::isolator_cgroups

@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <tuple>
+
 namespace gantry::isolator_namespaces {
 namespace {
 
@@ -18,17 +20,91 @@ bool has_sys_admin() {
   return ::syscall(SYS_capget, &header, data) == 0 && (data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN)) != 0;
 }
 
+constexpr std::uint32_t bit(Namespace n) { return static_cast<std::uint32_t>(n); }
+
+std::unique_ptr<fb::isolator::MountT> mount(const char* source, const char* target, const char* type, std::uint64_t flags, std::string data = {}) {
+  auto m = std::make_unique<fb::isolator::MountT>();
+  m->source = source;
+  m->target = target;
+  m->type = type;
+  m->flags = flags;
+  m->data = std::move(data);
+  m->options = static_cast<std::uint32_t>(fb::isolator::MountOption::DIRECTORY);
+  return m;
+}
+
+const fb::LinuxInfoT& linux_info(const fb::isolator::PrepareT& request) {
+  static const fb::LinuxInfoT none;
+  return request.task && request.task->container && request.task->container->linux_info ? *request.task->container->linux_info : none;
+}
+
+// A tmpfs, which counts against the memory of whoever writes to it.
+std::unique_ptr<fb::isolator::MountT> own_shm(std::uint64_t bytes) {
+  return mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" + (bytes ? ",size=" + std::to_string(bytes) : std::string()));
+}
+
 }  // namespace
 
+Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::isolator::PrepareT& request) {
+  const fb::LinuxInfoT& own = linux_info(request);
+  const bool image = !request.layers.empty();
+  fb::isolator::PreparedT out;
+  out.no_attach = true;
+  out.namespaces = policy.wanted;
+
+  if (own.share_pid_namespace.value_or(false)) {
+    if (!policy.share_pid)
+      return fail(Code::failed_precondition, "linux_info.share_pid_namespace: this agent does not share its pid namespace (disallow_sharing_agent_pid)");
+    out.namespaces &= ~bit(Namespace::PID);
+  }
+
+  const auto mode = own.ipc_mode.value_or(fb::IpcMode::UNKNOWN);
+  bool own_memory = false;
+  switch (mode) {
+    case fb::IpcMode::SHARE_PARENT:
+      if (!policy.share_ipc)
+        return fail(Code::failed_precondition, "linux_info.ipc_mode SHARE_PARENT: this agent does not share its ipc namespace and /dev/shm (disallow_sharing_agent_ipc)");
+      out.namespaces &= ~bit(Namespace::IPC);
+      break;
+    case fb::IpcMode::PRIVATE:
+      out.namespaces |= bit(Namespace::IPC);
+      own_memory = true;
+      break;
+    default:  // as it was before tasks could choose: the namespace, but the machine's /dev/shm unless there is an image
+      own_memory = image && (out.namespaces & bit(Namespace::IPC)) != 0;
+  }
+
+  if (!(out.namespaces & bit(Namespace::MOUNT))) {
+    if (mode == fb::IpcMode::PRIVATE)
+      return fail(Code::failed_precondition, "linux_info.ipc_mode PRIVATE needs a mount namespace for its /dev/shm; set mount = true in [isolator.namespaces]");
+    return out;
+  }
+  // /proc shows the pid namespace in which it was mounted; the old one would show, and name wrongly, the machine's.
+  if (image || (out.namespaces & bit(Namespace::PID))) out.mounts.push_back(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
+  if (own_memory) out.mounts.push_back(own_shm(own.shm_size ? std::uint64_t{*own.shm_size} << 20 : policy.shm_size));
+  else if (image && mode == fb::IpcMode::SHARE_PARENT) out.mounts.push_back(mount("/dev/shm", "/dev/shm", "", MS_BIND));
+  return out;
+}
+
 Task<Status> Namespaces::configure(Settings settings) {
-  wanted_ = 0;
-  const auto add = [&](const char* key, Namespace bit) {
-    if (settings.flag(key)) wanted_ |= static_cast<std::uint32_t>(bit);
+  Policy policy;
+  const auto add = [&](const char* key, Namespace n) {
+    if (settings.flag(key)) policy.wanted |= bit(n);
   };
   add("pid", Namespace::PID);
   add("mount", Namespace::MOUNT);
   add("ipc", Namespace::IPC);
   add("uts", Namespace::UTS);
+  add("cgroup", Namespace::CGROUP);
+  policy.shm_size = static_cast<std::uint64_t>(settings.number("shm_size"));
+  policy.share_pid = !settings.flag("disallow_sharing_agent_pid");
+  policy.share_ipc = !settings.flag("disallow_sharing_agent_ipc");
+  // Forbidding a task to ask for what it gets anyway would look safe and not be.
+  for (const auto& [shared, n, key, name] : {std::tuple(policy.share_pid, Namespace::PID, "disallow_sharing_agent_pid", "pid"),
+                                             std::tuple(policy.share_ipc, Namespace::IPC, "disallow_sharing_agent_ipc", "ipc")})
+    if (!shared && !(policy.wanted & bit(n)))
+      co_return fail(Code::invalid_argument, std::string(key) + " = true has no meaning with " + name + " = false, which shares it with every task; set " + name + " = true", key);
+  policy_ = policy;
   co_return ok;
 }
 
@@ -39,29 +115,22 @@ Task<Status> Namespaces::start() {
 
 Task<Result<fb::HealthT>> Namespaces::health() {
   fb::HealthT h;
-  if (!may_ && wanted_) {
+  if (!may_ && policy_.wanted) {
     h.state = fb::HealthState::DEGRADED;
     h.message = problem;
   }
   co_return h;
 }
 
-Task<Result<fb::isolator::PreparedT>> Namespaces::prepare(Request<fb::isolator::Prepare>) {
-  fb::isolator::PreparedT out;
-  out.no_attach = true;
-  if (!may_) co_return out;
-  out.namespaces = wanted_;
-  constexpr auto both = static_cast<std::uint32_t>(Namespace::PID) | static_cast<std::uint32_t>(Namespace::MOUNT);
-  if ((wanted_ & both) == both) {
-    // /proc shows the pid namespace in which it was mounted; the old one would show, and name wrongly, the machine's.
-    auto proc = std::make_unique<fb::isolator::MountT>();
-    proc->source = "proc";
-    proc->target = "/proc";
-    proc->type = "proc";
-    proc->flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    out.mounts.push_back(std::move(proc));
+Task<Result<fb::isolator::PreparedT>> Namespaces::prepare(Request<fb::isolator::Prepare> request) {
+  if (!may_) {
+    fb::isolator::PreparedT nothing;
+    nothing.no_attach = true;
+    co_return nothing;
   }
-  co_return out;
+  fb::isolator::PrepareT body;
+  request->UnPackTo(&body);
+  co_return namespaces_of(policy_, body);
 }
 
 }  // namespace gantry::isolator_namespaces

@@ -3,9 +3,21 @@
 
 #include <gantry/isolator.hpp>
 
+#include <cstdint>
 #include <functional>
 
 namespace gantry::isolator_namespaces {
+
+// What the operator has decided.
+struct Policy {
+  std::uint32_t wanted = 0;                    // Namespace bits every container gets that does not ask otherwise
+  std::uint64_t shm_size = 0;                  // bytes; 0: the kernel's default
+  bool share_pid = true, share_ipc = true;     // a task may ask for the machine's
+};
+
+// What one container gets. Pure. INVALID_ARGUMENT and FAILED_PRECONDITION name the field of the task.
+// Source of the rules for ipc: Mesos's isolator namespaces/ipc (mesos-kernel.md A6, "security").
+[[nodiscard]] Result<fb::isolator::PreparedT> namespaces_of(const Policy&, const fb::isolator::PrepareT&);
 
 class Namespaces final : public Isolator {
  public:
@@ -19,7 +31,7 @@ class Namespaces final : public Isolator {
   std::function<bool()> allowed;
 
  private:
-  std::uint32_t wanted_ = 0;
+  Policy policy_;
   bool may_ = true;
 };
 

@@ -3,6 +3,12 @@
 #include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
 
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 namespace gantry::isolator_namespaces {
 namespace {
 
@@ -18,16 +24,41 @@ constexpr std::uint32_t bits(std::initializer_list<Namespace> all) {
 class NamespacesTest : public ::testing::Test {
  protected:
   NamespacesTest() : module_(host_, "namespaces") {
-    module_.defaults({{"pid", true}, {"mount", true}, {"ipc", false}, {"uts", false}});
+    module_.defaults({{"pid", true}, {"mount", true}, {"ipc", false}, {"uts", false}, {"cgroup", false}, {"shm_size", 0}, {"disallow_sharing_agent_pid", false},
+                      {"disallow_sharing_agent_ipc", false}});
     module_->allowed = [] { return true; };
   }
   ~NamespacesTest() override { EXPECT_EQ(host_.faults(), std::vector<std::string>{}); }
   fb::isolator::PreparedT prepare() {
-    fb::isolator::PrepareT p;
-    p.container_id = "c1";
-    auto r = module_.call<fb::isolator::Prepared>(Method::PREPARE, p);
+    auto r = prepare_as({}, false);
     EXPECT_TRUE(r);
     return r ? std::move(*r) : fb::isolator::PreparedT{};
+  }
+  // A task that says this of itself, with or without an image.
+  testing::Outcome<fb::isolator::Prepared> prepare_as(fb::LinuxInfoT info, bool image) {
+    fb::isolator::PrepareT p;
+    p.container_id = "c1";
+    p.task = std::make_unique<fb::TaskInfoT>();
+    p.task->container = std::make_unique<fb::ContainerInfoT>();
+    p.task->container->linux_info = std::make_unique<fb::LinuxInfoT>(info);
+    if (image) p.layers = {"/images/one"};
+    return module_.call<fb::isolator::Prepared>(Method::PREPARE, p);
+  }
+  static fb::LinuxInfoT ipc(fb::IpcMode mode, std::optional<std::uint32_t> shm = {}) {
+    fb::LinuxInfoT info;
+    info.ipc_mode = mode;
+    if (shm) info.shm_size = *shm;
+    return info;
+  }
+  static std::string shm(const fb::isolator::PreparedT& p) {
+    for (const auto& m : p.mounts)
+      if (m->target == "/dev/shm") return m->type + ":" + m->source + ":" + m->data;
+    return "none";
+  }
+  static bool has(const fb::isolator::PreparedT& p, Namespace n) { return (p.namespaces & static_cast<std::uint32_t>(n)) != 0; }
+  void start(const testing::Values& settings) {
+    ASSERT_TRUE(module_.configure(settings));
+    ASSERT_TRUE(module_.start());
   }
   testing::Host host_;
   testing::Subject<Namespaces> module_;
@@ -61,6 +92,106 @@ TEST_F(NamespacesTest, WithoutRightsIsDegradedAndAsksForNothing) {
   ASSERT_TRUE(health);
   EXPECT_EQ(health->state, fb::HealthState::DEGRADED);
   EXPECT_NE(health->message.find("no right to make namespaces"), std::string::npos);
+}
+
+TEST_F(NamespacesTest, CgroupNamespaceOnRequest) {
+  start({{"cgroup", true}});
+  EXPECT_TRUE(has(prepare(), Namespace::CGROUP));
+}
+
+// The table of Mesos: ipc_mode x image.
+TEST_F(NamespacesTest, IpcUnsetKeepsTheMachinesSharedMemoryWithoutAnImage) {
+  start({{"ipc", true}});
+  for (const auto mode : {std::optional<fb::IpcMode>(), std::optional(fb::IpcMode::UNKNOWN)}) {
+    fb::LinuxInfoT info;
+    if (mode) info.ipc_mode = *mode;
+    const auto plain = prepare_as(info, false), image = prepare_as(info, true);
+    ASSERT_TRUE(plain && image);
+    EXPECT_TRUE(has(*plain, Namespace::IPC));
+    EXPECT_EQ(shm(*plain), "none");
+    EXPECT_TRUE(has(*image, Namespace::IPC));
+    EXPECT_EQ(shm(*image), "tmpfs:shm:mode=1777");
+  }
+}
+
+TEST_F(NamespacesTest, IpcPrivateHasSharedMemoryOfItsSize) {
+  start({{"shm_size", 8 << 20}});
+  const auto by_default = prepare_as(ipc(fb::IpcMode::PRIVATE), false), own = prepare_as(ipc(fb::IpcMode::PRIVATE, 2), true);
+  ASSERT_TRUE(by_default && own);
+  EXPECT_TRUE(has(*by_default, Namespace::IPC)) << "asked for, though not every container gets one";
+  EXPECT_EQ(shm(*by_default), "tmpfs:shm:mode=1777,size=8388608");
+  EXPECT_EQ(shm(*own), "tmpfs:shm:mode=1777,size=2097152");
+}
+
+TEST_F(NamespacesTest, IpcSharedWithTheMachine) {
+  start({{"ipc", true}});
+  const auto plain = prepare_as(ipc(fb::IpcMode::SHARE_PARENT, 2), false), image = prepare_as(ipc(fb::IpcMode::SHARE_PARENT), true);
+  ASSERT_TRUE(plain && image);
+  EXPECT_FALSE(has(*plain, Namespace::IPC));
+  EXPECT_EQ(shm(*plain), "none");
+  EXPECT_FALSE(has(*image, Namespace::IPC));
+  EXPECT_EQ(shm(*image), ":/dev/shm:");
+}
+
+TEST_F(NamespacesTest, SharingWithTheMachineCanBeForbidden) {
+  start({{"ipc", true}, {"disallow_sharing_agent_ipc", true}, {"disallow_sharing_agent_pid", true}});
+  const auto memory = prepare_as(ipc(fb::IpcMode::SHARE_PARENT), false);
+  ASSERT_FALSE(memory);
+  EXPECT_EQ(memory.error().code, Code::failed_precondition);
+  EXPECT_NE(memory.error().message.find("disallow_sharing_agent_ipc"), std::string::npos);
+  fb::LinuxInfoT info;
+  info.share_pid_namespace = true;
+  const auto pid = prepare_as(info, false);
+  ASSERT_FALSE(pid);
+  EXPECT_NE(pid.error().message.find("disallow_sharing_agent_pid"), std::string::npos);
+  EXPECT_TRUE(prepare_as(ipc(fb::IpcMode::PRIVATE), false));
+}
+
+TEST_F(NamespacesTest, ForbiddingWhatEverybodyGetsIsAMistake) {
+  const Status s = module_.configure({{"disallow_sharing_agent_ipc", true}});
+  ASSERT_FALSE(s);
+  EXPECT_EQ(s.error().key_path, "disallow_sharing_agent_ipc");
+  EXPECT_FALSE(module_.configure({{"pid", false}, {"disallow_sharing_agent_pid", true}}));
+}
+
+TEST_F(NamespacesTest, PidSharedWithTheMachine) {
+  start({});
+  fb::LinuxInfoT info;
+  info.share_pid_namespace = true;
+  const auto plain = prepare_as(info, false), image = prepare_as(info, true);
+  ASSERT_TRUE(plain && image);
+  EXPECT_EQ(plain->namespaces, bits({Namespace::MOUNT}));
+  EXPECT_TRUE(plain->mounts.empty()) << "the machine's /proc is the right one";
+  ASSERT_EQ(image->mounts.size(), 1u);
+  EXPECT_EQ(image->mounts[0]->target, "/proc");
+}
+
+TEST_F(NamespacesTest, PrivateSharedMemoryNeedsAMountNamespace) {
+  start({{"mount", false}});
+  const auto p = prepare_as(ipc(fb::IpcMode::PRIVATE), false);
+  ASSERT_FALSE(p);
+  EXPECT_NE(p.error().message.find("mount = true"), std::string::npos);
+}
+
+// What is asked for is what the kernel takes.
+TEST_F(NamespacesTest, SharedMemoryIsAsLargeAsAskedFor) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  start({});
+  const auto p = prepare_as(ipc(fb::IpcMode::PRIVATE, 3), false);
+  ASSERT_TRUE(p);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    if (::unshare(CLONE_NEWNS | CLONE_NEWIPC) != 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(77);
+    for (const auto& m : p->mounts)
+      if (m->target == "/dev/shm" && ::mount(m->source.c_str(), m->target.c_str(), m->type.c_str(), m->flags, m->data.c_str()) != 0) ::_exit(1);
+    struct statvfs fs {};
+    if (::statvfs("/dev/shm", &fs) != 0) ::_exit(2);
+    ::_exit(fs.f_blocks * fs.f_frsize == 3u << 20 ? 0 : 3);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no right to make namespaces";
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

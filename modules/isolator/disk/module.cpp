@@ -1,0 +1,3 @@
+#include "disk.hpp"
+
+GANTRY_MODULE(gantry::isolator_disk::Disk, "disk")

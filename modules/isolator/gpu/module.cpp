@@ -1,0 +1,3 @@
+#include "gpu.hpp"
+
+GANTRY_MODULE(gantry::isolator_gpu::Gpu, "gpu")
