@@ -1,9 +1,11 @@
 #include "cni_run.hpp"
+#include "link.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 namespace gantry::isolator_network {
 namespace {
@@ -142,7 +145,9 @@ Result<std::string> command(const CniCall& call, const CniEnd& end, std::size_t 
   const std::vector<std::string> environment = {
       "CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + call.container_id, "CNI_NETNS=" + call.netns, "CNI_IFNAME=" + end.interface,
       "CNI_PATH=" + folders, "CNI_ARGS=IgnoreUnknown=1", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
-  auto run = run_plugin(*path, environment, input, call.timeout);
+  const Fd lock(::open(call.lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock || ::flock(lock.get(), LOCK_SH) != 0) return unable("lock " + call.lock, errno);
+  auto run = run_plugin(*path, environment, input, call.timeout, lock.get());
   if (!run) return std::move(run).error().because(where);
   if (WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0) return std::move(run->output);
   const std::string how = WIFSIGNALED(run->status) ? "ended by signal " + std::to_string(WTERMSIG(run->status))
@@ -176,7 +181,8 @@ CniFolder read_networks(const std::string& folder) {
   return out;
 }
 
-Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::string>& environment, std::string_view input, std::chrono::nanoseconds timeout) {
+Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::string>& environment, std::string_view input, std::chrono::nanoseconds timeout,
+                             int held) {
   const auto end = std::chrono::steady_clock::now() + timeout;
   Pipe in, out, err;
   if (!in.open() || !out.open() || !err.open()) return unable("pipe", errno);
@@ -189,7 +195,8 @@ Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::str
   ::posix_spawn_file_actions_adddup2(&files, in.read, 0);
   ::posix_spawn_file_actions_adddup2(&files, out.write, 1);
   ::posix_spawn_file_actions_adddup2(&files, err.write, 2);
-  ::posix_spawn_file_actions_addclosefrom_np(&files, 3);
+  if (held >= 0) ::posix_spawn_file_actions_adddup2(&files, held, 3);
+  ::posix_spawn_file_actions_addclosefrom_np(&files, held >= 0 ? 4 : 3);
   // A clean start: no blocked or ignored signals of ours, and a group that can be killed with its children.
   sigset_t none, all;
   ::sigemptyset(&none);
@@ -220,6 +227,17 @@ Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::str
   }
   run.status = child.wait();
   return run;
+}
+
+Status wait_for_plugins(const std::string& lock, std::chrono::nanoseconds timeout) {
+  const Fd file(::open(lock.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file) return ok;  // none was ever started
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (std::chrono::steady_clock::now() > end) return fail(Code::deadline_exceeded, "a CNI plugin that was started earlier still runs");
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return ok;
 }
 
 Result<CniResult> cni_add(const CniCall& call, CniEnd& end) {

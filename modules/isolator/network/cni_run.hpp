@@ -24,7 +24,13 @@ struct CniCall {
   std::chrono::nanoseconds timeout{};
   std::string container_id;
   std::string netns;                           // path; empty (DEL only): it is gone
+  std::string lock;                            // file that every plugin holds locked while it runs, see wait_for_plugins
 };
+
+// Waits until no plugin runs that was started with this lock file. One of an instance that was killed goes on without it, and
+// DEL in the middle of its ADD would leave what ADD makes last. DEADLINE_EXCEEDED after `timeout`.
+[[nodiscard]] Status wait_for_plugins(const std::string& lock, std::chrono::nanoseconds timeout);
+
 
 // Runs ADD of all plugins of `end` in order; keeps the last result in it. An error names network and plugin; DEL has to follow.
 [[nodiscard]] Result<CniResult> cni_add(const CniCall&, CniEnd& end);
@@ -36,8 +42,9 @@ struct PluginRun {
   int status = 0;                              // of wait()
   std::string output, errors;
 };
-// Starts `path` in a process group of its own with `input` on standard input and only `environment`. DEADLINE_EXCEEDED: the group was killed.
+// Starts `path` in a process group of its own with `input` on standard input and only `environment`; `held` is its descriptor 3.
+// DEADLINE_EXCEEDED: the group was killed.
 [[nodiscard]] Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::string>& environment, std::string_view input,
-                                           std::chrono::nanoseconds timeout);
+                                           std::chrono::nanoseconds timeout, int held = -1);
 
 }  // namespace gantry::isolator_network

@@ -249,6 +249,7 @@ CniCall Network::cni_call(const std::string& id) const {
   call.plugin_dirs = plugin_dirs_;
   call.timeout = cni_timeout_;
   call.container_id = id;
+  call.lock = folder(id) + "/lock";
   return call;
 }
 
@@ -411,6 +412,7 @@ Status undo(const Record& record, const std::string& folder, CniCall call, Bridg
   struct stat inside{}, around{};
   const bool mounted = file && ::fstat(file.get(), &inside) == 0 && ::stat(folder.c_str(), &around) == 0 && inside.st_dev != around.st_dev;
   if (mounted) call.netns = netns;
+  if (!record.cni.empty()) GANTRY_CHECK(wait_for_plugins(call.lock, call.timeout));
   for (auto end = record.cni.rbegin(); end != record.cni.rend(); ++end) keep(cni_del(call, *end));
   if (!record.cni.empty()) {
     auto links = Links::open();
