@@ -26,25 +26,36 @@ bool Bridge::is_ours(const Device& d) const {
   return d.alias.empty() && read_file(note_) == device_ + "\n";
 }
 
-Status Bridge::ensure(const std::vector<Target>& living) {
+std::vector<Target> Bridge::targets() const {
+  std::vector<Target> out;
+  for (const auto& [address, ports] : members_) out.push_back({address, ports});
+  return out;
+}
+
+Status Bridge::ensure() {
+  const std::lock_guard lock(mutex_);
+  return ensure_locked();
+}
+
+Status Bridge::ensure_locked() {
   GANTRY_TRY(auto links, Links::open());
   GANTRY_TRY(const auto found, links.find(device_));
   if (found && found->alias == alias() && is_ours(*found)) {
     mtu_ = found->mtu;
   } else {
-    GANTRY_CHECK(make(links, !living.empty()));
+    GANTRY_CHECK(make(links));
   }
   if (ports_.installed()) return ok;
-  return ports_.install(living);
+  return ports_.install(targets());
 }
 
-Status Bridge::make(Links& links, bool anybody) {
+Status Bridge::make(Links& links) {
   GANTRY_TRY(const auto found, links.find(device_));
   if (found) {
     if (!is_ours(*found))
       return fail(Code::failed_precondition, "network device " + device_ + " exists and is not this agent's" + (found->alias.empty() ? "" : " (" + found->alias + ")") +
                                                  "; set bridge_device, and subnet, of isolator.network to others");
-    if (anybody && !found->alias.empty())
+    if (!members_.empty() && !found->alias.empty())
       return fail(Code::failed_precondition, "bridge " + device_ + " was made for \"" + found->alias + "\" and has containers; set subnet back, or end them first");
     GANTRY_CHECK(links.remove(device_));
   }
@@ -77,9 +88,10 @@ Status Bridge::make(Links& links, bool anybody) {
 }
 
 Status Bridge::restore(const std::vector<BridgeEnd>& living) {
-  std::vector<Target> targets;
-  for (const BridgeEnd& b : living) targets.push_back({b.address, b.ports});
-  if (!living.empty()) GANTRY_CHECK(ensure(targets));
+  const std::lock_guard lock(mutex_);
+  members_.clear();
+  for (const BridgeEnd& b : living) members_[b.address] = b.ports;
+  if (!living.empty()) GANTRY_CHECK(ensure_locked());
   GANTRY_TRY(auto links, Links::open());
   GANTRY_TRY(const auto bridge, links.find(device_));
   if (!bridge || !is_ours(*bridge)) return ok;
@@ -88,7 +100,7 @@ Status Bridge::restore(const std::vector<BridgeEnd>& living) {
     const bool known = std::any_of(living.begin(), living.end(), [&](const BridgeEnd& b) { return b.veth == d.name; });
     if (d.master == bridge->index && !known) GANTRY_CHECK(links.remove(d.name));
   }
-  return ports_.install(targets);
+  return ports_.install(targets());
 }
 
 Status Bridge::connect(const BridgeEnd& end, int netns) {
@@ -100,7 +112,11 @@ Status Bridge::connect(const BridgeEnd& end, int netns) {
   GANTRY_CHECK(inside.set_up(end.interface, end.address, subnet_.prefix, subnet_.gateway()));
   if (!(end.rates == Rates())) GANTRY_CHECK(links.limit(end.veth, end.ifb, end.rates, mtu_));
   const Target target{end.address, end.ports};
-  GANTRY_CHECK(ports_.add(target));
+  {
+    const std::lock_guard lock(mutex_);
+    GANTRY_CHECK(ports_.add(target));
+    members_[end.address] = end.ports;
+  }
   PortMap::forget_flows(target);
   return ok;
 }
@@ -108,7 +124,12 @@ Status Bridge::connect(const BridgeEnd& end, int netns) {
 Status Bridge::disconnect(const BridgeEnd& end) {
   const Target target{end.address, end.ports};
   // Each is tried, whatever became of the others.
-  Status first = ports_.remove(target);
+  Status first;
+  {
+    const std::lock_guard lock(mutex_);
+    members_.erase(end.address);
+    first = ports_.remove(target);
+  }
   const auto keep = [&first](Status s) {
     if (!s && first) first = std::move(s);
   };
@@ -124,6 +145,7 @@ Status Bridge::disconnect(const BridgeEnd& end) {
 }
 
 Status Bridge::remove() {
+  const std::lock_guard lock(mutex_);
   GANTRY_TRY(auto links, Links::open());
   GANTRY_TRY(const auto found, links.find(device_));
   if (found && is_ours(*found)) GANTRY_CHECK(links.remove(device_));

@@ -317,6 +317,9 @@ TEST_F(BuiltInBridge, RulesThatSomebodyFlushedComeBack) {
   ASSERT_OK(agent.prepare("two", docker_bridge({{31006, 80}})));
   EXPECT_EQ(ask_tcp("127.0.0.1", 31005), "one 172.31.240.1");
   ASSERT_OK(agent.cleanup("two"));
+  ASSERT_EQ(output_of("nft flush ruleset"), "");
+  agent.host.advance(31s);
+  EXPECT_EQ(ask_tcp("127.0.0.1", 31005), "one 172.31.240.1") << "by itself, too";
   ASSERT_OK(agent.cleanup("one"));
   ASSERT_OK(agent.network.stop());
 }

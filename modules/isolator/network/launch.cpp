@@ -159,7 +159,10 @@ Task<Status> Network::settle(const std::string& id, Container& c) {
     name = machine;
   }
   c.recorded = true;
-  auto write = [path = folder(id), record = print_record(c.record), hosts, name = name + "\n", resolver = print_resolv_conf(resolver_of(c.plan))]() -> Status {
+  const Resolver resolver = resolver_of(c.plan);
+  if (resolver.nameservers.empty() && c.plan.mode == Mode::networks && !std::exchange(no_servers_told_, true))
+    host().warning("containers with a network of their own have no name server: the machine's are all on loopback; set nameservers of isolator.network");
+  auto write = [path = folder(id), record = print_record(c.record), hosts, name = name + "\n", resolver = print_resolv_conf(resolver)]() -> Status {
     GANTRY_CHECK(make_dirs(path));
     GANTRY_CHECK(replace_file(path + "/record.json", record));
     GANTRY_CHECK(overwrite_file(path + "/hosts", hosts));
@@ -170,10 +173,7 @@ Task<Status> Network::settle(const std::string& id, Container& c) {
   GANTRY_CO_CHECK(co_await std::move(writing));
   if (!any_bridge) co_return ok;
 
-  std::vector<Target> living;  // of the others: its own ports come with ATTACH
-  for (const auto& [other, o] : containers_)
-    if (other != id && o.record.bridge) living.push_back({o.record.bridge->address, o.record.bridge->ports});
-  auto make = [bridge = bridge_, living = std::move(living)] { return bridge->ensure(living); };
+  auto make = [bridge = bridge_] { return bridge->ensure(); };
   auto making = host().offload(std::move(make));
   const Status made = co_await std::move(making);
   say_forwarding();
@@ -290,6 +290,7 @@ Task<Result<fb::isolator::AttachedT>> Network::attached(Request<fb::isolator::At
   c.networks = std::move(done->networks);
   c.pid = pid;
   c.proc = std::move(proc);
+  keep_rules();
   for (const auto& n : c.networks) out.networks.push_back(std::make_unique<fb::NetworkInfoT>(n));
   co_return out;
 }

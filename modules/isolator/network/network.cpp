@@ -15,6 +15,8 @@
 namespace gantry::isolator_network {
 namespace {
 
+constexpr auto rules_interval = std::chrono::seconds(30);
+
 constexpr char problem[] =
     "no right to make networks: only containers on the machine's network can be launched; run gantryd with CAP_NET_ADMIN and CAP_SYS_ADMIN";
 
@@ -121,10 +123,11 @@ Task<Status> Network::start() {
 
 Task<Status> Network::stop() {
   stopping_ = true;
-  if (ports_timer_) host().cancel_timer(std::exchange(ports_timer_, 0));
-  if (looking_) {
-    looked_.emplace();
-    co_await looked_->get();
+  for (auto* timer : {&ports_timer_, &rules_timer_})
+    if (*timer) host().cancel_timer(std::exchange(*timer, 0));
+  if (working_) {
+    idle_.emplace();
+    co_await idle_->get();
   }
   const bool in_use = !bridge_ends().empty();
   for (auto& [id, c] : containers_) c.watcher.complete();
@@ -142,6 +145,32 @@ Task<Status> Network::stop() {
   co_return ok;
 }
 
+void Network::begin(Task<void> work) {
+  ++working_;
+  spawn(std::move(work), [this] {
+    if (--working_ == 0 && idle_) idle_->set(true);
+  });
+}
+
+// Whoever reloads the machine's firewall may flush our table with it. It is made again with the next launch, and here.
+void Network::keep_rules() {
+  if (rules_timer_ || stopping_ || bridge_ends().empty()) return;
+  rules_timer_ = host().timer(rules_interval, [this] {
+    rules_timer_ = 0;
+    begin(look_at_rules());
+  });
+}
+
+Task<void> Network::look_at_rules() {
+  if (!bridge_ends().empty()) {
+    auto work = [bridge = bridge_] { return bridge->ensure(); };
+    auto ensuring = host().offload(std::move(work));
+    const Status there = co_await std::move(ensuring);
+    if (!there) host().error("the built-in bridge could not be restored: " + there.error().message);
+  }
+  keep_rules();
+}
+
 Task<Result<fb::HealthT>> Network::health() {
   fb::HealthT h;
   if (!may_) {
@@ -155,13 +184,6 @@ std::vector<BridgeEnd> Network::bridge_ends() const {
   std::vector<BridgeEnd> out;
   for (const auto& [id, c] : containers_)
     if (c.record.bridge) out.push_back(*c.record.bridge);
-  return out;
-}
-
-std::vector<Target> Network::targets() const {
-  std::vector<Target> out;
-  for (const auto& [id, c] : containers_)
-    if (c.record.bridge) out.push_back({c.record.bridge->address, c.record.bridge->ports});
   return out;
 }
 
@@ -219,6 +241,7 @@ Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Re
     const Status restored = co_await std::move(restoring);
     if (!restored) host().error("the built-in bridge could not be restored: " + restored.error().message);
     say_forwarding();
+    keep_rules();
   }
   co_return out;
 }

@@ -82,7 +82,6 @@ class Network final : public Isolator {
   [[nodiscard]] std::string folder(const std::string& id) const { return work_dir_ + "/containers/" + id; }
   [[nodiscard]] BridgeEnd devices_of(const std::string& id) const;  // names only, made from the id
   [[nodiscard]] std::vector<BridgeEnd> bridge_ends() const;
-  [[nodiscard]] std::vector<Target> targets() const;
   [[nodiscard]] Resolver resolver_of(const Plan&) const;
 
   // PREPARE in steps (launch.cpp).
@@ -92,7 +91,11 @@ class Network final : public Isolator {
   [[nodiscard]] fb::isolator::PreparedT prepared(const std::string& id, const Container&) const;
   [[nodiscard]] CniCall cni_call(const std::string& id) const;
   void say_forwarding();
+  void keep_rules();
 
+  // Work that nobody calls for. stop() waits for what has begun.
+  void begin(Task<void> work);
+  Task<void> look_at_rules();
   // Listening ports (ports.cpp).
   void watch_ports();
   Task<void> look_at_ports();
@@ -112,9 +115,10 @@ class Network final : public Isolator {
   Pool pool_;
   std::map<std::string, Container> containers_;
   std::set<std::string> problems_told_;      // of CNI files: each once
-  std::uint64_t ports_timer_ = 0;
-  bool looking_ = false, stopping_ = false;
-  std::optional<Promise<bool>> looked_;
+  std::uint64_t ports_timer_ = 0, rules_timer_ = 0;
+  int working_ = 0;                          // tasks of our own that are under way
+  bool stopping_ = false, no_servers_told_ = false;
+  std::optional<Promise<bool>> idle_;        // somebody waits for these to end
   Metric unallocated_;
 };
 

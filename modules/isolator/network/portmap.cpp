@@ -104,7 +104,7 @@ Status PortMap::install(const std::vector<Target>& all) {
 
 Status PortMap::add(const Target& target) {
   if (target.ports.empty()) return ok;
-  const Answer a = run(elements_text("create", target, true));
+  const Answer a = run(elements_text("add", target, true));
   if (!a.good) return a.error("map ports of the container");
   return ok;
 }

@@ -4,18 +4,13 @@
 namespace gantry::isolator_network {
 
 void Network::watch_ports() {
-  if (ports_timer_ || looking_ || stopping_ || listening_ == Listening::off || watched_.empty()) return;
+  if (ports_timer_ || stopping_ || listening_ == Listening::off || watched_.empty()) return;
   bool any = false;
   for (const auto& [id, c] : containers_) any = any || (c.host && c.pid);
   if (!any) return;
   ports_timer_ = host().timer(ports_interval_, [this] {
     ports_timer_ = 0;
-    looking_ = true;
-    spawn(look_at_ports(), [this] {
-      looking_ = false;
-      if (looked_) looked_->set(true);
-      watch_ports();
-    });
+    begin(look_at_ports());
   });
 }
 
@@ -28,12 +23,13 @@ Task<void> Network::look_at_ports() {
   const auto found = co_await std::move(looking);
   if (!found) {
     host().warning("listening ports of containers are not known: " + found.error().message);
-    co_return;
+  } else {
+    for (const auto& [id, ports] : *found) {
+      const auto it = containers_.find(id);
+      if (it != containers_.end()) judge(id, it->second, ports);
+    }
   }
-  for (const auto& [id, ports] : *found) {
-    const auto it = containers_.find(id);
-    if (it != containers_.end()) judge(id, it->second, ports);
-  }
+  watch_ports();
 }
 
 void Network::judge(const std::string& id, Container& c, const std::set<std::uint32_t>& listening) {
