@@ -1,0 +1,3 @@
+#include "network.hpp"
+
+GANTRY_MODULE(gantry::isolator_network::Network, "network")
