@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 // Kinds this release serves. The module host knows their revisions.
 const std::vector<std::string> known_kinds{"allocator", "authenticator", "authorizer", "election", "fetcher",
-                                           "framework", "gateway",       "isolator",   "store"};
+                                           "framework", "gateway",       "image",      "isolator", "store"};
 // Keys of a module's table that are ours; a setting of the same name goes into the `config` table.
 const std::vector<std::string> reserved{"host", "path", "sha256", "sandbox", "allow_unstable", "disabled", "config"};
 

@@ -16,7 +16,7 @@ struct Kind {
 
 inline constexpr Kind kinds[] = {
     {"allocator", 1, 1}, {"authenticator", 1, 1}, {"authorizer", 1, 1}, {"election", 1, 1}, {"fetcher", 1, 1},
-    {"framework", 1, 1}, {"gateway", 1, 1},       {"isolator", 1, 1},   {"store", 1, 1},
+    {"framework", 1, 1}, {"gateway", 1, 1},       {"image", 1, 1},      {"isolator", 1, 1}, {"store", 1, 1},
 };
 
 [[nodiscard]] inline const Kind* find_kind(std::string_view name, std::span<const Kind> served = kinds) {

@@ -8,6 +8,7 @@
 #include <gantry/fetcher_generated.h>
 #include <gantry/framework_generated.h>
 #include <gantry/host_generated.h>
+#include <gantry/image_generated.h>
 #include <gantry/isolator_generated.h>
 #include <gantry/store_generated.h>
 
@@ -38,6 +39,7 @@ const std::array kinds_names = {
     GANTRY_NAMES("allocator", fb::allocator, Method), GANTRY_NAMES("authenticator", fb::authenticator, Method),
     GANTRY_NAMES("authorizer", fb::authorizer, Method),
     GANTRY_NAMES("election", fb::election, Method),   GANTRY_NAMES("fetcher", fb::fetcher, Method),
+    GANTRY_NAMES("image", fb::image, Method),
     GANTRY_NAMES("isolator", fb::isolator, Method),   GANTRY_NAMES("store", fb::store, Method),
 };
 const std::array services_names = {
@@ -123,6 +125,17 @@ BodyState blank(std::vector<std::uint8_t>& body) {
   return BodyState::BLANKED;
 }
 
+// A pull may carry accounts of registries.
+BodyState mask_pull(std::vector<std::uint8_t>& body) {
+  const auto* pull = view<fb::image::Pull>(body);
+  if (!pull) return blank(body);
+  const auto* secret = pull->credential() ? pull->credential()->secret() : nullptr;
+  if (!secret && !pull->config()) return BodyState::WHOLE;
+  stars(secret);
+  stars(pull->config());
+  return BodyState::MASKED;
+}
+
 BodyState hide_in_http(const fb::trace::EntryT& e, std::vector<std::uint8_t>& body) {
   const bool asked = e.what == What::REQUEST;
   switch (static_cast<fb::host::HttpMethod>(e.method)) {
@@ -183,6 +196,7 @@ BodyState hide_credentials(std::string_view kind, const fb::trace::EntryT& e, bo
     case What::CALL:
       if (e.method == GANTRY_METHOD_CONFIGURE && secret_settings) return blank(body);
       if (e.method >= 16 && (kind == "authenticator" || kind == "secret")) return blank(body);
+      if (kind == "image" && e.method == static_cast<std::uint32_t>(fb::image::Method::PULL)) return mask_pull(body);
       return BodyState::WHOLE;
     case What::CHUNK:
     case What::DONE:

@@ -125,7 +125,7 @@ reason = "x"
 
 TEST(Messages, RandomOnesVerifyAndAreMadeAgain) {
   int several = 0;
-  for (const char* kind : {"allocator", "authenticator", "election", "fetcher", "isolator", "store"}) {
+  for (const char* kind : {"allocator", "authenticator", "election", "fetcher", "image", "isolator", "store"}) {
     ASSERT_NE(schema(kind), nullptr) << kind;
     for (const Message& m : messages(kind)) {
       if (m.request.empty()) continue;

@@ -18,6 +18,7 @@ GANTRY_SCHEMA(common);
 GANTRY_SCHEMA(election);
 GANTRY_SCHEMA(fetcher);
 GANTRY_SCHEMA(framework);
+GANTRY_SCHEMA(image);
 GANTRY_SCHEMA(isolator);
 GANTRY_SCHEMA(store);
 #undef GANTRY_SCHEMA
@@ -49,6 +50,13 @@ const std::map<std::string_view, std::vector<Message>>& table_of_methods() {
       {"fetcher", {{16, "FETCH", "gantry.fb.fetcher.Fetch", {}, {}}}},
       {"framework", {}},
       {"gateway", {}},
+      {"image",
+       {{4, "RECOVER", "gantry.fb.image.Recover", "gantry.fb.image.Recovered", {}},
+        {16, "PULL", "gantry.fb.image.Pull", "gantry.fb.image.Image", "gantry.fb.image.Progress"},
+        {17, "RELEASE", "gantry.fb.image.Release", {}, {}},
+        {18, "INSPECT", "gantry.fb.image.Inspect", "gantry.fb.image.Image", {}},
+        {19, "LIST", "gantry.fb.image.List", "gantry.fb.image.Images", {}},
+        {20, "PRUNE", "gantry.fb.image.Prune", "gantry.fb.image.Pruned", {}}}},
       {"isolator",
        {{4, "RECOVER", "gantry.fb.isolator.Recover", "gantry.fb.isolator.Recovered", {}},
         {16, "PREPARE", "gantry.fb.isolator.Prepare", "gantry.fb.isolator.Prepared", {}},
@@ -289,6 +297,7 @@ const Schema* schema(std::string_view kind) {
   GANTRY_SCHEMA(election);
   GANTRY_SCHEMA(fetcher);
   GANTRY_SCHEMA(framework);
+  GANTRY_SCHEMA(image);
   GANTRY_SCHEMA(isolator);
   GANTRY_SCHEMA(store);
 #undef GANTRY_SCHEMA

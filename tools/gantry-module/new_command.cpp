@@ -40,7 +40,7 @@ void add_new(CLI::App& app) {
   c->footer("Example:\n  gantry-module new isolator acme-nofile --lang cpp\n\n"
             "The project builds, and passes its test and `gantry-module check`, as it is written. Nothing that exists is overwritten.\n"
             "Exit status: 0 written, 1 not written, 2 wrong usage.");
-  c->add_option("KIND", p->kind, "allocator, authenticator, authorizer, election, fetcher, framework, gateway, isolator or store")->required();
+  c->add_option("KIND", p->kind, "allocator, authenticator, authorizer, election, fetcher, framework, gateway, image, isolator or store")->required();
   c->add_option("VENDOR-NAME", p->name, "name of the module with its vendor in front, e.g. acme-nofile")->required();
   c->add_option("--lang", p->lang, "cpp, c or rust")->capture_default_str();
   c->add_option("--dir", p->dir, "folder to make (./VENDOR-NAME)");

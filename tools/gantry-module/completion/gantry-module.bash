@@ -28,7 +28,7 @@ _gantry_module() {
     "") choices="new inspect check bench --help --version" ;;
     new)
       choices="--lang --dir --templates --help"
-      ((operands == 0)) && choices+=" allocator authenticator authorizer election fetcher framework gateway isolator store" ;;
+      ((operands == 0)) && choices+=" allocator authenticator authorizer election fetcher framework gateway image isolator store" ;;
     inspect) choices="--json --help" ;;
     check)
       choices="--stage --host --filter --json --waivers --fixture --seed --fuzz --reproduce --here --replay --timeout --patience --jobs --max-glibc --list --quiet --help" ;;

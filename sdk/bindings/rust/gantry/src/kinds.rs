@@ -73,7 +73,7 @@ impl Number for u32 {
 macro_rules! numbers {
     ($($space:ident)*) => { $(impl Number for fb::$space::Method { fn number(self) -> u32 { self.0 } })* };
 }
-numbers!(allocator authenticator authorizer election fetcher isolator store);
+numbers!(allocator authenticator authorizer election fetcher image isolator store);
 
 fn done<T: Default>() -> Reply<T> {
     Reply::Now(Ok(T::default()))
@@ -115,6 +115,17 @@ kind! {
     /// Brings artifacts into a sandbox.
     fetcher, "fetcher", 1, Fetcher {
         fetch fb::fetcher::Method::FETCH, call fb::fetcher::Fetch<'_> => ();
+    }
+}
+kind! {
+    /// Brings images and keeps their layers. `pull` sends its progress and ends with the image.
+    image, "image", 1, Images {
+        recover crate::abi::METHOD_RECOVER, call fb::image::Recover<'_> => fb::image::RecoveredT, or done();
+        pull fb::image::Method::PULL, call fb::image::Pull<'_> => fb::image::ImageT;
+        release fb::image::Method::RELEASE, call fb::image::Release<'_> => ();
+        inspect fb::image::Method::INSPECT, call fb::image::Inspect<'_> => fb::image::ImageT;
+        list fb::image::Method::LIST, call fb::image::List<'_> => fb::image::ImagesT;
+        prune fb::image::Method::PRUNE, call fb::image::Prune<'_> => fb::image::PrunedT;
     }
 }
 kind! {

@@ -1,0 +1,3 @@
+#include "oci.hpp"
+
+GANTRY_MODULE(gantry::image_oci::OciImages, "oci")
