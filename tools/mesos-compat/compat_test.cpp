@@ -183,9 +183,31 @@ TEST(Translate, WhatHasNoMeaningIsNamedOnce) {
   const auto a = translated(Role::agent, {"--ip=127.0.0.1", "--master=m:5050", "--work_dir=/w", "--isolation=cgroups/cpu,cgroups/mem,docker/runtime,namespaces/pid",
                                           "--containerizers=docker,mesos", "--no-systemd_enable_support", "--launcher=posix", "--port=5051"});
   ASSERT_TRUE(a) << a.error().message;
-  EXPECT_THAT(a->nothing, ElementsAre("--containerizers=docker", "--isolation=docker/runtime"));
+  EXPECT_THAT(a->nothing, ElementsAre());
   EXPECT_THAT(a->toml, HasSubstr("[isolator.cgroups]\nroot = \"mesos\"\ncpu_quota = false\n"));
-  EXPECT_THAT(a->toml, HasSubstr("[isolator.namespaces]\npid = true\nmount = false\nipc = false\n"));
+  EXPECT_THAT(a->toml, HasSubstr("[isolator.namespaces]\npid = true\nmount = true\nipc = false\n"));
+  for (const char* table : {"[isolator.filesystem]", "[isolator.security]", "[isolator.network]", "[image.oci]"}) EXPECT_THAT(a->toml, HasSubstr(table));
+}
+
+TEST(Translate, IsolatorsAndImages) {
+  const auto t = translated(Role::agent, {"--ip=127.0.0.1", "--master=m:5050", "--work_dir=/w",
+                                          "--isolation=filesystem/linux,docker/runtime,linux/capabilities,linux/seccomp,linux/nnp,network/ports,disk/xfs,gpu/nvidia,cgroups/devices,com_acme_thing",
+                                          "--image_providers=docker,appc", R"(--effective_capabilities={"capabilities":["NET_RAW","KILL"]})", "--seccomp_config_dir=/seccomp",
+                                          "--seccomp_profile_name=strict.json", "--network_cni_config_dir=/cni/conf", "--network_cni_plugins_dir=/cni/a:/cni/b",
+                                          "--enforce_container_ports", "--container_ports_isolated_range=[31000-32000]", "--xfs_project_range=[6000-7000]", "--xfs_kill_containers",
+                                          "--docker_registry=https://images.example:5000", R"(--image_gc_config={"image_disk_headroom":0.2,"image_disk_watch_interval":{"nanoseconds":60000000000},"excluded_images":[{"type":"DOCKER","docker":{"name":"base:1"}}]})",
+                                          "--sandbox_directory=/sandbox", "--port=5051"});
+  ASSERT_TRUE(t) << t.error().message;
+  EXPECT_THAT(t->nothing, ElementsAre("--image_providers=appc", "--isolation=com_acme_thing"));
+  for (const char* line : {"[isolator.filesystem]\nsandbox = \"/sandbox\"\n", "effective_capabilities = [\"NET_RAW\", \"KILL\"]\nbounding_capabilities = [\"NET_RAW\", \"KILL\"]\n",
+                           "seccomp_profile_dir = \"/seccomp\"\nseccomp_profile = \"strict.json\"\n", "no_new_privileges = true\n", "cni_config_dir = \"/cni/conf\"\n",
+                           "cni_plugin_dirs = [\"/cni/a\", \"/cni/b\"]\n", "listening_ports = \"enforce\"\n", "listening_ports_range = \"31000-32000\"\n",
+                           "[isolator.disk]\nenforce = true\nmethod = \"quota\"\nfirst_project = 6000\nlast_project = 7000\non_quota = \"kill\"\n", "[isolator.gpu]\n",
+                           "default_registry = \"images.example:5000\"\n", "gc_headroom = 0.2\n", "gc_interval = \"1min\"\n", "gc_keep = [\"base:1\"]\n", "devices = true\n"})
+    EXPECT_THAT(t->toml, HasSubstr(line)) << t->toml;
+  const auto wrong = translated(Role::agent, {"--ip=127.0.0.1", "--master=m:5050", "--work_dir=/w", "--isolation=linux/capabilities", "--effective_capabilities=[]", "--port=5051"});
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message, HasSubstr("Failed to parse --effective_capabilities"));
 }
 
 TEST(Translate, AnAgent) {

@@ -1,7 +1,9 @@
 #include "translate.hpp"
 
 #include "kernel/config/values.hpp"
+#include "containers.hpp"
 #include "tables.hpp"
+#include "toml_table.hpp"
 
 #include <algorithm>
 #include <array>
@@ -10,19 +12,6 @@
 
 namespace gantry::compat {
 namespace {
-
-std::vector<std::string> split(std::string_view s, char at) {
-  std::vector<std::string> out;
-  while (!s.empty()) {
-    const auto end = std::min(s.find(at), s.size());
-    std::string_view part = s.substr(0, end);
-    while (part.starts_with(' ')) part.remove_prefix(1);
-    while (part.ends_with(' ')) part.remove_suffix(1);
-    if (!part.empty()) out.emplace_back(part);
-    s.remove_prefix(std::min(end + 1, s.size()));
-  }
-  return out;
-}
 
 bool loopback(std::string_view ip) { return ip.starts_with("127.") || ip == "localhost" || ip == "::1"; }
 
@@ -41,28 +30,6 @@ Result<std::string> shell(const std::string& command) {
   while (!out.empty() && (out.back() == '\n' || out.back() == ' ' || out.back() == '\r')) out.pop_back();
   return out;
 }
-
-// Text of one table.
-class Table {
- public:
-  explicit Table(std::string name) : name_(std::move(name)) {}
-  void text(std::string_view key, std::string_view value) { line(key, quoted(value)); }
-  void flag(std::string_view key, bool value) { line(key, value ? "true" : "false"); }
-  void number(std::string_view key, std::int64_t value) { line(key, std::to_string(value)); }
-  void raw(std::string_view key, std::string_view value) { line(key, value); }
-  void list(std::string_view key, const std::vector<std::string>& words) {
-    std::string all;
-    for (const auto& w : words) all += (all.empty() ? "" : ", ") + quoted(w);
-    line(key, "[" + all + "]");
-  }
-  void duration(std::string_view key, std::int64_t ns) { text(key, config::format_duration(ns)); }
-  void size(std::string_view key, std::int64_t bytes) { text(key, config::format_size(bytes)); }
-  [[nodiscard]] std::string str() const { return "[" + name_ + "]\n" + lines_; }
-
- private:
-  void line(std::string_view key, std::string_view value) { lines_ += std::string(key) + " = " + std::string(value) + "\n"; }
-  std::string name_, lines_;
-};
 
 class Translator {
  public:
@@ -332,7 +299,6 @@ class Translator {
       const auto all = split(g_.text("containerizers"), ',');
       for (const auto& c : all)
         if (c != "mesos" && c != "docker") return fail(Code::invalid_argument, "Failed to create a containerizer: Unknown or unsupported containerizer: " + c);
-      if (std::find(all.begin(), all.end(), "docker") != all.end()) nothing("containerizers=docker");
     }
     std::string tail;
     GANTRY_CHECK(access(tail, "http_credentials"));
@@ -340,7 +306,13 @@ class Translator {
     const std::string api = agent_api();
     if (lacks_) return fail(Code::invalid_argument, "No credentials provided for the default 'basic' HTTP authenticator; give --http_credentials");
     if (port_ != 0) kernel.number("agent_port", g_.has("advertise_port") ? g_.number("advertise_port") : port_);
-    return done(kernel.str() + "\n" + election.str() + "\n" + fetcher.str() + isolators() + api + tail, agent_flags());
+    GANTRY_TRY(Containers containers, containers_of(g_));
+    for (const auto& n : containers.nothing) nothing(n);
+    if (!containers.docker_config.empty()) {
+      if (o_.runtime_dir.empty()) out_.notes.push_back("write the value of --docker_config into /etc/gantry/docker.json, mode 0600, and name it as credentials under [image.oci]");
+      else containers.image += "credentials = " + quoted(keep("docker.json", containers.docker_config)) + "\n";
+    }
+    return done(kernel.str() + "\n" + election.str() + "\n" + fetcher.str() + containers.toml + containers.image + api + tail, agent_flags());
   }
 
   // Resources that name no role belong to --default_role.
@@ -357,36 +329,6 @@ class Translator {
   }
 
   static std::string real(const std::string& s) { return s.find_first_of(".eE") == std::string::npos ? s + ".0" : s; }
-
-  std::string isolators() {
-    bool cgroups = false, namespaces = false, pid = false, mount = false, ipc = false;
-    for (const std::string& one : split(g_.text("isolation"), ',')) {
-      if (one == "posix" || one == "posix/cpu" || one == "posix/mem" || one == "filesystem/posix" || one == "network/cni" || one == "process") continue;
-      if (one == "cgroups" || one == "cgroups/cpu" || one == "cgroups/mem" || one == "cgroups/all") cgroups = true;
-      else if (one == "namespaces/pid") namespaces = pid = true;
-      else if (one == "namespaces/ipc") namespaces = ipc = true;
-      else if (one == "filesystem/linux") namespaces = mount = true;
-      else nothing("isolation=" + one);
-    }
-    std::string out;
-    if (cgroups) {
-      Table t("isolator.cgroups");
-      t.text("root", g_.text("cgroups_root"));
-      t.flag("cpu_quota", g_.flag("cgroups_enable_cfs"));
-      out += "\n" + t.str();
-    } else {
-      if (g_.differs("cgroups_root")) nothing("cgroups_root");
-      if (g_.differs("cgroups_enable_cfs")) nothing("cgroups_enable_cfs");
-    }
-    if (namespaces) {
-      Table t("isolator.namespaces");
-      t.flag("pid", pid);
-      t.flag("mount", mount);
-      t.flag("ipc", ipc);
-      out += "\n" + t.str();
-    }
-    return out;
-  }
 
   std::string agent_api() {
     Table api("gateway.mesos");
