@@ -30,6 +30,14 @@ bool Control::is_preamble(Bytes frame) {
   return frame.size() == control_preamble.size() && std::equal(frame.begin(), frame.end(), control_preamble.begin());
 }
 
+namespace {
+// More than looking: who may do that has the rights of the tasks themselves.
+bool changes_containers(fb::control::Ask type) {
+  using Ask = fb::control::Ask;
+  return type == Ask::Exec || type == Ask::SessionInput || type == Ask::PullImage || type == Ask::PruneImages;
+}
+}  // namespace
+
 void Control::on_frame(const net::LinkPtr& link, bool trusted, Bytes frame) {
   if (is_preamble(frame)) return;
   auto question = unpack<fb::control::Question>(frame);
@@ -51,6 +59,10 @@ void Control::on_frame(const net::LinkPtr& link, bool trusted, Bytes frame) {
     return reply(problem(*asked, fail(Code::permission_denied,
                                       "what calls contain is shown only on the daemon's own socket (--address "
                                       "<work_dir>/gantry.sock, on its machine), because it runs with kernel.authenticate = false")));
+  if (changes_containers(asked->ask.type) && !authenticates_())
+    return reply(problem(*asked, fail(Code::permission_denied,
+                                      "commands in containers and changes to images are taken only on the daemon's own socket (--address <work_dir>/gantry.sock, on its "
+                                      "machine), because it runs with kernel.authenticate = false")));
   authenticate_(asked->principal, asked->secret, [this, asked, reply = std::move(reply), alive = alive_](const Status& status) {
     if (!*alive) return;
     if (!status) return reply(problem(*asked, status.error()));
@@ -66,8 +78,9 @@ void Control::request(const module::ServiceRequest& request, module::ServiceRepl
   }
   // A module is not to read what others are told.
   using Ask = fb::control::Ask;
-  if (question->ask.type == Ask::TraceModule || question->ask.type == Ask::ReadTrace || question->ask.type == Ask::EndTrace) {
-    reply(GANTRY_PERMISSION_DENIED, pack_error(fail(Code::permission_denied, "traces are for operators, not for modules")));
+  const auto type = question->ask.type;
+  if (type == Ask::TraceModule || type == Ask::ReadTrace || type == Ask::EndTrace || type == Ask::Exec || type == Ask::SessionInput) {
+    reply(GANTRY_PERMISSION_DENIED, pack_error(fail(Code::permission_denied, "traces and commands in containers are for operators, not for modules")));
     return;
   }
   handler_(*question, [reply = std::move(reply)](const fb::control::AnswerT& answer) {

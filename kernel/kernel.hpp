@@ -96,6 +96,7 @@ class Kernel final : public master::LinkServer {
   // questions.cpp
   void answer(const fb::control::QuestionT& question, Control::Reply reply);
   bool answer_about_module(const fb::control::QuestionT& question, const Control::Reply& reply);
+  bool answer_about_images(const fb::control::QuestionT& question, const Control::Reply& reply);
   [[nodiscard]] fb::control::StatusT status() const;
   [[nodiscard]] fb::control::MetricsT metrics() const;
 
@@ -133,6 +134,7 @@ class Kernel final : public master::LinkServer {
   bool leading_ = false;
   std::string leader_, leader_hostname_;
   bool stopping_ = false;
+  std::uint64_t pulls_ = 0;  // for operators
   base::HeapKeeper heap_{loop_};
 
   struct Connection {

@@ -38,7 +38,7 @@ void Kernel::answer(const fb::control::QuestionT& question, Control::Reply reply
     });
     default: break;
   }
-  if (answer_about_module(question, reply)) return;
+  if (answer_about_module(question, reply) || answer_about_images(question, reply)) return;
   // A daemon that is both answers for the whole cluster, but for files, which are the agent's.
   if (question.ask.type != Ask::ReadFile && master_ && master_->leading() && master_->ask(question, reply)) return;
   if (agent_) {
@@ -105,6 +105,77 @@ bool Kernel::answer_about_module(const fb::control::QuestionT& question, const C
     if (!ended) reply(problem(question, ended.error()));
     else say(Result<fb::control::DoneT>(fb::control::DoneT()));
   }
+  return true;
+}
+
+// Images are the agent's; its module for them is asked. False: another question.
+bool Kernel::answer_about_images(const fb::control::QuestionT& question, const Control::Reply& reply) {
+  using Ask = fb::control::Ask;
+  using Method = fb::image::Method;
+  const auto type = question.ask.type;
+  if (type != Ask::AskImages && type != Ask::PullImage && type != Ask::PruneImages) return false;
+  module::Instance* images = modules_ && agent_ ? modules_->find("image") : nullptr;
+  if (!images) {
+    reply(problem(question, fail(Code::failed_precondition, agent_ ? "this agent has no module for images; configure one, e.g. [image.oci]" : "this daemon is no agent; ask the agent itself")));
+    return true;
+  }
+  Method method = Method::LIST;
+  Buffer body = pack(fb::image::ListT());
+  std::string holder;
+  if (const auto* ask = question.ask.AsPullImage()) {
+    fb::image::PullT pull;
+    pull.name = ask->name;
+    // In use by nobody real, and released again when it is there.
+    holder = pull.container_id = "operator-" + std::to_string(++pulls_);
+    pull.policy = fb::image::Policy::ALWAYS;
+    method = Method::PULL;
+    body = pack(pull);
+  } else if (const auto* prune = question.ask.AsPruneImages()) {
+    fb::image::PruneT p;
+    p.exclude = prune->exclude;
+    method = Method::PRUNE;
+    body = pack(p);
+  }
+  images->call(static_cast<std::uint32_t>(method), std::move(body), [this, alive = alive_, images, reply, question, method, holder](gantry_code code, Bytes bytes) {
+    fb::control::AnswerT a;
+    if (code == GANTRY_MORE) {
+      auto progress = unpack<fb::image::Progress>(bytes);
+      if (!progress) return;
+      fb::control::PullProgressT p;
+      p.layers = std::move(progress->layers);
+      a.more = true;
+      a.say.Set(std::move(p));
+      return reply(std::move(a));
+    }
+    if (code != GANTRY_OK) return reply(problem(question, unpack_error(code, bytes)));
+    const auto damaged = [&](const Error& e) { reply(problem(question, e)); };
+    if (method == Method::PRUNE) {
+      auto pruned = unpack<fb::image::Pruned>(bytes);
+      if (!pruned) return damaged(pruned.error());
+      fb::control::PrunedT p;
+      p.images = std::move(pruned->images);
+      p.size = pruned->size;
+      a.say.Set(std::move(p));
+    } else {
+      fb::control::ImagesT out;
+      if (method == Method::PULL) {
+        auto image = unpack<fb::image::Image>(bytes);
+        if (!image) return damaged(image.error());
+        out.size = image->size;
+        out.images.push_back(std::make_unique<fb::image::ImageT>(std::move(*image)));
+        fb::image::ReleaseT release;
+        release.container_id = holder;
+        if (*alive) images->call(static_cast<std::uint32_t>(Method::RELEASE), pack(release), [](gantry_code, Bytes) {});
+      } else {
+        auto listed = unpack<fb::image::Images>(bytes);
+        if (!listed) return damaged(listed.error());
+        out.images = std::move(listed->images);
+        out.size = listed->size;
+      }
+      a.say.Set(std::move(out));
+    }
+    reply(std::move(a));
+  });
   return true;
 }
 

@@ -18,13 +18,6 @@ constexpr base::Nanos journal_retry = std::chrono::seconds(1);
 
 }  // namespace
 
-template <class F>
-auto Agent::guarded(F fn) {
-  return [alive = alive_, fn = std::move(fn)](auto&&... args) mutable {
-    if (*alive) fn(std::forward<decltype(args)>(args)...);
-  };
-}
-
 Agent::Agent(base::Loop& loop, AgentOptions options, Disk& disk, Launcher& launcher, MasterLink& link, Probes probes)
     : loop_(loop),
       options_(std::move(options)),

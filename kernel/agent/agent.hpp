@@ -78,7 +78,7 @@ class Agent {
   void operate(const std::string& principal, Bytes call, Function<void(Result<Buffer>)> reply);
 
   // ---- questions (control.fbs)
-  // Answers AskTasks, ReadFile and KillTask; false for the others, then reply is not called.
+  // Answers AskTasks, ReadFile, KillTask, AskUsage, Exec and SessionInput; false for the others, then reply is not called.
   bool answer(const fb::control::Question& question, Function<void(fb::control::AnswerT)> reply);
   // Fills what an agent knows: agent_id, master_id, leader, registered, tasks, warnings.
   void describe(fb::control::StatusT& status) const;
@@ -97,10 +97,20 @@ class Agent {
   void launch(LaunchSpec spec);
   void run_check(effect::RunCheck check);
   void resize(effect::Resize r);
+  // sessions.cpp
+  [[nodiscard]] const Task* running_task(const std::string& framework_id, const std::string& task_id) const;
+  bool answer_about_containers(const fb::control::Question& question, Function<void(fb::control::AnswerT)>& reply);
+  void usage(std::uint64_t id, const fb::control::AskUsage& ask, Function<void(fb::control::AnswerT)> reply);
+  void exec(const fb::control::Question& question, Function<void(fb::control::AnswerT)> reply);
+  void session_input(std::uint64_t id, const fb::control::SessionInput& in, Function<void(fb::control::AnswerT)> reply);
   void recover(std::vector<KnownContainer> known);
   // Wraps a callback so that it does nothing once this agent has stopped.
   template <class F>
-  auto guarded(F fn);
+  auto guarded(F fn) {
+    return [alive = alive_, fn = std::move(fn)](auto&&... args) mutable {
+      if (*alive) fn(std::forward<decltype(args)>(args)...);
+    };
+  }
 
   base::Loop& loop_;
   AgentOptions options_;
@@ -126,6 +136,9 @@ class Agent {
   base::TimerId retry_timer_ = 0;
   base::TimerId sync_timer_ = 0;
   bool syncing_ = false, dirty_ = false;
+
+  std::map<std::uint64_t, std::shared_ptr<Beside>> sessions_;  // commands beside tasks, for operators
+  std::uint64_t last_session_ = 0;
 
   std::function<void(const std::string&, bool)> on_stopped_;
 };

@@ -61,6 +61,7 @@ std::string sandbox_of(const Core& core, const std::string& work_dir, const std:
 bool Agent::answer(const control::Question& question, Function<void(control::AnswerT)> reply) {
   const std::uint64_t id = question.id();
   if (!core_ || !question.ask()) return false;  // the verifier accepts a type without a body
+  if (answer_about_containers(question, reply)) return true;
   switch (question.ask_type()) {
     case control::Ask::AskTasks: {
       const auto& ask = *question.ask_as_AskTasks();

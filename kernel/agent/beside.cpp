@@ -178,6 +178,7 @@ void ContainerLauncher::stop(Function<void()> done) {
     for (const auto& [isolator, call] : std::exchange(c->watches, {})) isolator->cancel(call);
     if (c->phase == Container::Phase::launching) c->interrupt();  // a launch that has not begun to run is taken back
   }
+  end_sessions();
   stopped_ = std::move(done);
   if (in_flight_ == 0) loop_.post([fn = std::exchange(stopped_, nullptr)]() mutable { fn(); });
 }

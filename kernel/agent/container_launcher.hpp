@@ -4,6 +4,7 @@
 //   describe.*    what is executed, with what              beside.cpp     run_in, usage, sandbox collection, stop
 //   reattach.cpp  recovery after a restart                 prepared.*     what isolators asked for
 //   pull.cpp      the image and the account in it          image.*        what an image means
+//   exec.cpp      commands beside containers, with streams
 #pragma once
 
 #include "kernel/agent/describe.hpp"
@@ -47,6 +48,7 @@ class ContainerLauncher final : public Launcher {
   void kill(const std::string& container_id, base::Nanos grace) override;
   void update(const std::string& container_id, std::vector<std::unique_ptr<fb::ResourceT>> resources, Function<void(Status)> done) override;
   void run_in(const std::string& container_id, const fb::CommandInfoT& command, base::Nanos timeout, Function<void(Result<int>)> done) override;
+  std::shared_ptr<Beside> exec(const std::string& container_id, ExecOptions options, Function<void(bool, Bytes)> output, Function<void(Result<int>)> ended) override;
   void usage(std::vector<std::string> container_ids, Function<void(Result<std::vector<fb::isolator::UsageT>>)> done) override;
   void release_sandbox(const std::string& sandbox) override;
   void stop(Function<void()> done) override;
@@ -107,6 +109,9 @@ class ContainerLauncher final : public Launcher {
   gantry::Task<void> finish(ContainerPtr);
   void kill_all(const ContainerPtr&);
   gantry::Task<void> cleanup(module::Instance*, std::string container_id);
+  // exec.cpp
+  class Session;
+  void end_sessions();
   // reattach.cpp
   gantry::Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
   gantry::Task<void> recover_images(std::vector<std::string> live);
@@ -146,6 +151,7 @@ class ContainerLauncher final : public Launcher {
   std::unordered_map<std::string, ContainerPtr> containers_;
   std::vector<std::pair<module::Instance*, std::string>> orphans_;  // told by an isolator that is not open yet
   std::set<std::string> pinned_;               // sandboxes not released yet
+  std::vector<std::shared_ptr<Session>> sessions_;
   std::size_t launching_ = 0;
   std::deque<Promise<bool>> waiting_;          // launches beyond options_.parallel
   std::size_t in_flight_ = 0;                  // coroutines that will come back to us

@@ -67,6 +67,23 @@ struct RecoveredContainer {
   std::vector<fb::NetworkInfoT> networks;  // of a running one
 };
 
+// A command that runs beside a container, with its streams in the hands of whoever asked for it. Words to one that has ended are
+// ignored. One of whom nothing is heard for 20 s is killed: whoever asked is taken for gone.
+struct ExecOptions {
+  fb::CommandInfoT command;
+  bool terminal = false, input = false;
+  unsigned rows = 0, columns = 0;  // of the terminal; 0: the system's default
+};
+class Beside {
+ public:
+  virtual ~Beside() = default;
+  virtual void write(Bytes bytes) = 0;
+  virtual void end_input() = 0;
+  virtual void resize(unsigned rows, unsigned columns) = 0;
+  virtual void signal(int number) = 0;            // SIGKILL reaches all of it, others its first process
+  virtual void taken(std::uint64_t bytes) = 0;    // of the output; at most 1 MiB is on its way
+};
+
 // Everything runs on the loop's thread; callbacks never run from inside the call that takes them.
 class Launcher {
  public:
@@ -104,6 +121,15 @@ class Launcher {
   // status, or an error (DEADLINE_EXCEEDED after `timeout`, when it has been killed; NOT_FOUND for unknown containers).
   virtual void run_in(const std::string& container_id, const fb::CommandInfoT& command, base::Nanos timeout,
                       Function<void(Result<int>)> done) = 0;
+
+  // As run_in, without a time limit and with streams. `output` runs for each piece (true: of standard error), `ended` once, last, with
+  // the wait status or why it did not run.
+  virtual std::shared_ptr<Beside> exec(const std::string& container_id, ExecOptions options, Function<void(bool errors, Bytes)> output,
+                                       Function<void(Result<int>)> ended) {
+    (void)options, (void)output;
+    ended(fail(Code::unimplemented, "commands cannot be run beside container " + container_id));
+    return nullptr;
+  }
 
   // Resource usage of running containers (all if empty); unknown ones are left out.
   virtual void usage(std::vector<std::string> container_ids,

@@ -91,7 +91,7 @@ unsigned long clone_flags(std::uint32_t namespaces) {
 struct CloneArgs {
   const char* path;
   char* const* argv;
-  int inherit[4];
+  int inherit[7];
 };
 
 // In the child, on the parent's memory and a stack of its own, all signals blocked: only system calls.
@@ -126,6 +126,7 @@ const char* step_text(int step) {
     case GANTRY_SUP_LIMITING: return "cannot set the limit ";
     case GANTRY_SUP_CONFINING: return "cannot drop capabilities";
     case GANTRY_SUP_FILTERING: return "cannot filter system calls";
+    case GANTRY_SUP_TERMINAL_STEP: return "cannot take the terminal";
     case GANTRY_SUP_WORKDIR: return "cannot enter the working directory ";
     default: return "the supervisor failed in an unknown step";
   }
@@ -203,6 +204,10 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
   h.control_fd = theirs.get();
   h.record_fd = record.get();
   h.target_fd = s.join_pidfd;
+  h.in_fd = s.in_fd;
+  h.out_fd = s.out_fd;
+  h.err_fd = s.err_fd;
+  if (s.terminal) h.flags |= GANTRY_SUP_TERMINAL;
   h.uid = s.account.uid;
   h.gid = s.account.gid;
   h.arguments = static_cast<std::uint32_t>(s.arguments.size());
@@ -225,7 +230,7 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
 
   std::string name = "gantry-supervisor", id = s.container_id, number = std::to_string(description.get());
   char* argv[] = {name.data(), id.data(), number.data(), nullptr};
-  CloneArgs args{s.supervisor.c_str(), argv, {theirs.get(), record.get(), description.get(), s.join_pidfd}};
+  CloneArgs args{s.supervisor.c_str(), argv, {theirs.get(), record.get(), description.get(), s.join_pidfd, s.in_fd, s.out_fd, s.err_fd}};
   // The child borrows our memory until it has executed (as vfork does): no page tables are copied. It needs a little
   // stack of its own and no signal handler may run in it.
   alignas(16) char stack[16384];

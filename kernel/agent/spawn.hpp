@@ -62,6 +62,8 @@ struct Spawn {
   std::uint32_t namespaces = 0;  // bits of fb::isolator::Namespace
   bool held = false;             // wait for release()
   std::string record;            // file the exit is appended to; empty: none
+  int in_fd = -1, out_fd = -1, err_fd = -1;  // its standard streams; -1: files as above, or /dev/null
+  bool terminal = false;         // in_fd is a terminal, and becomes its controlling one
   int join_pidfd = -1;           // run beside the container of this supervisor, in the namespaces of `namespaces`
 };
 

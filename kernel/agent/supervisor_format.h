@@ -29,6 +29,7 @@
 #define GANTRY_SUP_CAPABILITIES 64u /* set bounding and effective */
 #define GANTRY_SUP_NO_NEW_PRIVILEGES 128u
 #define GANTRY_SUP_READ_ONLY_ROOT 256u
+#define GANTRY_SUP_TERMINAL 512u /* in_fd becomes the controlling terminal */
 
 struct gantry_sup_header {
   uint32_t magic;
@@ -44,7 +45,7 @@ struct gantry_sup_header {
   uint32_t records;
   uint32_t arguments;   /* number of ARGUMENT records */
   uint32_t environment; /* number of ENVIRONMENT records */
-  uint32_t reserved;
+  int32_t in_fd, out_fd, err_fd; /* standard streams; -1: STDOUT, STDERR or /dev/null */
   uint64_t bounding;    /* 1 << CAP_*: what the task and its programs can ever get */
   uint64_t effective;   /* what it has from the start: permitted, effective, inheritable and ambient */
 };
@@ -98,7 +99,8 @@ enum gantry_sup_step {
   GANTRY_SUP_LIMITING = 13,
   GANTRY_SUP_CONFINING = 14, /* capabilities and privileges */
   GANTRY_SUP_FILTERING = 15, /* seccomp */
-  GANTRY_SUP_WORKDIR = 16
+  GANTRY_SUP_WORKDIR = 16,
+  GANTRY_SUP_TERMINAL_STEP = 17
 };
 
 struct gantry_sup_report {

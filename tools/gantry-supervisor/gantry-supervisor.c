@@ -15,6 +15,8 @@
 
 #include "kernel/agent/supervisor_format.h"
 
+#include <asm/ioctls.h>
+
 static const struct gantry_sup_header* head;
 static struct gantry_sup_report report;
 
@@ -303,6 +305,11 @@ static int open_outputs(void) {
   const struct gantry_sup_record* directory = find_record(GANTRY_SUP_DIRECTORY);
   report.step = GANTRY_SUP_CHDIR;
   if (sandbox && SYS1(SYS_chdir, payload(sandbox)) != 0) return -1;
+  report.step = GANTRY_SUP_TERMINAL_STEP;
+  if (head->in_fd >= 0 && move_fd(head->in_fd, 0) < 0) return -1;
+  if (head->out_fd >= 0 && move_fd(head->out_fd, 1) < 0) return -1;
+  if (head->err_fd >= 0 && move_fd(head->err_fd, 2) < 0) return -1;
+  if (head->flags & GANTRY_SUP_TERMINAL && SYS3(SYS_ioctl, 0, TIOCSCTTY, 0) != 0) return -1;
   report.step = GANTRY_SUP_OUTPUT;
   if (output && open_output(payload(output), 1) != 0) return -1;
   if (errors && open_output(payload(errors), 2) != 0) return -1;
@@ -450,17 +457,18 @@ static int supervise(int task, uint64_t signals) {
   }
 }
 
-static void close_others(int a, int b, int c) {
-  int keep[3] = {a, b, c};
-  for (int i = 0; i < 3; ++i)
-    for (int j = i + 1; j < 3; ++j)
+enum { kept_fds = 6 };
+static void close_others(void) {
+  int keep[kept_fds] = {head->control_fd, head->record_fd, head->target_fd, head->in_fd, head->out_fd, head->err_fd};
+  for (int i = 0; i < kept_fds; ++i)
+    for (int j = i + 1; j < kept_fds; ++j)
       if (keep[j] < keep[i]) {
         int t = keep[i];
         keep[i] = keep[j];
         keep[j] = t;
       }
   unsigned from = 3;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < kept_fds; ++i) {
     if (keep[i] < (int)from) continue;
     if ((unsigned)keep[i] > from) SYS3(SYS_close_range, from, (unsigned)keep[i] - 1, 0);
     from = (unsigned)keep[i] + 1;
@@ -499,7 +507,10 @@ int main(int argc, char** argv) {
       if (null != i) move_fd(null, i);
     if (null > 2) close_fd(null);
   }
-  close_others(head->control_fd, head->record_fd, head->target_fd);
+  close_others();
+  const int streams[3] = {head->in_fd, head->out_fd, head->err_fd};
+  for (int i = 0; i < 3; ++i)
+    if (streams[i] >= 0) SYS3(SYS_fcntl, streams[i], F_SETFD, FD_CLOEXEC);
   if (head->control_fd >= 0) SYS3(SYS_fcntl, head->control_fd, F_SETFD, FD_CLOEXEC);
   if (head->record_fd >= 0) SYS3(SYS_fcntl, head->record_fd, F_SETFD, FD_CLOEXEC);
   if (!(head->flags & GANTRY_SUP_PID_NS)) SYS5(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -518,6 +529,9 @@ int main(int argc, char** argv) {
   const int task = start_task();
   if (task < 0) give_up();
   send_report(task);
+  /* Their end is to be seen when the task has closed them. */
+  for (int i = 0; i < 3; ++i)
+    if (streams[i] >= 0) close_fd(streams[i]);
   if (confined) lie_low();
   const int status = supervise(task, signals);
   record_exit(head->record_fd, status);

@@ -72,6 +72,22 @@ int task_list(Context&, bool all);
 int task_log(Context&, const LogOptions&);
 int task_kill(Context&, const std::string& task);
 
+// exec_command.cpp
+struct ExecOptions {
+  std::string task;
+  std::vector<std::string> command;
+  bool terminal = false, input = false;
+};
+// The exit code is the command's; 128 and the signal if one ended it.
+int task_exec(Context&, const ExecOptions&);
+// stats_command.cpp
+int task_stats(Context&, const std::string& task, bool once);
+
+// image_commands.cpp
+int image_list(Context&);
+int image_pull(Context&, const std::string& name);
+int image_prune(Context&, const std::vector<std::string>& exclude);
+
 // app_commands.cpp
 struct DeployOptions {
   bool wait = true;

@@ -150,31 +150,38 @@ Status Daemon::read(std::uint8_t* to, std::size_t n) {
   return ok;
 }
 
-Status Daemon::ask(fb::control::QuestionT question, const std::function<void(const fb::control::AnswerT&)>& each) {
+Result<std::uint64_t> Daemon::send(fb::control::QuestionT question) {
   question.id = ++last_id_;
   question.principal = principal_;
   question.secret = secret_;
   if (last_id_ == 1) GANTRY_CHECK(write(frame_of(as_bytes(preamble))));
   GANTRY_CHECK(write(frame_of(pack(question))));
+  return last_id_;
+}
+
+Result<fb::control::AnswerT> Daemon::receive() {
+  std::uint8_t head[4];
+  GANTRY_CHECK(read(head, 4));
+  const std::uint32_t size = head[0] | std::uint32_t{head[1]} << 8 | std::uint32_t{head[2]} << 16 | std::uint32_t{head[3]} << 24;
+  if (size > max_answer) return fail(Code::internal, address_ + " does not speak the protocol of gantryd; is that its address?");
+  std::vector<std::uint8_t> bytes(size);
+  GANTRY_CHECK(read(bytes.data(), size));
+  auto answer = unpack<fb::control::Answer>(bytes);
+  if (!answer) return fail(Code::internal, address_ + " sent a malformed answer; are gantry and gantryd of the same release?");
+  return std::move(*answer);
+}
+
+Status Daemon::ask(fb::control::QuestionT question, const std::function<void(const fb::control::AnswerT&)>& each) {
+  GANTRY_TRY(const std::uint64_t id, send(std::move(question)));
   for (;;) {
-    std::uint8_t head[4];
-    GANTRY_CHECK(read(head, 4));
-    const std::uint32_t size =
-        head[0] | std::uint32_t{head[1]} << 8 | std::uint32_t{head[2]} << 16 | std::uint32_t{head[3]} << 24;
-    if (size > max_answer)
-      return fail(Code::internal, address_ + " does not speak the protocol of gantryd; is that its address?");
-    std::vector<std::uint8_t> bytes(size);
-    GANTRY_CHECK(read(bytes.data(), size));
-    auto answer = unpack<fb::control::Answer>(bytes);
-    if (!answer)
-      return fail(Code::internal, address_ + " sent a malformed answer; are gantry and gantryd of the same release?");
-    if (answer->id != question.id) continue;  // late, of a question given up
-    if (const auto* problem = answer->say.AsProblem()) {
+    GANTRY_TRY(const fb::control::AnswerT answer, receive());
+    if (answer.id != id) continue;  // late, of a question given up
+    if (const auto* problem = answer.say.AsProblem()) {
       const auto code = static_cast<Code>(problem->code);
       return fail(problem->code < 0 ? code : Code::unknown, problem->message);
     }
-    each(*answer);
-    if (!answer->more) return ok;
+    each(answer);
+    if (!answer.more) return ok;
   }
 }
 

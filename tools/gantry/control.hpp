@@ -21,6 +21,11 @@ class Daemon {
 
   // Sends a question and reads answers until the last; `each` gets every one. Problem answers become errors.
   Status ask(fb::control::QuestionT question, const std::function<void(const fb::control::AnswerT&)>& each);
+  // The same in two steps, for conversations: sends a question and gives its id, and reads the next answer, whosever it is. Problems
+  // are answers here. fd() is readable when one may be there.
+  Result<std::uint64_t> send(fb::control::QuestionT question);
+  Result<fb::control::AnswerT> receive();
+  [[nodiscard]] int fd() const { return fd_.get(); }
   // For questions with one kind of answer; the parts of a stream are handed to `each` in turn.
   template <class Say, class Ask, class Each>
   Status ask_for(Ask ask_table, Each each) {

@@ -34,6 +34,7 @@ Examples:
   gantry app deploy web.json && gantry app show web
   gantry app scale web 5
   gantry task log -f web.1f2e
+  gantry task exec -it web.1f2e -- sh
   gantry module trace isolator.cgroups --slower 5ms
   gantry config check /etc/gantry/gantry.toml)";
 
@@ -169,7 +170,7 @@ int main(int argc, char** argv) {
 
   bool all = false;
   LogOptions log;
-  CLI::App* tasks = group("task", "Tasks: list, read their output, kill");
+  CLI::App* tasks = group("task", "Tasks: list, read their output, execute beside them, kill");
   command(*tasks, "list", "Running tasks", [&] {
     return task_list(c, all);
   })->add_flag("--all", all, "Finished ones too");
@@ -183,6 +184,28 @@ int main(int argc, char** argv) {
   command(*tasks, "kill", "End a task; its framework may start another", [&] { return task_kill(c, log.task); })
       ->add_option("TASK", log.task, "Its id, or the beginning of it")
       ->required();
+
+  ExecOptions exec;
+  CLI::App* executing = command(*tasks, "exec", "Run a command beside a task, in its container; the exit code is the command's", [&] { return task_exec(c, exec); });
+  executing->add_option("TASK", exec.task, "Its id, or the beginning of it")->required();
+  executing->add_option("COMMAND", exec.command, "The program and its arguments; write -- before it if they begin with a dash")->required();
+  executing->add_flag("-i,--interactive", exec.input, "Pass our standard input on to it");
+  executing->add_flag("-t,--tty", exec.terminal, "Give it a terminal");
+  bool once = false;
+  CLI::App* stats = command(*tasks, "stats", "What tasks use, live: cpu, memory, network, disk", [&] { return task_stats(c, log.task, once); });
+  stats->add_option("TASK", log.task, "Only this one: its id, or the beginning of it");
+  stats->add_flag("--once", once, "Look once (twice, a second apart) and end");
+
+  CLI::App* image = group("image", "Images on the agents");
+  std::string image_name;
+  std::vector<std::string> exclude;
+  command(*image, "list", "Images, who uses them and when they were used last", [&] { return image_list(c); });
+  command(*image, "pull", "Bring an image to every agent before a task needs it", [&] { return image_pull(c, image_name); })
+      ->add_option("IMAGE", image_name, "As in an application: alpine, registry.example:5000/team/app:1.2, app@sha256:...")
+      ->required();
+  command(*image, "prune", "Remove images that no container uses", [&] { return image_prune(c, exclude); })
+      ->add_option("--exclude", exclude, "Images that stay; may be given several times")
+      ->type_name("IMAGE");
 
   CLI::App* module = group("module", "Modules of the daemon");
   command(*module, "list", "Modules: where they run, their state and why, counters", [&] { return modules(c); });

@@ -3,6 +3,7 @@
 #include "tools/gantry/format.hpp"
 #include "tools/gantry/json_writer.hpp"
 #include "tools/gantry/resources.hpp"
+#include "tools/gantry/tasks.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -17,80 +18,6 @@ namespace control = fb::control;
 namespace {
 
 constexpr std::uint32_t piece = 64u << 10;
-
-bool terminal_state(fb::TaskState s) {
-  switch (s) {
-    case fb::TaskState::TASK_FINISHED:
-    case fb::TaskState::TASK_FAILED:
-    case fb::TaskState::TASK_KILLED:
-    case fb::TaskState::TASK_LOST:
-    case fb::TaskState::TASK_ERROR:
-    case fb::TaskState::TASK_DROPPED:
-    case fb::TaskState::TASK_GONE:
-    case fb::TaskState::TASK_GONE_BY_OPERATOR:
-      return true;
-    default:
-      return false;
-  }
-}
-
-const std::string& id_of(const control::TaskT& t) {
-  static const std::string none;
-  return t.info ? t.info->task_id : none;
-}
-
-Result<std::vector<control::TaskT>> ask_tasks(Daemon& d, bool completed, const std::string& task_id) {
-  control::AskTasksT ask;
-  ask.completed = completed;
-  ask.task_id = task_id;
-  std::vector<control::TaskT> out;
-  GANTRY_CHECK(d.ask_for<control::TasksT>(std::move(ask), [&](const control::TasksT& found) {
-    for (const auto& t : found.tasks) out.push_back(*t);
-  }));
-  return out;
-}
-
-// The task a person means: its id, or the start of it where only one begins so. Running ones are preferred.
-Result<control::TaskT> find_task(Daemon& d, const std::string& wanted, bool completed_too) {
-  std::vector<control::TaskT> near;
-  for (const bool completed : {false, true}) {
-    if (completed && !completed_too) break;
-    GANTRY_TRY(auto exact, ask_tasks(d, completed, wanted));
-    for (auto& t : exact) {
-      if (id_of(t) == wanted) return std::move(t);
-    }
-    GANTRY_TRY(auto all, ask_tasks(d, completed, ""));
-    for (auto& t : all) {
-      if (id_of(t) == wanted) return std::move(t);
-      if (!wanted.empty() && id_of(t).starts_with(wanted)) near.push_back(std::move(t));
-    }
-    if (!near.empty()) break;
-  }
-  if (near.size() == 1) return std::move(near[0]);
-  if (near.empty())
-    return fail(Code::not_found,
-                "there is no task \"" + wanted + "\"; `gantry task list --all` shows those that are known");
-  std::string ids;
-  for (std::size_t i = 0; i < std::min<std::size_t>(near.size(), 5); ++i) ids += (i ? ", " : "") + id_of(near[i]);
-  return fail(Code::invalid_argument, plural(near.size(), "task") + " begin with \"" + wanted + "\": " + ids +
-                                          (near.size() > 5 ? ", ..." : "") + "; name one of them");
-}
-
-Result<std::string> agent_address(Daemon& master, const std::string& agent_id, const std::string& hostname) {
-  std::optional<std::string> address;
-  GANTRY_CHECK(master.ask_for<control::AgentsT>(control::AskAgentsT{}, [&](const control::AgentsT& found) {
-    for (const auto& a : found.agents) {
-      if (a->info && a->info->id == agent_id) address = a->info->address;
-    }
-  }));
-  if (!address)
-    return fail(Code::not_found, "the agent of this task (" + agent_id + " on " + hostname +
-                                     ") is no longer known; its sandbox cannot be read");
-  if (address->empty())
-    return fail(Code::unavailable,
-                "the agent on " + hostname + " has no listener; set kernel.agent_listen in its configuration");
-  return *address;
-}
 
 // Reads a file of a sandbox in pieces.
 class Reader {
@@ -145,11 +72,8 @@ Result<std::int64_t> last_lines(Reader& reader, unsigned lines) {
 Status copy_log(Context& c, const LogOptions& o) {
   GANTRY_TRY(auto master, Daemon::find(c));
   GANTRY_TRY(const auto task, find_task(master, o.task, true));
-  GANTRY_TRY(const auto address, agent_address(master, task.agent_id, task.hostname));
-  auto agent = Daemon::connect(address);
-  if (!agent) return std::move(agent).error().because("the task ran on " + task.hostname);
-  agent->credentials(c.principal, c.secret);
-  Reader reader(std::move(*agent), task, o.standard_error ? "stderr" : "stdout");
+  GANTRY_TRY(auto agent, agent_of(c, master, task));
+  Reader reader(std::move(agent), task, o.standard_error ? "stderr" : "stdout");
   std::int64_t offset = 0;
   if (o.lines > 0) {
     GANTRY_TRY(offset, last_lines(reader, o.lines));

@@ -11,7 +11,7 @@ _gantry() {
     --secret-file | -o | --out) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     --module-dir) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --color) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$cur"); return ;;
-    -a | --address | --services | --principal | --set | -n | --lines | --for | --slower | --every | --max | --max-body) return ;;
+    -a | --address | --services | --principal | --set | -n | --lines | --for | --slower | --every | --max | --max-body | --exclude) return ;;
     --method) return ;;
   esac
 
@@ -23,14 +23,14 @@ _gantry() {
         options+=("${words[i]}" "${words[i + 1]}")
         ((i++))
         ;;
-      --set | --module-dir | -n | --lines | -o | --out | --for | --slower | --every | --max | --max-body | --method)
+      --set | --module-dir | -n | --lines | -o | --out | --for | --slower | --every | --max | --max-body | --method | --exclude)
         ((i++))
         ;;
       -*) ;;
       *)
         if [[ -z $command ]]; then
           command=${words[i]}
-        elif [[ -z $sub && $command =~ ^(app|task|module|config|why)$ ]]; then
+        elif [[ -z $sub && $command =~ ^(app|task|image|module|config|why)$ ]]; then
           sub=${words[i]}
         else
           ((operands++))
@@ -41,12 +41,14 @@ _gantry() {
 
   local choices=""
   case "$command $sub" in
-    " ") choices="status agents frameworks why app task module config version" ;;
+    " ") choices="status agents frameworks why app task image module config version" ;;
     "why ") choices="framework" ;;
     "why framework")
       ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never frameworks 2>/dev/null | awk 'NR > 1 { print $1 }') ;;
     "app ") choices="deploy list show scale restart remove" ;;
-    "task ") choices="list log kill" ;;
+    "task ") choices="list log exec stats kill" ;;
+    "image ") choices="list pull prune" ;;
+    "image prune") common+=" --exclude" ;;
     "module ") choices="list show trace record" ;;
     "module show" | "module trace" | "module record")
       [[ $sub == show ]] && common+=" --lines"
