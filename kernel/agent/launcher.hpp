@@ -6,6 +6,7 @@
 #include "kernel/base/loop.hpp"
 
 #include <gantry/isolator_generated.h>
+#include <gantry/message.hpp>
 #include <gantry/result.hpp>
 #include <gantry/types_generated.h>
 

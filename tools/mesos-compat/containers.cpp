@@ -64,9 +64,9 @@ std::string real(double v) {
   return std::string(out).find_first_of(".e") == std::string::npos ? std::string(out) + ".0" : out;
 }
 
-class Translation {
+class Isolation {
  public:
-  explicit Translation(const Given& g) : g_(g) {}
+  explicit Isolation(const Given& g) : g_(g) {}
 
   Result<Containers> run() {
     for (const std::string& one : split(g_.text("isolation"), ',')) {
@@ -231,6 +231,6 @@ class Translation {
 
 }  // namespace
 
-Result<Containers> containers_of(const Given& given) { return Translation(given).run(); }
+Result<Containers> containers_of(const Given& given) { return Isolation(given).run(); }
 
 }  // namespace gantry::compat

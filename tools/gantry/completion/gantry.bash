@@ -63,8 +63,10 @@ _gantry() {
       [[ $sub != show ]] && common+=" --no-wait --force"
       ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never app list 2>/dev/null | awk 'NR > 1 && $1 ~ /^\// { print $1 }') ;;
     "task list") common+=" --all" ;;
-    "task log" | "task kill")
+    "task log" | "task kill" | "task exec" | "task stats")
       [[ $sub == log ]] && common+=" --follow --stderr --lines"
+      [[ $sub == exec ]] && common+=" --interactive --tty"
+      [[ $sub == stats ]] && common+=" --once"
       ((operands == 0)) && [[ $cur != -* ]] && choices=$(gantry "${options[@]}" --color never task list 2>/dev/null | awk 'NR > 1 && $2 ~ /^TASK_/ { print $1 }') ;;
     "config check" | "config show")
       [[ $cur != -* ]] && { mapfile -t COMPREPLY < <(compgen -f -X '!*.toml' -- "$cur"; compgen -d -- "$cur"); return; }
