@@ -256,9 +256,11 @@ Task<void> Disk::measure(ContainerPtr c) {
 }
 
 void Disk::judge(Container& c, const Share& share, std::uint64_t bytes) {
-  // With quotas that deny, the file system has the last word; what is over by a block or two of its own is no breach.
-  const bool denied = share.path.empty() && c.project != 0 && !kill_;
-  if (!enforce_ || !share.enforced || denied || share.quota == 0 || bytes <= share.quota || c.reported || c.pending) return;
+  // With quotas that deny, the file system has the last word, and it counts in blocks of its own. Who is far beyond nevertheless has
+  // the right to be (CAP_SYS_RESOURCE on ext4), or had more before: nothing but this stops it.
+  const bool denies = share.path.empty() && c.project != 0 && !kill_;
+  const std::uint64_t most = share.quota + (denies ? headroom : 0);
+  if (!enforce_ || !share.enforced || share.quota == 0 || bytes <= most || c.reported || c.pending) return;
   fb::isolator::LimitedT limited;
   limited.reason = fb::Reason::REASON_CONTAINER_LIMITATION_DISK;
   limited.message = "Disk usage (" + show_bytes(bytes) + ") exceeds quota (" + show_bytes(share.quota) + ")";
