@@ -2,8 +2,8 @@
 // (tests/cluster/disk_quota_vm.sh does, for xfs and ext4).
 #include "disk.hpp"
 
-#include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
+#include <gantry/testing/host.hpp>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -28,7 +28,8 @@ std::unique_ptr<fb::ResourceT> disk(double mb) {
   r->scalar = mb;
   return r;
 }
-std::unique_ptr<fb::ResourceT> volume(double mb, const std::string& id, const std::string& path, std::optional<fb::DiskSourceType> source = {}) {
+std::unique_ptr<fb::ResourceT> volume(double mb, const std::string& id, const std::string& path,
+                                      std::optional<fb::DiskSourceType> source = {}) {
   auto r = disk(mb);
   r->disk = std::make_unique<fb::DiskInfoT>();
   r->disk->persistence = std::make_unique<fb::PersistenceT>();
@@ -96,8 +97,10 @@ class Tree : public ::testing::Test {
     int e = 0;
     for (std::uint64_t done = 0; done < bytes && !e;) {  // the last write before the end may be a short one
       const ssize_t n = ::write(fd, block.data(), std::min<std::uint64_t>(block.size(), bytes - done));
-      if (n < 0) e = errno;
-      else done += static_cast<std::uint64_t>(n);
+      if (n < 0)
+        e = errno;
+      else
+        done += static_cast<std::uint64_t>(n);
     }
     if (::fsync(fd) != 0 && !e) e = errno;
     ::close(fd);
@@ -196,7 +199,13 @@ TEST_F(Tree, CanBeGivenUp) {
 class DiskTest : public Tree {
  protected:
   DiskTest() : module_(host_, "disk") {
-    module_.defaults({{"enforce", true}, {"method", "count"}, {"on_quota", "deny"}, {"interval", 15s}, {"parallel", 2}, {"first_project", 5000}, {"last_project", 10000}});
+    module_.defaults({{"enforce", true},
+                      {"method", "count"},
+                      {"on_quota", "deny"},
+                      {"interval", 15s},
+                      {"parallel", 2},
+                      {"first_project", 5000},
+                      {"last_project", 10000}});
   }
   void TearDown() override {
     if (started_) {
@@ -444,7 +453,9 @@ class QuotaTest : public DiskTest, public ::testing::WithParamInterface<std::str
 TEST_P(QuotaTest, WritingBeyondTheQuotaFails) {
   start({{"method", "quota"}});
   ASSERT_EQ(fill(sandbox_ + "/before", mib), 0);  // an artifact that was fetched already
-  ASSERT_EQ(std::system(("mkdir -m 777 -p " + sandbox_ + "/dir && mkfifo " + sandbox_ + "/pipe && ln -s before " + sandbox_ + "/link").c_str()), 0);
+  ASSERT_EQ(
+      std::system(("mkdir -m 777 -p " + sandbox_ + "/dir && mkfifo " + sandbox_ + "/pipe && ln -s before " + sandbox_ + "/link").c_str()),
+      0);
   const Status prepared = prepare("c1", sandbox_, all(disk(8)));
   ASSERT_TRUE(prepared) << prepared.error().message;
   auto stream = watch("c1");
@@ -517,7 +528,13 @@ TEST_P(QuotaTest, ALaterLifeOfTheAgentFindsTheNumber) {
   ASSERT_TRUE(module_.stop());
   started_ = false;
   testing::Subject<Disk> again(host_, "disk");
-  again.defaults({{"enforce", true}, {"method", "quota"}, {"on_quota", "deny"}, {"interval", 15s}, {"parallel", 2}, {"first_project", 5000}, {"last_project", 10000}});
+  again.defaults({{"enforce", true},
+                  {"method", "quota"},
+                  {"on_quota", "deny"},
+                  {"interval", 15s},
+                  {"parallel", 2},
+                  {"first_project", 5000},
+                  {"last_project", 10000}});
   again.work_dir(top_);
   ASSERT_TRUE(again.configure());
   ASSERT_TRUE(again.start());
