@@ -2,7 +2,6 @@
 // them. Found in the system's own list of libraries.
 #pragma once
 
-#include <gantry/isolator_generated.h>
 #include <gantry/result.hpp>
 
 #include <memory>
