@@ -12,7 +12,8 @@ constexpr auto cleanup_patience = 20s;
 
 Status check_id(const flatbuffers::String* id) {
   const auto name = text(id);
-  if (name.empty() || name[0] == '.' || name.find('/') != name.npos) return fail(Code::invalid_argument, "container_id \"" + std::string(name) + "\" cannot be the name of a cgroup");
+  if (name.empty() || name[0] == '.' || name.find('/') != name.npos)
+    return fail(Code::invalid_argument, "container_id \"" + std::string(name) + "\" cannot be the name of a cgroup");
   return ok;
 }
 
@@ -59,7 +60,9 @@ Result<Policy> policy_of(const Settings& settings) {
   return p;
 }
 
-bool privileged(const fb::TaskInfoT& task) { return task.container && task.container->docker && task.container->docker->privileged.value_or(false); }
+bool privileged(const fb::TaskInfoT& task) {
+  return task.container && task.container->docker && task.container->docker->privileged.value_or(false);
+}
 
 }  // namespace
 
@@ -94,7 +97,8 @@ void Cgroups::open() {
     for (const auto& p : cgroups_->problems()) problem_ += (problem_.empty() ? "" : "; ") + p;
     return;
   }
-  problem_ = "no cgroup rights: limits are not enforced (" + usable.error().message + "); run gantryd as root to enforce them";  // said through health()
+  problem_ = "no cgroup rights: limits are not enforced (" + usable.error().message +
+             "); run gantryd as root to enforce them";  // said through health()
 }
 
 Task<Status> Cgroups::start() {
@@ -127,8 +131,10 @@ Task<Result<fb::isolator::RecoveredT>> Cgroups::recover(Request<fb::isolator::Re
   if (request->containers())
     for (const auto* k : *request->containers()) known[text(k->container_id())] = k;
   for (const auto& id : cgroups_->list()) {
-    if (known.count(id)) adopt(id);
-    else out.orphans.push_back(id);
+    if (known.count(id))
+      adopt(id);
+    else
+      out.orphans.push_back(id);
   }
   co_return out;
 }
@@ -193,7 +199,8 @@ void Cgroups::report_oom(const std::string& id, Container& c) {
   fb::isolator::LimitedT limited;
   limited.reason = fb::Reason::REASON_CONTAINER_LIMITATION_MEMORY;
   char text[160];
-  std::snprintf(text, sizeof text, "Memory limit exceeded: Requested: %.0f MB, maximum used: %.0f MB", c.requested_mb, static_cast<double>(m.peak) / 1048576.0);
+  std::snprintf(text, sizeof text, "Memory limit exceeded: Requested: %.0f MB, maximum used: %.0f MB", c.requested_mb,
+                static_cast<double>(m.peak) / 1048576.0);
   limited.message = text;
   auto r = std::make_unique<fb::ResourceT>();
   r->name = "mem";
@@ -269,7 +276,8 @@ Task<Status> Cgroups::cleanup(Request<fb::isolator::Cleanup> request) {
   for (auto pause = 1ms;; pause = std::min(pause * 2, 200ms)) {
     GANTRY_CO_TRY(const bool gone, cgroups_->remove(id));
     if (gone) co_return ok;
-    if (host().now() >= give_up) co_return fail(Code::deadline_exceeded, "the cgroup of container " + id + " is still not empty: a process does not die");
+    if (host().now() >= give_up)
+      co_return fail(Code::deadline_exceeded, "the cgroup of container " + id + " is still not empty: a process does not die");
     co_await host().sleep(pause);
   }
 }

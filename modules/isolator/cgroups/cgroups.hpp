@@ -31,24 +31,24 @@ class Cgroups final : public Isolator {
 
  private:
   struct Container {
-    double requested_mb = 0;                 // memory limit, for the message
-    bool reported = false;                   // the limitation went to the watcher
+    double requested_mb = 0;                        // memory limit, for the message
+    bool reported = false;                          // the limitation went to the watcher
     std::optional<fb::isolator::LimitedT> pending;  // it happened, nobody watches yet
     Responder watcher;
   };
 
-  void open();                               // once: finds and opens the hierarchy, or explains why not
-  void adopt(const std::string& id);         // begins to look after a cgroup
+  void open();                        // once: finds and opens the hierarchy, or explains why not
+  void adopt(const std::string& id);  // begins to look after a cgroup
   void on_oom(const std::string& id);
   void report_oom(const std::string& id, Container&);
 
   std::string prefix_, root_;
-  bool below_own_ = false;                   // in our own cgroup instead of at the top
+  bool below_own_ = false;  // in our own cgroup instead of at the top
   bool quota_ = true;
   Policy policy_;
   bool opened_ = false;
-  std::string problem_;                      // what is not enforced, and why; empty: everything is
-  std::unique_ptr<Hierarchy> cgroups_;       // nullptr: degraded
+  std::string problem_;                 // what is not enforced, and why; empty: everything is
+  std::unique_ptr<Hierarchy> cgroups_;  // nullptr: degraded
   std::unique_ptr<OomListener> listener_;
   std::map<std::string, Container> containers_;
 };

@@ -1,8 +1,8 @@
 // Pure parts, a fake tree, and real cgroups where the machine allows it (v1 or v2, whichever is mounted).
 #include "cgroups.hpp"
 
-#include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
+#include <gantry/testing/host.hpp>
 
 #include <fcntl.h>
 #include <sched.h>
@@ -100,7 +100,8 @@ TEST(Settings, SizesHaveUnits) {
   EXPECT_EQ(parse_bytes("1048576").value_or(0), 1u << 20);
   EXPECT_EQ(parse_bytes("64MiB").value_or(0), 64u << 20);
   EXPECT_EQ(parse_bytes("0").value_or(1), 0u);
-  for (const char* bad : {"", "MiB", "1 MiB", "-1", "1.5GiB", "1MB", "18446744073709551615TiB", "99999999999999999999"}) EXPECT_FALSE(parse_bytes(bad)) << bad;
+  for (const char* bad : {"", "MiB", "1 MiB", "-1", "1.5GiB", "1MB", "18446744073709551615TiB", "99999999999999999999"})
+    EXPECT_FALSE(parse_bytes(bad)) << bad;
 }
 
 TEST(Settings, IoMax) {
@@ -112,7 +113,8 @@ TEST(Settings, IoMax) {
   EXPECT_FALSE(max->write_bytes);
   EXPECT_EQ(max->reads, 100u);
   EXPECT_FALSE(max->writes);
-  for (const char* bad : {"", "8:0", "8 rbps=1", "8:x rbps=1", "-1:0 rbps=1", "8:0 speed=1", "8:0 rbps", "8:0 rbps=fast", "8:0 wiops=0", "/dev/null rbps=1", "/nonexistent rbps=1"})
+  for (const char* bad : {"", "8:0", "8 rbps=1", "8:x rbps=1", "-1:0 rbps=1", "8:0 speed=1", "8:0 rbps", "8:0 rbps=fast", "8:0 wiops=0",
+                          "/dev/null rbps=1", "/nonexistent rbps=1"})
     EXPECT_FALSE(parse_io_max(bad)) << bad;
 }
 
@@ -133,13 +135,15 @@ TEST(Settings, Devices) {
   EXPECT_EQ(parse_device("b 8:* r").value_or(DeviceRule{}), (DeviceRule{'b', 8, -1, "r"}));
   EXPECT_EQ(parse_device("/dev/null rw").value_or(DeviceRule{}), (DeviceRule{'c', 1, 3, "rw"}));
   EXPECT_EQ((DeviceRule{'b', 8, -1, "r"}).text(), "b 8:* r");
-  for (const char* bad : {"", "c 1:3", "c 1:3 x", "x 1:3 r", "c 1 r", "c 1:3 rwmr", "c -1:3 r", "/nonexistent r", "/tmp rw", "c 1:3x r"}) EXPECT_FALSE(parse_device(bad)) << bad;
+  for (const char* bad : {"", "c 1:3", "c 1:3 x", "x 1:3 r", "c 1 r", "c 1:3 rwmr", "c -1:3 r", "/nonexistent r", "/tmp rw", "c 1:3x r"})
+    EXPECT_FALSE(parse_device(bad)) << bad;
 }
 
 TEST(Settings, FourteenDevicesAreEverybodys) {
   EXPECT_EQ(default_devices().size(), 14u);
   for (const char* wanted : {"c 1:3 rwm", "c 1:8 rwm", "c 136:* rwm", "c *:* m"})
-    EXPECT_EQ(std::count_if(default_devices().begin(), default_devices().end(), [&](const auto& d) { return d.text() == wanted; }), 1) << wanted;
+    EXPECT_EQ(std::count_if(default_devices().begin(), default_devices().end(), [&](const auto& d) { return d.text() == wanted; }), 1)
+        << wanted;
 }
 
 TEST(Mounts, OwnCgroups) {
@@ -182,9 +186,19 @@ TEST(Files, KeyedNumber) {
 
 // ---- a tree of plain files
 
-const testing::Values defaults{{"root", "gantry-test"}, {"parent", "top"}, {"cpu_quota", true}, {"swap_limit", true}, {"swap", 0}, {"pids", 0},
-                               {"cpuset", ""}, {"cpuset_mems", ""}, {"io_weight", 0}, {"io_max", std::vector<std::string>{}},
-                               {"hugetlb", std::map<std::string, std::string>{}}, {"devices", true}, {"devices_allow", std::vector<std::string>{}},
+const testing::Values defaults{{"root", "gantry-test"},
+                               {"parent", "top"},
+                               {"cpu_quota", true},
+                               {"swap_limit", true},
+                               {"swap", 0},
+                               {"pids", 0},
+                               {"cpuset", ""},
+                               {"cpuset_mems", ""},
+                               {"io_weight", 0},
+                               {"io_max", std::vector<std::string>{}},
+                               {"hugetlb", std::map<std::string, std::string>{}},
+                               {"devices", true},
+                               {"devices_allow", std::vector<std::string>{}},
                                {"filesystem_root", "/"}};
 Policy no_devices() {
   Policy p;
@@ -210,8 +224,10 @@ TEST_F(FakeTree, V2WritesWeightAndMaxima) {
   dirs("/cg/gantry/t/c1");
   put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
   put("/cg/cgroup.controllers", "cpuset cpu io memory pids\n");
-  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control"}) put(f, "");
-  for (const char* f : {"cpu.weight", "cpu.max", "memory.low", "memory.max", "memory.swap.max"}) put(std::string("/cg/gantry/t/c1/") + f, "");
+  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control"})
+    put(f, "");
+  for (const char* f : {"cpu.weight", "cpu.max", "memory.low", "memory.max", "memory.swap.max"})
+    put(std::string("/cg/gantry/t/c1/") + f, "");
   auto h = discover(top_, "gantry/t", no_devices());
   ASSERT_TRUE(h) << h.error().message;
   EXPECT_EQ((*h)->version(), 2);
@@ -244,7 +260,8 @@ TEST_F(FakeTree, V1WritesSharesQuotaAndLimit) {
   dirs("/memory/gantry/t/c1");
   put("/proc/self/mountinfo", "1 0 0:1 / /cpu rw - cgroup cgroup rw,cpu,cpuacct\n2 0 0:2 / /memory rw - cgroup cgroup rw,memory\n");
   for (const char* d : {"/cpu/gantry/t", "/memory/gantry/t"}) put(std::string(d) + "/cgroup.procs", "");
-  for (const char* f : {"/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes"}) put(f, "");
+  for (const char* f : {"/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes"})
+    put(f, "");
   auto h = discover(top_, "gantry/t", no_devices());
   ASSERT_TRUE(h);
   ASSERT_TRUE((*h)->open());
@@ -259,10 +276,11 @@ TEST_F(FakeTree, V2WritesWhatThePolicySays) {
   dirs("/cg/gantry/t/c1");
   put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
   put("/cg/cgroup.controllers", "cpuset cpu io memory hugetlb pids\n");
-  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control", "/cg/gantry/t/cpuset.cpus",
-                        "/cg/gantry/t/io.weight", "/cg/gantry/t/hugetlb.2MB.max"})
+  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control",
+                        "/cg/gantry/t/cpuset.cpus", "/cg/gantry/t/io.weight", "/cg/gantry/t/hugetlb.2MB.max"})
     put(f, "");
-  for (const char* f : {"cpu.weight", "cpu.max", "memory.low", "memory.max", "memory.swap.max", "pids.max", "io.weight", "io.max", "hugetlb.2MB.max"})
+  for (const char* f :
+       {"cpu.weight", "cpu.max", "memory.low", "memory.max", "memory.swap.max", "pids.max", "io.weight", "io.max", "hugetlb.2MB.max"})
     put(std::string("/cg/gantry/t/c1/") + f, "");
   Policy p = no_devices();
   p.pids = 100;
@@ -289,7 +307,8 @@ TEST_F(FakeTree, V2Figures) {
   dirs("/cg/gantry/t/c1");
   put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
   put("/cg/cgroup.controllers", "cpu io memory pids\n");
-  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control"}) put(f, "");
+  for (const char* f : {"/cg/cgroup.subtree_control", "/cg/gantry/cgroup.subtree_control", "/cg/gantry/t/cgroup.subtree_control"})
+    put(f, "");
   const auto c1 = [&](const char* file, const char* text) { put(std::string("/cg/gantry/t/c1/") + file, text); };
   c1("memory.stat", "anon 1\nfile 2\nkernel 3\nfile_mapped 4\npgfault 5\npgmajfault 6\n");
   c1("memory.events", "low 0\noom 9\noom_kill 7\n");
@@ -330,7 +349,8 @@ TEST_F(FakeTree, V1SwapIsHeldWithMemory) {
   dirs("/memory/gantry/t/c1");
   put("/proc/self/mountinfo", "1 0 0:1 / /cpu rw - cgroup cgroup rw,cpu\n2 0 0:2 / /memory rw - cgroup cgroup rw,memory\n");
   for (const char* d : {"/cpu/gantry/t", "/memory/gantry/t"}) put(std::string(d) + "/cgroup.procs", "");
-  for (const char* f : {"/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes"}) put(f, "");
+  for (const char* f : {"/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes"})
+    put(f, "");
   put("/memory/gantry/t/c1/memory.memsw.limit_in_bytes", "9223372036854771712");
   Policy p = no_devices();
   p.swap = 16 << 20;
@@ -347,9 +367,9 @@ TEST_F(FakeTree, HybridTakesEachControllerWhereItIs) {
   put("/proc/self/mountinfo",
       "1 0 0:1 / /cpu rw - cgroup cgroup rw,cpu\n2 0 0:2 / /memory rw - cgroup cgroup rw,memory\n3 0 0:3 / /v2 rw - cgroup2 cgroup2 rw\n");
   put("/v2/cgroup.controllers", "hugetlb pids cpu\n");
-  for (const char* f : {"/cpu/gantry/t/cgroup.procs", "/memory/gantry/t/cgroup.procs", "/v2/cgroup.subtree_control", "/v2/gantry/cgroup.subtree_control",
-                        "/v2/gantry/t/cgroup.subtree_control", "/cpu/gantry/t/c1/cpu.shares", "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes",
-                        "/v2/gantry/t/c1/pids.max"})
+  for (const char* f : {"/cpu/gantry/t/cgroup.procs", "/memory/gantry/t/cgroup.procs", "/v2/cgroup.subtree_control",
+                        "/v2/gantry/cgroup.subtree_control", "/v2/gantry/t/cgroup.subtree_control", "/cpu/gantry/t/c1/cpu.shares",
+                        "/cpu/gantry/t/c1/cpu.cfs_quota_us", "/memory/gantry/t/c1/memory.limit_in_bytes", "/v2/gantry/t/c1/pids.max"})
     put(f, "");
   Policy p = no_devices();
   p.pids = 7;
@@ -374,8 +394,8 @@ TEST_F(FakeTree, BelowOurOwnCgroupTheDaemonMakesRoom) {
   put("/proc/self/mountinfo", "41 31 0:38 / /cg rw - cgroup2 cgroup2 rw\n");
   put("/proc/self/cgroup", "0::/unit\n");
   put("/cg/unit/cgroup.controllers", "cpu memory\n");
-  for (const char* f : {"/cg/unit/cgroup.subtree_control", "/cg/unit/gantry/cgroup.subtree_control", "/cg/unit/gantry/t/cgroup.subtree_control", "/cg/unit/cgroup.procs",
-                        "/cg/unit/gantryd/cgroup.procs"})
+  for (const char* f : {"/cg/unit/cgroup.subtree_control", "/cg/unit/gantry/cgroup.subtree_control",
+                        "/cg/unit/gantry/t/cgroup.subtree_control", "/cg/unit/cgroup.procs", "/cg/unit/gantryd/cgroup.procs"})
     put(f, "");
   for (const char* cgroup : {"0::/unit\n", "0::/unit/gantryd\n"}) {  // the second time it is where it went
     put("/proc/self/cgroup", cgroup);
@@ -450,7 +470,9 @@ TEST_F(Degraded, SaysSoOnceAndPreparesNothing) {
 }
 
 TEST_F(Degraded, MistakesNameTheirSetting) {
-  for (const auto& [key, value] : {std::pair<const char*, testing::Value>{"cpuset", "0-"}, {"io_max", {"8:0 quick"}}, {"hugetlb", std::map<std::string, std::string>{{"2MB", "x"}}},
+  for (const auto& [key, value] : {std::pair<const char*, testing::Value>{"cpuset", "0-"},
+                                   {"io_max", {"8:0 quick"}},
+                                   {"hugetlb", std::map<std::string, std::string>{{"2MB", "x"}}},
                                    {"devices_allow", {"/nonexistent rw"}}}) {
     const Status s = module_.configure({{key, value}});
     ASSERT_FALSE(s) << key;
@@ -553,6 +575,9 @@ class SomeCgroups : public ModuleTest {
   }
   bool ready_ = false;
 };
+
+// On parts of what a machine with version 1 has.
+using HybridCgroups = SomeCgroups;
 
 // On whatever hierarchy the machine has.
 class RealCgroups : public SomeCgroups {
@@ -839,7 +864,8 @@ TEST_F(SomeCgroups, DisksAreThrottledAndCounted) {
 }
 
 TEST_F(SomeCgroups, HugePagesAreLimitedWhereverTheirControllerIs) {
-  if (const auto reason = begin({{"hugetlb", std::map<std::string, std::string>{{"2MB", "4MiB"}}}}); !reason.empty()) GTEST_SKIP() << reason;
+  if (const auto reason = begin({{"hugetlb", std::map<std::string, std::string>{{"2MB", "4MiB"}}}}); !reason.empty())
+    GTEST_SKIP() << reason;
   const auto files = enter("huge", task(1, 64));
   std::vector<std::string> found;
   for (const auto& f : files)
@@ -850,7 +876,7 @@ TEST_F(SomeCgroups, HugePagesAreLimitedWhereverTheirControllerIs) {
 }
 
 // The filter of version 2, on machines whose other controllers are of version 1.
-TEST_F(SomeCgroups, DevicesByFilterOnVersion2) {
+TEST_F(HybridCgroups, DevicesByFilterOnVersion2) {
   if (const auto reason = begin_with({"cpu", "memory"}, true); !reason.empty()) GTEST_SKIP() << reason;
   const auto files = enter("filter", task(1, 64));
   EXPECT_EQ(files.size(), 3u);
@@ -877,7 +903,7 @@ TEST_F(SomeCgroups, DevicesByFilterOnVersion2) {
   EXPECT_TRUE(cleanup("filter"));
 }
 
-TEST_F(SomeCgroups, PrivilegedHasNoFilterOnVersion2) {
+TEST_F(HybridCgroups, PrivilegedHasNoFilterOnVersion2) {
   if (const auto reason = begin_with({"cpu", "memory"}, true); !reason.empty()) GTEST_SKIP() << reason;
   auto t = task(1, 64);
   t->container = std::make_unique<fb::ContainerInfoT>();
@@ -891,7 +917,7 @@ TEST_F(SomeCgroups, PrivilegedHasNoFilterOnVersion2) {
 }
 
 // Without version 2 there is no cgroup.kill; the freezer takes its place.
-TEST_F(SomeCgroups, TheFreezerHoldsStillWhatIsKilled) {
+TEST_F(HybridCgroups, TheFreezerHoldsStillWhatIsKilled) {
   if (const auto reason = begin_with({"cpu", "memory", "freezer", "devices"}, false); !reason.empty()) GTEST_SKIP() << reason;
   const auto files = enter("frozen", task(1, 64));
   EXPECT_EQ(files.size(), 4u);
@@ -902,6 +928,36 @@ TEST_F(SomeCgroups, TheFreezerHoldsStillWhatIsKilled) {
   });
   ::waitpid(pid, nullptr, 0);
   EXPECT_TRUE(cleanup("frozen"));
+}
+
+// As in a unit of systemd with Delegate=yes: the test puts itself into a cgroup and the module stays below it.
+TEST_F(SomeCgroups, BelowItsOwnCgroupOnVersion2) {
+  const Mounts mounts = parse_mounts(read_file("/proc/self/mountinfo").value_or(""));
+  const std::string offered = mounts.v2.empty() ? "" : read_file(mounts.v2 + "/cgroup.controllers").value_or("");
+  if (offered.find("cpu ") == offered.npos || offered.find("memory") == offered.npos)
+    GTEST_SKIP() << "version 2 has no cpu and memory here";
+  const std::string before = mounts.v2 + parse_own(read_file("/proc/self/cgroup").value_or(""))[""];
+  const std::string unit = mounts.v2 + "/gantry-unit-" + std::to_string(::getpid());
+  (void)write_file(mounts.v2 + "/cgroup.subtree_control", "+cpu +memory");
+  ASSERT_EQ(::mkdir(unit.c_str(), 0755), 0);
+  ASSERT_TRUE(write_file(unit + "/cgroup.procs", "0"));
+  const auto reason = begin({{"parent", "own"}});
+  EXPECT_EQ(reason, "");
+  EXPECT_EQ(parse_own(read_file("/proc/self/cgroup").value_or(""))[""], unit.substr(mounts.v2.size()) + "/gantryd");
+  if (ready_) {
+    const auto files = enter("below", task(1, 64));
+    EXPECT_FALSE(files.empty());
+    if (!files.empty()) {
+      EXPECT_EQ(files[0].find(unit + "/gantry-test/"), 0u) << files[0];
+      EXPECT_EQ(read_number(files[0].substr(0, files[0].rfind('/')) + "/memory.max"), 64u << 20);
+    }
+    EXPECT_TRUE(cleanup("below"));
+    EXPECT_TRUE(module_.stop());
+    ready_ = false;
+  }
+  EXPECT_TRUE(write_file(before + "/cgroup.procs", "0"));
+  ::rmdir((unit + "/gantryd").c_str());
+  EXPECT_EQ(::rmdir(unit.c_str()), 0) << "the module leaves nothing in it but the leaf it was in";
 }
 
 TEST_F(RealCgroups, NamesThatAreNoNamesAreRefused) {

@@ -33,11 +33,11 @@ class Controller {
 
  private:
   Place place_;
-  const Policy& policy_;                       // the hierarchy's; may change between calls
+  const Policy& policy_;  // the hierarchy's; may change between calls
 };
 
 struct MemoryFigures {
-  std::uint64_t limit = 0, peak = 0;           // bytes; limit 0: none
+  std::uint64_t limit = 0, peak = 0;  // bytes; limit 0: none
 };
 // A descriptor that tells of the container running out of memory: wait for `events` (epoll).
 struct OomSource {

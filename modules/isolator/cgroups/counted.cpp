@@ -13,7 +13,9 @@ class Pids final : public Controller {
     // The limit may have been taken out of the settings while this container runs.
     return read_number(path) ? write_file(path, "max") : Status(ok);
   }
-  void measure(const std::string& id, fb::isolator::UsageT& u) const override { u.threads = static_cast<std::uint32_t>(read_number(file(id, "pids.current"))); }
+  void measure(const std::string& id, fb::isolator::UsageT& u) const override {
+    u.threads = static_cast<std::uint32_t>(read_number(file(id, "pids.current")));
+  }
 };
 
 class Hugetlb final : public Controller {
@@ -22,7 +24,8 @@ class Hugetlb final : public Controller {
   Status open() override {
     for (const auto& [size, bytes] : policy().hugetlb)
       if (!file_exists(place().dir + "/" + name(size)))
-        return fail(Code::unavailable, "hugetlb has a limit for pages of " + size + ", but this machine has no such pages; see /sys/kernel/mm/hugepages");
+        return fail(Code::unavailable,
+                    "hugetlb has a limit for pages of " + size + ", but this machine has no such pages; see /sys/kernel/mm/hugepages");
     return ok;
   }
   Status apply(const std::string& id, const Limits&) override {

@@ -7,7 +7,9 @@ namespace gantry::isolator_cgroups {
 namespace {
 
 // cpu.shares 2..262144 on cpu.weight 1..10000, as the kernel and systemd do.
-std::uint64_t weight_of(std::uint64_t shares) { return std::clamp<std::uint64_t>(1 + ((std::max<std::uint64_t>(shares, 2) - 2) * 9999) / 262142, 1, 10000); }
+std::uint64_t weight_of(std::uint64_t shares) {
+  return std::clamp<std::uint64_t>(1 + ((std::max<std::uint64_t>(shares, 2) - 2) * 9999) / 262142, 1, 10000);
+}
 
 class Cpu final : public Controller {
  public:
@@ -15,9 +17,12 @@ class Cpu final : public Controller {
 
   Status apply(const std::string& id, const Limits& l) override {
     if (l.cpu_shares) {
-      GANTRY_CHECK(v2() ? write_file(file(id, "cpu.weight"), std::to_string(weight_of(l.cpu_shares))) : write_file(file(id, "cpu.shares"), std::to_string(l.cpu_shares)));
+      GANTRY_CHECK(v2() ? write_file(file(id, "cpu.weight"), std::to_string(weight_of(l.cpu_shares)))
+                        : write_file(file(id, "cpu.shares"), std::to_string(l.cpu_shares)));
     }
-    if (v2()) return write_file(file(id, "cpu.max"), (l.cpu_quota_us ? std::to_string(*l.cpu_quota_us) : "max") + " " + std::to_string(cpu_period_us));
+    if (v2())
+      return write_file(file(id, "cpu.max"),
+                        (l.cpu_quota_us ? std::to_string(*l.cpu_quota_us) : "max") + " " + std::to_string(cpu_period_us));
     // The period's default is our 100 ms; writing it only costs.
     if (l.cpu_quota_us) return write_file(file(id, "cpu.cfs_quota_us"), std::to_string(*l.cpu_quota_us));
     if (read_number(file(id, "cpu.cfs_quota_us")) > 0) return write_file(file(id, "cpu.cfs_quota_us"), "-1");

@@ -35,7 +35,9 @@ std::uint64_t address(const void* p) { return reinterpret_cast<std::uintptr_t>(p
 
 Error bpf_error(const std::string& doing) {
   const int e = errno;
-  return fail(e == EPERM || e == EACCES ? Code::permission_denied : e == EINVAL || e == ENOSYS ? Code::unimplemented : Code::internal,
+  return fail(e == EPERM || e == EACCES    ? Code::permission_denied
+              : e == EINVAL || e == ENOSYS ? Code::unimplemented
+                                           : Code::internal,
               doing + ": " + std::strerror(e));
 }
 
@@ -98,7 +100,8 @@ Result<Descriptor> find_ours(int cgroup, const std::string& path) {
 std::vector<bpf_insn> device_program(const std::vector<DeviceRule>& rules) {
   constexpr std::uint8_t load_word = BPF_LDX | BPF_W | BPF_MEM, move = BPF_ALU64 | BPF_MOV | BPF_X, set = BPF_ALU64 | BPF_MOV | BPF_K,
                          both = BPF_ALU64 | BPF_AND | BPF_K, right = BPF_ALU64 | BPF_RSH | BPF_K, unless = BPF_JMP | BPF_JNE | BPF_K;
-  constexpr std::uint8_t kind = BPF_REG_2, access = BPF_REG_3, major = BPF_REG_4, minor = BPF_REG_5, scratch = BPF_REG_1, answer = BPF_REG_0;
+  constexpr std::uint8_t kind = BPF_REG_2, access = BPF_REG_3, major = BPF_REG_4, minor = BPF_REG_5, scratch = BPF_REG_1,
+                         answer = BPF_REG_0;
   std::vector<bpf_insn> out{
       // The kind is in the lower half of the first word, the access in the upper.
       instruction(load_word, kind, BPF_REG_1, offsetof(bpf_cgroup_dev_ctx, access_type), 0),

@@ -28,18 +28,27 @@ std::string DeviceRule::text() const { return std::string(1, kind) + " " + part(
 
 const std::vector<DeviceRule>& default_devices() {
   static const std::vector<DeviceRule> all{
-      {'c', -1, -1, "m"},  {'b', -1, -1, "m"},  // to make a node is not to use it
-      {'c', 5, 1, "rwm"},  {'c', 4, 0, "rwm"},  {'c', 4, 1, "rwm"}, {'c', 136, -1, "rwm"}, {'c', 5, 2, "rwm"},  // console, tty0, tty1, pts/*, ptmx
-      {'c', 10, 200, "rwm"},                                                                                   // net/tun
-      {'c', 1, 3, "rwm"},  {'c', 1, 5, "rwm"},  {'c', 1, 7, "rwm"}, {'c', 5, 0, "rwm"},                        // null, zero, full, tty
-      {'c', 1, 9, "rwm"},  {'c', 1, 8, "rwm"},                                                                 // urandom, random
+      {'c', -1, -1, "m"},                         // to make a node is not to use it
+      {'b', -1, -1, "m"},    {'c', 1, 3, "rwm"},  // null
+      {'c', 1, 5, "rwm"},                         // zero
+      {'c', 1, 7, "rwm"},                         // full
+      {'c', 1, 8, "rwm"},                         // random
+      {'c', 1, 9, "rwm"},                         // urandom
+      {'c', 4, 0, "rwm"},                         // tty0
+      {'c', 4, 1, "rwm"},                         // tty1
+      {'c', 5, 0, "rwm"},                         // tty
+      {'c', 5, 1, "rwm"},                         // console
+      {'c', 5, 2, "rwm"},                         // ptmx
+      {'c', 136, -1, "rwm"},                      // pts/*
+      {'c', 10, 200, "rwm"},                      // net/tun
   };
   return all;
 }
 
 Result<DeviceRule> parse_device(std::string_view text) {
   const auto wrong = [&](const std::string& why) {
-    return fail(Code::invalid_argument, "device \"" + std::string(text) + "\" " + why + "; write \"c 10:229 rwm\", \"b 8:* r\" or \"/dev/fuse rw\"");
+    return fail(Code::invalid_argument,
+                "device \"" + std::string(text) + "\" " + why + "; write \"c 10:229 rwm\", \"b 8:* r\" or \"/dev/fuse rw\"");
   };
   const auto last = text.rfind(' ');
   if (last == text.npos || !is_access(text.substr(last + 1))) return wrong("does not end with an access of r, w and m");
@@ -57,8 +66,8 @@ Result<DeviceRule> parse_device(std::string_view text) {
     return rule;
   }
   const auto colon = what.find(':');
-  if (what.size() < 5 || (what[0] != 'c' && what[0] != 'b') || what[1] != ' ' || colon == what.npos || !parse_part(what.substr(2, colon - 2), rule.major) ||
-      !parse_part(what.substr(colon + 1), rule.minor))
+  if (what.size() < 5 || (what[0] != 'c' && what[0] != 'b') || what[1] != ' ' || colon == what.npos ||
+      !parse_part(what.substr(2, colon - 2), rule.major) || !parse_part(what.substr(colon + 1), rule.minor))
     return wrong("has no kind and number");
   rule.kind = what[0];
   return rule;
@@ -66,7 +75,8 @@ Result<DeviceRule> parse_device(std::string_view text) {
 
 Result<DeviceRule> device_of(const fb::isolator::DeviceT& d) {
   DeviceRule rule{d.character ? 'c' : 'b', std::max(d.major, -1), std::max(d.minor, -1), d.access};
-  if (!is_access(d.access)) return fail(Code::invalid_argument, "access \"" + d.access + "\" of device " + rule.text() + " is not made of r, w and m");
+  if (!is_access(d.access))
+    return fail(Code::invalid_argument, "access \"" + d.access + "\" of device " + rule.text() + " is not made of r, w and m");
   return rule;
 }
 

@@ -13,10 +13,10 @@
 namespace gantry::isolator_cgroups {
 
 struct DeviceRule {
-  char kind = 'c';                             // 'c'haracter or 'b'lock
-  int major = -1, minor = -1;                  // -1: all
-  std::string access;                          // of "rwm": read, write, mknod
-  [[nodiscard]] std::string text() const;      // "c 1:3 rwm", as version 1 takes it
+  char kind = 'c';                         // 'c'haracter or 'b'lock
+  int major = -1, minor = -1;              // -1: all
+  std::string access;                      // of "rwm": read, write, mknod
+  [[nodiscard]] std::string text() const;  // "c 1:3 rwm", as version 1 takes it
   friend bool operator==(const DeviceRule&, const DeviceRule&) = default;
 };
 

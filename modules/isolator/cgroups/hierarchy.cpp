@@ -51,8 +51,10 @@ std::string Hierarchy::describe() const {
 void Hierarchy::choose() {
   const auto add = [&](const char* name, auto make, bool wanted, const char* missing) {
     const auto at = layout_.places.find(name);
-    if (at != layout_.places.end()) controllers_.push_back(make(at->second, policy_));
-    else if (wanted) problems_.push_back(missing);
+    if (at != layout_.places.end())
+      controllers_.push_back(make(at->second, policy_));
+    else if (wanted)
+      problems_.push_back(missing);
   };
   add("cpu", make_cpu, false, "");
   add("cpuacct", make_cpuacct, false, "");
@@ -62,9 +64,12 @@ void Hierarchy::choose() {
     controllers_.push_back(std::move(memory));
   }
   add("pids", make_pids, policy_.pids != 0, "pids is set, but there is no controller pids: processes are not limited");
-  add("blkio", make_io, policy_.io_weight != 0 || !policy_.io_max.empty(), "io_weight or io_max is set, but there is no controller io or blkio: disks are not shared out");
-  if (!policy_.cpus.empty() || !policy_.mems.empty()) add("cpuset", make_cpuset, true, "cpuset is set, but there is no controller cpuset: containers use every CPU");
-  if (!policy_.hugetlb.empty()) add("hugetlb", make_hugetlb, true, "hugetlb is set, but there is no controller hugetlb: huge pages are not limited");
+  add("blkio", make_io, policy_.io_weight != 0 || !policy_.io_max.empty(),
+      "io_weight or io_max is set, but there is no controller io or blkio: disks are not shared out");
+  if (!policy_.cpus.empty() || !policy_.mems.empty())
+    add("cpuset", make_cpuset, true, "cpuset is set, but there is no controller cpuset: containers use every CPU");
+  if (!policy_.hugetlb.empty())
+    add("hugetlb", make_hugetlb, true, "hugetlb is set, but there is no controller hugetlb: huge pages are not limited");
   if (policy_.devices) {
     const auto at = layout_.places.find("devices");
     if (at == layout_.places.end() && !layout_.unified) {
@@ -80,7 +85,8 @@ void Hierarchy::choose() {
 Status Hierarchy::open() {
   for (const char* base : {"cpu", "memory"})
     if (!layout_.places.count(base))
-      return fail(Code::unavailable, std::string("the cgroup hierarchy at ") + (layout_.unified ? layout_.unified->top : "") + " does not have the controller " + base);
+      return fail(Code::unavailable, std::string("the cgroup hierarchy at ") + (layout_.unified ? layout_.unified->top : "") +
+                                         " does not have the controller " + base);
   choose();
   if (layout_.unified) {
     Status made = open_v2();
@@ -158,14 +164,16 @@ Status Hierarchy::open_v2() {
   if (!layout_.own_daemon.empty()) GANTRY_CHECK(make_room());
   std::string all;
   for (const auto& name : wanted) all += (all.empty() ? "+" : " +") + name;
-  for (auto at = top.size(); at != std::string::npos; at = at < dir.size() ? std::min(dir.find('/', at + 1), dir.size()) : std::string::npos) {
+  for (auto at = top.size(); at != std::string::npos;
+       at = at < dir.size() ? std::min(dir.find('/', at + 1), dir.size()) : std::string::npos) {
     const std::string file = dir.substr(0, at) + "/cgroup.subtree_control";
     if (write_file(file, all)) continue;
     // One of them is not to be had; which?
     for (const auto& name : wanted) {
       const Status written = write_file(file, "+" + name);
       if (written) continue;
-      const auto c = std::find_if(controllers_.begin(), controllers_.end(), [&](const auto& one) { return one->place().version == 2 && name_in_v2(*one) == name; });
+      const auto c = std::find_if(controllers_.begin(), controllers_.end(),
+                                  [&](const auto& one) { return one->place().version == 2 && name_in_v2(*one) == name; });
       if (c == controllers_.end()) continue;  // left out at a level above
       if (is_base(**c)) return written;
       problems_.push_back(name + " is left out: " + written.error().message);
@@ -194,7 +202,9 @@ Status Hierarchy::apply(const std::string& id, const Limits& limits) {
   return ok;
 }
 
-Status Hierarchy::allow(const std::string& id, const std::vector<DeviceRule>& more) { return devices_ ? devices_->allow(id, more) : Status(ok); }
+Status Hierarchy::allow(const std::string& id, const std::vector<DeviceRule>& more) {
+  return devices_ ? devices_->allow(id, more) : Status(ok);
+}
 
 std::vector<std::string> Hierarchy::enter_files(const std::string& id) const {
   std::vector<std::string> out;

@@ -23,7 +23,7 @@ class Hierarchy {
   // Makes the agent's own cgroups. PERMISSION_DENIED without the right, UNAVAILABLE without cpu or memory. What else the
   // settings ask for and this machine cannot do is left out and named in problems().
   Status open();
-  void close();                                // removes them if they are empty
+  void close();  // removes them if they are empty
   [[nodiscard]] const std::vector<std::string>& problems() const { return problems_; }
   // New settings for containers created or updated from now on; which controllers are used does not change.
   void policy(Policy policy) { policy_ = std::move(policy); }
@@ -50,7 +50,7 @@ class Hierarchy {
  private:
   using Controllers = std::vector<std::unique_ptr<Controller>>;
 
-  void choose();                               // which controllers the policy needs
+  void choose();  // which controllers the policy needs
   Controllers::iterator drop(Controllers::iterator);
   Status open_v1(const Place&);
   Status open_v2();
@@ -60,14 +60,15 @@ class Hierarchy {
   Layout layout_;
   Policy policy_;
   Controllers controllers_;
-  MemoryController* memory_ = nullptr;         // these are among them
+  MemoryController* memory_ = nullptr;  // these are among them
   DeviceController* devices_ = nullptr;
-  std::set<std::string> dirs_;                 // the agent's own cgroups; co-mounted controllers share one
-  std::string unified_, freezer_;              // those that can kill, pause and tell of pressure; empty: not there
+  std::set<std::string> dirs_;     // the agent's own cgroups; co-mounted controllers share one
+  std::string unified_, freezer_;  // those that can kill, pause and tell of pressure; empty: not there
   std::vector<std::string> problems_;
 };
 
 // As find_layout(). UNAVAILABLE if no hierarchy is usable.
-[[nodiscard]] Result<std::unique_ptr<Hierarchy>> discover(const std::string& prefix, const std::string& root, Policy policy = {}, bool below_own = false);
+[[nodiscard]] Result<std::unique_ptr<Hierarchy>> discover(const std::string& prefix, const std::string& root, Policy policy = {},
+                                                          bool below_own = false);
 
 }  // namespace gantry::isolator_cgroups

@@ -21,12 +21,14 @@ class Io final : public Controller {
         weight_file_ = name;
         return ok;
       }
-    return fail(Code::unavailable, "io_weight = " + std::to_string(policy().io_weight) + " has no effect: this kernel has neither the io.cost nor the bfq weights");
+    return fail(Code::unavailable, "io_weight = " + std::to_string(policy().io_weight) +
+                                       " has no effect: this kernel has neither the io.cost nor the bfq weights");
   }
 
   Status apply(const std::string& id, const Limits&) override {
     if (!weight_file_.empty())
-      GANTRY_CHECK(write_file(file(id, weight_file_), std::to_string(weight_file_ == "io.weight" ? policy().io_weight : bfq_weight(policy().io_weight))));
+      GANTRY_CHECK(write_file(file(id, weight_file_),
+                              std::to_string(weight_file_ == "io.weight" ? policy().io_weight : bfq_weight(policy().io_weight))));
     for (const auto& max : policy().io_max) GANTRY_CHECK(v2() ? set_v2(id, max) : set_v1(id, max));
     return ok;
   }
@@ -85,7 +87,7 @@ class Io final : public Controller {
     return write_file(file(id, "io.max"), line);
   }
 
-  std::string weight_file_;                    // empty: no weight is asked for, or there is none
+  std::string weight_file_;  // empty: no weight is asked for, or there is none
 };
 
 }  // namespace

@@ -18,11 +18,11 @@ namespace gantry::isolator_cgroups {
 
 // What one container gets, in the kernel's units.
 struct Limits {
-  std::uint64_t cpu_shares = 0;                // 1024 a cpu, 10 a revocable one, at least 2; 0: the task has no cpus
-  std::optional<std::int64_t> cpu_quota_us;    // per 100 ms; absent: none
-  std::uint64_t memory_soft = 0;               // bytes; 0: none
-  std::uint64_t memory_hard = 0;               // bytes, at least 32 MiB; 0: none
-  bool all_devices = false;                    // a privileged container; of meaning at its creation only
+  std::uint64_t cpu_shares = 0;              // 1024 a cpu, 10 a revocable one, at least 2; 0: the task has no cpus
+  std::optional<std::int64_t> cpu_quota_us;  // per 100 ms; absent: none
+  std::uint64_t memory_soft = 0;             // bytes; 0: none
+  std::uint64_t memory_hard = 0;             // bytes, at least 32 MiB; 0: none
+  bool all_devices = false;                  // a privileged container; of meaning at its creation only
   friend bool operator==(const Limits&, const Limits&) = default;
 };
 inline constexpr std::int64_t cpu_period_us = 100'000;
@@ -30,8 +30,8 @@ inline constexpr std::uint64_t memory_floor = 32ull << 20;
 
 // From the resources and limits of a task. Source: mesos-kernel.md A6. A limit stands above the request; an infinite
 // one means none. `quota`: the request is a quota too.
-[[nodiscard]] Limits limits_of(const std::vector<std::unique_ptr<fb::ResourceT>>& resources, const std::vector<std::unique_ptr<fb::ScalarEntryT>>& limits,
-                               bool quota);
+[[nodiscard]] Limits limits_of(const std::vector<std::unique_ptr<fb::ResourceT>>& resources,
+                               const std::vector<std::unique_ptr<fb::ScalarEntryT>>& limits, bool quota);
 
 // How fast a container may use one block device; absent: as fast as it goes.
 struct IoMax {
@@ -41,14 +41,14 @@ struct IoMax {
 
 // The same for every container of this agent, from the settings.
 struct Policy {
-  std::uint64_t pids = 0;                      // most processes and threads; 0: no limit
-  bool swap_limit = true;                      // memory in swap counts against `swap`
-  std::uint64_t swap = 0;                      // bytes a container may have in swap beside its memory limit
-  std::string cpus, mems;                      // "0-3,8": the only CPUs and memory nodes; empty: all
-  std::uint32_t io_weight = 0;                 // 1 to 10000, 100 is usual; 0: left alone
+  std::uint64_t pids = 0;       // most processes and threads; 0: no limit
+  bool swap_limit = true;       // memory in swap counts against `swap`
+  std::uint64_t swap = 0;       // bytes a container may have in swap beside its memory limit
+  std::string cpus, mems;       // "0-3,8": the only CPUs and memory nodes; empty: all
+  std::uint32_t io_weight = 0;  // 1 to 10000, 100 is usual; 0: left alone
   std::vector<IoMax> io_max;
   std::map<std::string, std::uint64_t> hugetlb;  // "2MB" -> bytes
-  bool devices = true;                         // only the devices of `allowed`
+  bool devices = true;                           // only the devices of `allowed`
   std::vector<DeviceRule> allowed;
 };
 

@@ -19,7 +19,9 @@ std::uint64_t finite(std::uint64_t n) { return n >= (1ull << 62) ? 0 : n; }
 Status needs_swap_accounting(const std::string& file) {
   // Without swap there is nothing to limit; /proc/swaps has a heading.
   if (file_exists(file) || count_lines("/proc/swaps") <= 1) return ok;
-  return fail(Code::unavailable, "this kernel does not account swap, so containers may use it beyond their memory limit; boot it with swapaccount=1 or turn swap off");
+  return fail(
+      Code::unavailable,
+      "this kernel does not account swap, so containers may use it beyond their memory limit; boot it with swapaccount=1 or turn swap off");
 }
 
 class MemoryV1 final : public MemoryController {
@@ -125,7 +127,8 @@ class MemoryV2 final : public MemoryController {
     // The sum came with Linux 5.18; before it there are its parts.
     u.memory_kernel = keyed_number(stat, "kernel");
     if (u.memory_kernel == 0)
-      for (const char* part : {"kernel_stack", "slab", "percpu", "sock", "vmalloc", "pagetables"}) u.memory_kernel += keyed_number(stat, part);
+      for (const char* part : {"kernel_stack", "slab", "percpu", "sock", "vmalloc", "pagetables"})
+        u.memory_kernel += keyed_number(stat, part);
     u.memory_swap = read_number(file(id, "memory.swap.current"));
     u.memory_total = read_number(file(id, "memory.current"));
     u.memory_limit = read_number(file(id, "memory.max"));

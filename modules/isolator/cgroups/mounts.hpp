@@ -13,9 +13,9 @@ namespace gantry::isolator_cgroups {
 
 // From /proc/self/mountinfo.
 struct Mounts {
-  int version = 0;                             // where cpu and memory are looked for first; 0: nowhere
-  std::map<std::string, std::string> v1;       // controller -> mount point
-  std::string v2;                              // mount point
+  int version = 0;                        // where cpu and memory are looked for first; 0: nowhere
+  std::map<std::string, std::string> v1;  // controller -> mount point
+  std::string v2;                         // mount point
 };
 // Version 1 if its cpu and memory controllers are mounted (also on hybrid machines), else 2.
 [[nodiscard]] Mounts parse_mounts(std::string_view mountinfo);
@@ -27,15 +27,15 @@ struct Mounts {
 struct Place {
   std::string controller;
   int version = 0;
-  std::string top;                             // the cgroup we may use: a mount point, or our own cgroup
-  std::string dir;                             // the agent's own cgroup; containers lie in it
+  std::string top;  // the cgroup we may use: a mount point, or our own cgroup
+  std::string dir;  // the agent's own cgroup; containers lie in it
 };
 
 // All there is, controller by controller: version 1 where it is mounted, else version 2 if it offers the controller.
 struct Layout {
   std::map<std::string, Place> places;
-  std::optional<Place> unified;                // the hierarchy of version 2, whatever controllers it has
-  std::string own_daemon;                      // directory for processes that are in the way in unified->top; empty: leave them
+  std::optional<Place> unified;  // the hierarchy of version 2, whatever controllers it has
+  std::string own_daemon;        // directory for processes that are in the way in unified->top; empty: leave them
 };
 
 // `prefix` is put in front of every path ("" in production); `root` is the agent's cgroup below the top, or below our own

@@ -29,7 +29,8 @@ std::string data_of(const std::string& sandbox, const Share& share) {
 }
 
 // The least number of [first, last] from `next` on, round about, that nobody has: no container, no file on the disk.
-Result<std::uint32_t> free_project(const std::string& path, std::uint32_t first, std::uint32_t last, std::uint32_t next, const std::set<std::uint32_t>& taken) {
+Result<std::uint32_t> free_project(const std::string& path, std::uint32_t first, std::uint32_t last, std::uint32_t next,
+                                   const std::set<std::uint32_t>& taken) {
   const std::uint64_t count = std::uint64_t{last} - first + 1;
   for (std::uint64_t i = 0; i < count; ++i) {
     const auto project = static_cast<std::uint32_t>(first + (next - first + i) % count);
@@ -37,15 +38,18 @@ Result<std::uint32_t> free_project(const std::string& path, std::uint32_t first,
     GANTRY_TRY(const ProjectUse use, project_use(path, project));
     if (use.files == 0 && use.bytes == 0) return project;
   }
-  return fail(Code::resource_exhausted, "all project ids from " + std::to_string(first) + " to " + std::to_string(last) +
-                                            " are in use by sandboxes on this disk; widen first_project and last_project of [isolator.disk]");
+  return fail(Code::resource_exhausted,
+              "all project ids from " + std::to_string(first) + " to " + std::to_string(last) +
+                  " are in use by sandboxes on this disk; widen first_project and last_project of [isolator.disk]");
 }
 
 }  // namespace
 
 Task<Status> Disk::configure(Settings settings) {
   const auto first = settings.number("first_project"), last = settings.number("last_project");
-  if (first > last) co_return fail(Code::invalid_argument, "first_project = " + std::to_string(first) + " is greater than last_project = " + std::to_string(last), "first_project");
+  if (first > last)
+    co_return fail(Code::invalid_argument,
+                   "first_project = " + std::to_string(first) + " is greater than last_project = " + std::to_string(last), "first_project");
   enforce_ = settings.flag("enforce");
   kill_ = settings.text("on_quota") == "kill";
   interval_ = settings.duration("interval");
@@ -142,7 +146,8 @@ Task<Status> Disk::give_project(ContainerPtr c) {
     std::uint32_t project = 0;
   };
   for (;;) {
-    auto find = [sandbox = c->sandbox, first = first_project_, last = last_project_, next = next_project_, taken = projects_]() -> Result<Given> {
+    auto find = [sandbox = c->sandbox, first = first_project_, last = last_project_, next = next_project_,
+                 taken = projects_]() -> Result<Given> {
       Given given;
       GANTRY_TRY(given.quotas, quotas_at(sandbox));
       if (given.quotas == Quotas::none) return given;
@@ -154,7 +159,8 @@ Task<Status> Disk::give_project(ContainerPtr c) {
     if (!given && given.error().code == Code::resource_exhausted) co_return given.error();
     if (!given || given->quotas == Quotas::none || (enforce_ && given->quotas != Quotas::enforced)) {
       if (method_ == "quota" && problem_.empty())
-        problem_ = "the file system of " + c->sandbox + " has no project quotas" + (given && given->quotas == Quotas::counted ? " that are enforced" : "") +
+        problem_ = "the file system of " + c->sandbox + " has no project quotas" +
+                   (given && given->quotas == Quotas::counted ? " that are enforced" : "") +
                    ": space is counted instead; mount it with the option prjquota";
       co_return ok;
     }
@@ -165,7 +171,12 @@ Task<Status> Disk::give_project(ContainerPtr c) {
   projects_.insert(c->project);
   next_project_ = c->project == last_project_ ? first_project_ : c->project + 1;
   GANTRY_CO_CHECK(co_await apply_limit(c));
-  auto label = [sandbox = c->sandbox, project = c->project, gone = c->gone] { return label_project(sandbox, project, 0, *gone); };
+  auto label = [sandbox = c->sandbox, project = c->project, gone = c->gone] {
+    Status labelled = label_project(sandbox, project, 0, *gone);
+    // Artifacts are being unpacked into it at the same time.
+    for (int i = 0; i < 5 && !labelled && labelled.error().code == Code::aborted; ++i) labelled = label_project(sandbox, project, 0, *gone);
+    return labelled;
+  };
   auto labelling = host().offload(std::move(label));
   co_return co_await std::move(labelling);
 }
@@ -256,9 +267,11 @@ Task<void> Disk::measure(ContainerPtr c) {
 }
 
 void Disk::judge(Container& c, const Share& share, std::uint64_t bytes) {
-  // With quotas that deny, the file system has the last word; what is over by a block or two of its own is no breach.
-  const bool denied = share.path.empty() && c.project != 0 && !kill_;
-  if (!enforce_ || !share.enforced || denied || share.quota == 0 || bytes <= share.quota || c.reported || c.pending) return;
+  // With quotas that deny, the file system has the last word, and it counts in blocks of its own. Who is far beyond nevertheless has
+  // the right to be (CAP_SYS_RESOURCE on ext4), or had more before: nothing but this stops it.
+  const bool denies = share.path.empty() && c.project != 0 && !kill_;
+  const std::uint64_t most = share.quota + (denies ? headroom : 0);
+  if (!enforce_ || !share.enforced || share.quota == 0 || bytes <= most || c.reported || c.pending) return;
   fb::isolator::LimitedT limited;
   limited.reason = fb::Reason::REASON_CONTAINER_LIMITATION_DISK;
   limited.message = "Disk usage (" + show_bytes(bytes) + ") exceeds quota (" + show_bytes(share.quota) + ")";

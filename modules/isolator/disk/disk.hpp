@@ -33,10 +33,10 @@ class Disk final : public Isolator {
  private:
   struct Container {
     std::string id, sandbox;
-    std::vector<Share> shares;                 // the sandbox first
+    std::vector<Share> shares;                   // the sandbox first
     std::map<std::string, std::string> volumes;  // path of a share -> where its data lies; fixed before the task can change it
-    std::uint32_t project = 0;                 // 0: its sandbox is counted
-    std::uint64_t used = 0;                    // of the sandbox, when last looked at
+    std::uint32_t project = 0;                   // 0: its sandbox is counted
+    std::uint64_t used = 0;                      // of the sandbox, when last looked at
     bool reported = false;
     std::optional<fb::isolator::LimitedT> pending;  // it happened, nobody watches yet
     Responder watcher;
@@ -46,13 +46,13 @@ class Disk final : public Isolator {
   using ContainerPtr = std::shared_ptr<Container>;
 
   ContainerPtr adopt(const std::string& id, const std::string& sandbox, const fb::TaskInfoT* task);
-  Task<Status> give_project(ContainerPtr);     // if the file system has quotas and the settings want them
+  Task<Status> give_project(ContainerPtr);  // if the file system has quotas and the settings want them
   [[nodiscard]] std::uint64_t project_limit(const Container&) const;
   Task<Status> apply_limit(ContainerPtr);
   Task<Status> take_project_back(ContainerPtr);
 
   void look_later(const ContainerPtr&);
-  void look(ContainerPtr);                     // when there is room for one more
+  void look(ContainerPtr);  // when there is room for one more
   Task<void> measure(ContainerPtr);
   void judge(Container&, const Share&, std::uint64_t bytes);
 
@@ -63,12 +63,12 @@ class Disk final : public Isolator {
   std::uint32_t first_project_ = 0, last_project_ = 0, next_project_ = 0;
 
   std::map<std::string, ContainerPtr> containers_;
-  std::set<std::uint32_t> projects_;           // of these, and those just being given
-  std::string problem_;                        // for health
+  std::set<std::uint32_t> projects_;  // of these, and those just being given
+  std::string problem_;               // for health
   std::size_t looking_ = 0;
   std::deque<ContainerPtr> waiting_;
   bool stopping_ = false;
-  std::optional<Promise<bool>> idle_;          // set by stop() while somebody looks
+  std::optional<Promise<bool>> idle_;  // set by stop() while somebody looks
 };
 
 }  // namespace gantry::isolator_disk

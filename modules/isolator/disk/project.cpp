@@ -10,12 +10,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #ifndef SYS_quotactl_fd
 #define SYS_quotactl_fd 443  // Linux 5.14, the same on all machines
@@ -24,7 +24,7 @@
 namespace gantry::isolator_disk {
 namespace {
 
-constexpr std::uint64_t block = 512;           // basic block of the xfs calls
+constexpr std::uint64_t block = 512;                        // basic block of the xfs calls
 constexpr int enforced_bit = 1 << 5, counted_bit = 1 << 4;  // of qs_flags, for projects
 
 class File {
@@ -71,7 +71,10 @@ int quotactl(int fd, int command, std::uint32_t project, void* data) {
 }
 
 Error path_error(const std::string& doing, const std::string& path, int e) {
-  return fail(e == EPERM || e == EACCES ? Code::permission_denied : e == ENOENT ? Code::not_found : Code::internal, doing + " " + path + ": " + std::strerror(e));
+  return fail(e == EPERM || e == EACCES ? Code::permission_denied
+              : e == ENOENT             ? Code::not_found
+                                        : Code::internal,
+              doing + " " + path + ": " + std::strerror(e));
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ enum class Quotas { none, counted, enforced };
 [[nodiscard]] Result<Quotas> quotas_at(const std::string& path);
 
 struct ProjectUse {
-  std::uint64_t bytes = 0, files = 0;          // files: until there are none, the number is taken
-  std::uint64_t limit = 0;                     // bytes beyond which writing fails; 0: none
+  std::uint64_t bytes = 0, files = 0;  // files: until there are none, the number is taken
+  std::uint64_t limit = 0;             // bytes beyond which writing fails; 0: none
 };
 [[nodiscard]] Result<ProjectUse> project_use(const std::string& path, std::uint32_t project);
 

@@ -13,10 +13,10 @@ namespace gantry::isolator_disk {
 
 // A directory and the disk resources that pay for it.
 struct Share {
-  std::string path;                            // below the sandbox: "" is the sandbox itself, else a volume's container_path
-  std::uint64_t quota = 0;                     // bytes; 0: none
-  bool enforced = true;                        // false for a disk that is one volume as a whole: its end is the limit
-  std::string volume_id;                       // of the persistent volume
+  std::string path;         // below the sandbox: "" is the sandbox itself, else a volume's container_path
+  std::uint64_t quota = 0;  // bytes; 0: none
+  bool enforced = true;     // false for a disk that is one volume as a whole: its end is the limit
+  std::string volume_id;    // of the persistent volume
   std::vector<std::unique_ptr<fb::ResourceT>> resources;
 };
 

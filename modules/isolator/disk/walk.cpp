@@ -34,18 +34,25 @@ class Descriptor {
 struct Level {
   dev_t device;
   ino_t inode;
-  std::string path;                            // below the root; "" for the root
+  std::string path;  // below the root; "" for the root
   std::vector<std::string> below;
 };
 
 Entry entry_of(int directory, const char* name, const struct stat& st) {
-  return {directory,       name, S_ISDIR(st.st_mode), S_ISREG(st.st_mode), static_cast<std::uint64_t>(st.st_blocks), st.st_dev, st.st_ino,
+  return {directory,
+          name,
+          S_ISDIR(st.st_mode),
+          S_ISREG(st.st_mode),
+          static_cast<std::uint64_t>(st.st_blocks),
+          st.st_dev,
+          st.st_ino,
           static_cast<std::uint64_t>(st.st_nlink)};
 }
 
 }  // namespace
 
-Result<bool> walk(const std::string& root, const std::set<std::string>& exclude, const std::atomic<bool>& cancelled, const std::function<void(const Entry&)>& visit) {
+Result<bool> walk(const std::string& root, const std::set<std::string>& exclude, const std::atomic<bool>& cancelled,
+                  const std::function<void(const Entry&)>& visit) {
   constexpr int how = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME;
   const auto open_directory = [](int at, const char* name) {
     const int fd = ::openat(at, name, how);
@@ -90,7 +97,8 @@ Result<bool> walk(const std::string& root, const std::set<std::string>& exclude,
       if (levels.empty()) break;
       // Up again. If the directory has been moved meanwhile, ".." is another one, perhaps outside.
       Descriptor up(open_directory(here.get(), ".."));
-      if (up.get() < 0 || ::fstat(up.get(), &st) != 0 || st.st_dev != levels.back().device || st.st_ino != levels.back().inode) return false;
+      if (up.get() < 0 || ::fstat(up.get(), &st) != 0 || st.st_dev != levels.back().device || st.st_ino != levels.back().inode)
+        return false;
       here = std::move(up);
       continue;
     }
@@ -112,7 +120,7 @@ Result<bool> walk(const std::string& root, const std::set<std::string>& exclude,
 
 Result<Space> space_of(const std::string& root, const std::set<std::string>& exclude, const std::atomic<bool>& cancelled) {
   Space out;
-  std::set<std::uint64_t> seen;                // inodes with several names; one device only
+  std::set<std::uint64_t> seen;  // inodes with several names; one device only
   GANTRY_TRY(out.whole, walk(root, exclude, cancelled, [&](const Entry& e) {
                if (!e.is_directory && e.names > 1 && !seen.insert(e.inode).second) return;
                out.bytes += e.blocks * 512;

@@ -12,8 +12,8 @@
 namespace gantry::isolator_disk {
 
 struct Space {
-  std::uint64_t bytes = 0;                     // what its files take on the disk, not their length
-  bool whole = true;                           // false: it changed under our feet or part of it could not be read; it is at least so much
+  std::uint64_t bytes = 0;  // what its files take on the disk, not their length
+  bool whole = true;        // false: it changed under our feet or part of it could not be read; it is at least so much
 };
 
 // The tree at `root`, which is no symbolic link. A file with several names counts once; links are not followed, other file
@@ -24,7 +24,7 @@ struct Space {
 // The same way through the tree for other purposes: `visit` gets the directory and the name in it of every file and directory,
 // and the root itself as (root, ".") first.
 struct Entry {
-  int directory;                               // descriptor
+  int directory;  // descriptor
   const char* name;
   bool is_directory, is_file;                  // neither: a link, a pipe, ...
   std::uint64_t blocks, device, inode, names;  // blocks of 512 bytes; names: hard links

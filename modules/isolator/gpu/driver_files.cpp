@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <set>
 
@@ -16,14 +18,38 @@ constexpr std::string_view old_magic = "ld.so-1.7.0", magic = "glibc-ld.so.cache
 
 // CUDA, its compilers and media units, management, and the vendor's halves of OpenGL, OpenCL and Vulkan.
 constexpr std::string_view libraries[] = {
-    "libcuda.so",           "libcudadebugger.so",          "libnvidia-ml.so",     "libnvidia-cfg.so",         "libnvidia-nvvm.so",
-    "libnvidia-compiler.so", "libnvidia-ptxjitcompiler.so", "libnvidia-fatbinaryloader.so", "libnvidia-allocator.so", "libnvidia-gpucomp.so",
-    "libnvidia-pkcs11.so",  "libnvidia-pkcs11-openssl3.so", "libnvidia-opencl.so", "libnvidia-encode.so",      "libnvcuvid.so",
-    "libnvidia-opticalflow.so", "libvdpau_nvidia.so",      "libnvidia-fbc.so",    "libnvidia-eglcore.so",     "libnvidia-glcore.so",
-    "libnvidia-glsi.so",    "libnvidia-tls.so",            "libnvidia-glvkspirv.so", "libnvidia-rtcore.so",   "libnvoptix.so",
-    "libGLX_nvidia.so",     "libEGL_nvidia.so",            "libGLESv1_CM_nvidia.so", "libGLESv2_nvidia.so",
+    "libcuda.so",
+    "libcudadebugger.so",
+    "libnvidia-ml.so",
+    "libnvidia-cfg.so",
+    "libnvidia-nvvm.so",
+    "libnvidia-compiler.so",
+    "libnvidia-ptxjitcompiler.so",
+    "libnvidia-fatbinaryloader.so",
+    "libnvidia-allocator.so",
+    "libnvidia-gpucomp.so",
+    "libnvidia-pkcs11.so",
+    "libnvidia-pkcs11-openssl3.so",
+    "libnvidia-opencl.so",
+    "libnvidia-encode.so",
+    "libnvcuvid.so",
+    "libnvidia-opticalflow.so",
+    "libvdpau_nvidia.so",
+    "libnvidia-fbc.so",
+    "libnvidia-eglcore.so",
+    "libnvidia-glcore.so",
+    "libnvidia-glsi.so",
+    "libnvidia-tls.so",
+    "libnvidia-glvkspirv.so",
+    "libnvidia-rtcore.so",
+    "libnvoptix.so",
+    "libGLX_nvidia.so",
+    "libEGL_nvidia.so",
+    "libGLESv1_CM_nvidia.so",
+    "libGLESv2_nvidia.so",
 };
-constexpr std::string_view programs[] = {"nvidia-smi", "nvidia-debugdump", "nvidia-persistenced", "nvidia-cuda-mps-control", "nvidia-cuda-mps-server"};
+constexpr std::string_view programs[] = {"nvidia-smi", "nvidia-debugdump", "nvidia-persistenced", "nvidia-cuda-mps-control",
+                                         "nvidia-cuda-mps-server"};
 
 // Little endian on every machine we serve, as the file is.
 std::optional<std::uint32_t> word_at(std::string_view bytes, std::size_t at) {
@@ -63,7 +89,9 @@ std::optional<std::string> real_path(const std::string& path) {
 }  // namespace
 
 Result<std::vector<CachedLibrary>> parse_library_cache(std::string_view bytes) {
-  const auto wrong = [](const std::string& why) { return fail(Code::invalid_argument, "the list of libraries cannot be read: " + why + "; run ldconfig"); };
+  const auto wrong = [](const std::string& why) {
+    return fail(Code::invalid_argument, "the list of libraries cannot be read: " + why + "; run ldconfig");
+  };
   if (bytes.substr(0, old_magic.size()) == old_magic) {
     const auto count = word_at(bytes, 12);
     if (!count) return wrong("it ends in its heading");
@@ -76,7 +104,8 @@ Result<std::vector<CachedLibrary>> parse_library_cache(std::string_view bytes) {
   constexpr std::size_t header = 48, entry = 24;
   const auto count = word_at(bytes, 20);
   if (!count) return wrong("it ends in its heading");
-  if (bytes.size() < header || *count > (bytes.size() - header) / entry) return wrong("it is too short for its " + std::to_string(*count) + " libraries");
+  if (bytes.size() < header || *count > (bytes.size() - header) / entry)
+    return wrong("it is too short for its " + std::to_string(*count) + " libraries");
   std::vector<CachedLibrary> out;
   for (std::uint32_t i = 0; i < *count; ++i) {
     const std::size_t at = header + std::size_t{i} * entry;
@@ -117,6 +146,16 @@ std::vector<DriverFile> find_driver_files(const std::vector<CachedLibrary>& all,
       add(*real, std::string("/usr/bin/").append(program));
       break;
     }
+  return out;
+}
+
+DriverFiles driver_files(const std::string& cache, const std::vector<std::string>& program_directories) {
+  std::ifstream in(cache, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const auto libraries = parse_library_cache(bytes);
+  DriverFiles out;
+  if (!libraries) out.problem = libraries.error().message;
+  out.files = find_driver_files(libraries ? *libraries : std::vector<CachedLibrary>{}, program_directories);
   return out;
 }
 

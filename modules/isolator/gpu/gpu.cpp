@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 namespace gantry::isolator_gpu {
 namespace {
@@ -67,9 +65,10 @@ Task<Status> Gpu::configure(Settings settings) {
   library_cache_ = settings.text("library_cache");
   programs_ = settings.list("programs");
   interval_ = settings.duration("interval");
-  const std::string directory = settings.work_dir() + "/containers";
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) co_return fail(Code::internal, "cannot make " + directory + ": " + std::strerror(errno));
-  ledger_ = Ledger(directory);
+  containers_ = settings.work_dir() + "/containers";
+  if (::mkdir(containers_.c_str(), 0700) != 0 && errno != EEXIST)
+    co_return fail(Code::internal, "cannot make " + containers_ + ": " + std::strerror(errno));
+  ledger_ = Ledger(containers_);
   co_return ok;
 }
 
@@ -131,7 +130,8 @@ Task<void> Gpu::look() {
     for (const auto& card : now) {
       const auto before = std::find_if(cards_.begin(), cards_.end(), [&](const Card& c) { return c.uuid == card.uuid; });
       if (before != cards_.end() && before->problem.empty() && !card.problem.empty())
-        host().error("an NVIDIA card is out of order and is not given to tasks: " + card.problem, {{"card", card.uuid}, {"index", std::to_string(card.index)}});
+        host().error("an NVIDIA card is out of order and is not given to tasks: " + card.problem,
+                     {{"card", card.uuid}, {"index", std::to_string(card.index)}});
     }
     cards_ = std::move(now);
   } else if (seen.cards.error().code != Code::not_found) {
@@ -144,7 +144,8 @@ Task<void> Gpu::look() {
 }
 
 bool Gpu::may_be_given(const Card& card) const {
-  return chosen_.empty() || std::any_of(chosen_.begin(), chosen_.end(), [&](const auto& c) { return c == card.uuid || c == std::to_string(card.index); });
+  return chosen_.empty() ||
+         std::any_of(chosen_.begin(), chosen_.end(), [&](const auto& c) { return c == card.uuid || c == std::to_string(card.index); });
 }
 
 Task<Result<fb::HealthT>> Gpu::health() {
@@ -152,7 +153,8 @@ Task<Result<fb::HealthT>> Gpu::health() {
   h.message = problem_;
   for (const auto& card : cards_)
     if (problem_.empty() && !card.problem.empty())
-      h.message += (h.message.empty() ? "" : "; ") + ("card " + std::to_string(card.index) + " (" + card.uuid + ") is not given to tasks: " + card.problem);
+      h.message += (h.message.empty() ? "" : "; ") +
+                   ("card " + std::to_string(card.index) + " (" + card.uuid + ") is not given to tasks: " + card.problem);
   if (!h.message.empty()) h.state = fb::HealthState::DEGRADED;
   co_return h;
 }
@@ -178,12 +180,25 @@ Task<Result<fb::isolator::PreparedT>> Gpu::prepare(Request<fb::isolator::Prepare
   if (count == 0) co_return out;
   if (!nvml_) {
     const std::string why = problem_.empty() ? "this machine has no NVIDIA driver" : problem_;
-    co_return fail(Code::failed_precondition, "gpus = " + std::to_string(count) + " are wanted, but " + why + "; take gpus out of the agent's resources or install the driver");
+    co_return fail(Code::failed_precondition, "gpus = " + std::to_string(count) + " are wanted, but " + why +
+                                                  "; take gpus out of the agent's resources or install the driver");
   }
   GANTRY_CO_TRY(const std::vector<std::string> uuids, ledger_.take(body.container_id, count, cards_));
+  auto write = [ledger = Ledger(containers_), id = body.container_id, uuids] { return ledger.record(id, uuids); };
+  auto writing = host().offload(std::move(write));
+  const Status written = co_await std::move(writing);
+  if (!ledger_.of(body.container_id)) {  // CLEANUP came meanwhile; what it removed may have been written again
+    GANTRY_CO_CHECK(ledger_.give_back(body.container_id));
+    co_return fail(Code::cancelled, "container " + body.container_id + " was cleaned up while it was prepared");
+  }
+  GANTRY_CO_CHECK(written);
   const bool image = !body.layers.empty();
   GANTRY_CO_CHECK(add_nodes(uuids, image, out));
-  if (image && driver_files_) add_driver_files(out);
+  if (image && driver_files_) {
+    auto find = [cache = library_cache_, programs = programs_] { return driver_files(cache, programs); };
+    auto finding = host().offload(std::move(find));
+    add_driver_files(co_await std::move(finding), out);
+  }
   out.environment.push_back(variable("NVIDIA_VISIBLE_DEVICES", joined(uuids)));
   co_return out;
 }
@@ -195,7 +210,8 @@ Status Gpu::add_nodes(const std::vector<std::string>& uuids, bool image, fb::iso
     struct stat st {};
     if (::stat(path.c_str(), &st) != 0) {
       if (!needed) return ok;
-      return fail(Code::failed_precondition, "cannot look at " + path + ": " + std::strerror(errno) + "; run nvidia-modprobe, or nvidia-smi once, as root");
+      return fail(Code::failed_precondition,
+                  "cannot look at " + path + ": " + std::strerror(errno) + "; run nvidia-modprobe, or nvidia-smi once, as root");
     }
     if (!S_ISCHR(st.st_mode)) return fail(Code::failed_precondition, path + " is no device node");
     auto device = std::make_unique<fb::isolator::DeviceT>();
@@ -215,13 +231,10 @@ Status Gpu::add_nodes(const std::vector<std::string>& uuids, bool image, fb::iso
   return ok;
 }
 
-void Gpu::add_driver_files(fb::isolator::PreparedT& out) const {
-  std::ifstream in(library_cache_, std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  const auto libraries = parse_library_cache(bytes);
-  if (!libraries) host().warning("containers get no libraries of the NVIDIA driver: " + libraries.error().message, {{"file", library_cache_}});
-  for (const auto& file : find_driver_files(libraries ? *libraries : std::vector<CachedLibrary>{}, programs_))
-    out.mounts.push_back(bind_file(file.source, file.target, MS_RDONLY | MS_NOSUID | MS_NODEV));
+void Gpu::add_driver_files(const DriverFiles& found, fb::isolator::PreparedT& out) const {
+  if (!found.problem.empty())
+    host().warning("containers get no libraries of the NVIDIA driver: " + found.problem, {{"file", library_cache_}});
+  for (const auto& file : found.files) out.mounts.push_back(bind_file(file.source, file.target, MS_RDONLY | MS_NOSUID | MS_NODEV));
   out.environment.push_back(variable("LD_LIBRARY_PATH", std::string(library_directory) + ":" + library_directory_32));
 }
 
@@ -232,7 +245,8 @@ Task<Status> Gpu::update(Request<fb::isolator::Update> request) {
   const auto* has = ledger_.of(body.container_id);
   const std::size_t now = has ? has->size() : 0;
   if (count == now) co_return ok;
-  co_return fail(Code::failed_precondition, "container " + body.container_id + " has " + std::to_string(now) + " cards and cannot get " + std::to_string(count) +
+  co_return fail(Code::failed_precondition, "container " + body.container_id + " has " + std::to_string(now) + " cards and cannot get " +
+                                                std::to_string(count) +
                                                 " while it runs; the cards of a container are chosen when it starts");
 }
 

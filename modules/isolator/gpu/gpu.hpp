@@ -29,26 +29,27 @@ class Gpu final : public Isolator {
   Task<Status> cleanup(Request<fb::isolator::Cleanup>) override;
 
  private:
-  Task<void> look();                           // at the cards, now
+  Task<void> look();  // at the cards, now
   void look_later();
   [[nodiscard]] bool may_be_given(const Card&) const;
   Status add_nodes(const std::vector<std::string>& uuids, bool image, fb::isolator::PreparedT&) const;
-  void add_driver_files(fb::isolator::PreparedT&) const;
+  void add_driver_files(const DriverFiles&, fb::isolator::PreparedT&) const;
 
-  std::vector<std::string> chosen_;            // of the settings; empty: all
+  std::vector<std::string> chosen_;  // of the settings; empty: all
   std::string library_, dev_;
   bool driver_files_ = true;
   std::string library_cache_;
   std::vector<std::string> programs_;
   std::chrono::nanoseconds interval_{};
 
-  std::shared_ptr<Nvml> nvml_;                 // nullptr: no driver, or one that does not work
-  std::string problem_;                        // a driver that does not work; empty also if there is none
-  std::vector<Card> cards_;                    // those that may be given, as last seen
+  std::shared_ptr<Nvml> nvml_;  // nullptr: no driver, or one that does not work
+  std::string problem_;         // a driver that does not work; empty also if there is none
+  std::vector<Card> cards_;     // those that may be given, as last seen
+  std::string containers_;      // directory of the ledger
   Ledger ledger_;
   std::uint64_t timer_ = 0;
   bool stopping_ = false;
-  std::optional<Promise<bool>> looking_;       // set while look() runs
+  std::optional<Promise<bool>> looking_;  // set while look() runs
 };
 
 }  // namespace gantry::isolator_gpu

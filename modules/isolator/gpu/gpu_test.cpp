@@ -1,8 +1,8 @@
 // The module against a fake of NVIDIA's library (fake/nvml.cpp), and its pure parts.
 #include "gpu.hpp"
 
-#include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
+#include <gantry/testing/host.hpp>
 
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -67,7 +67,8 @@ std::string cache_of(const std::vector<Entry>& entries, bool behind_old_format =
 }
 
 TEST(LibraryCache, BothFormats) {
-  const std::vector<Entry> entries{{here, "libcuda.so.1", "/lib/libcuda.so.1"}, {0x0c03, "libcuda.so.1", "/other/machine.so"}, {here, "libm.so.6", "/lib/libm.so.6"}};
+  const std::vector<Entry> entries{
+      {here, "libcuda.so.1", "/lib/libcuda.so.1"}, {0x0c03, "libcuda.so.1", "/other/machine.so"}, {here, "libm.so.6", "/lib/libm.so.6"}};
   for (const bool old : {false, true}) {
     const auto all = parse_library_cache(cache_of(entries, old));
     ASSERT_TRUE(all) << all.error().message;
@@ -94,7 +95,8 @@ TEST(LibraryCache, OfThisMachine) {
   const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   const auto all = parse_library_cache(bytes);
   ASSERT_TRUE(all) << all.error().message;
-  EXPECT_TRUE(std::any_of(all->begin(), all->end(), [](const auto& l) { return l.name == "libc.so.6" && ::access(l.path.c_str(), R_OK) == 0; }));
+  EXPECT_TRUE(
+      std::any_of(all->begin(), all->end(), [](const auto& l) { return l.name == "libc.so.6" && ::access(l.path.c_str(), R_OK) == 0; }));
 }
 
 TEST(DriverFiles, ByNameAndNotByBeginning) {
@@ -135,7 +137,9 @@ class GpuTest : public ::testing::Test {
     for (const char* d : {"/dev", "/work", "/lib", "/bin"}) ASSERT_EQ(::mkdir((top_ + d).c_str(), 0755), 0);
     ::setenv("GANTRY_FAKE_NVML", (top_ + "/cards").c_str(), 1);
     cards("GPU-aaaa 0 100 1000 25\nGPU-bbbb 1 0 2000 0\n");
-    put("/cache", cache_of({{here, "libcuda.so.1", top_ + "/lib/libcuda.so.1"}, {here, "libm.so.6", top_ + "/lib/libm.so.6"}, {here, "libnvidia-ml.so.1", top_ + "/lib/absent.so"}}));
+    put("/cache", cache_of({{here, "libcuda.so.1", top_ + "/lib/libcuda.so.1"},
+                            {here, "libm.so.6", top_ + "/lib/libm.so.6"},
+                            {here, "libnvidia-ml.so.1", top_ + "/lib/absent.so"}}));
     put("/lib/libcuda.so.535.104.05", "ELF");
     put("/lib/libm.so.6", "ELF");
     ASSERT_EQ(::symlink("libcuda.so.535.104.05", (top_ + "/lib/libcuda.so.1").c_str()), 0);
@@ -291,7 +295,8 @@ TEST_F(GpuTest, ImagesGetNodesAndDriverFiles) {
   EXPECT_EQ(mount(*p, "/usr/local/nvidia/lib64/libm.so.6"), nullptr);
   EXPECT_EQ(mount(*p, "/usr/local/nvidia/lib64/libnvidia-ml.so.1"), nullptr) << "a file that is not there";
   EXPECT_NE(mount(*p, "/usr/bin/nvidia-smi"), nullptr);
-  EXPECT_TRUE(std::any_of(p->environment.begin(), p->environment.end(), [](const auto& v) { return v->name == "LD_LIBRARY_PATH" && v->value.find("/usr/local/nvidia/lib64") == 0; }));
+  EXPECT_TRUE(std::any_of(p->environment.begin(), p->environment.end(),
+                          [](const auto& v) { return v->name == "LD_LIBRARY_PATH" && v->value.find("/usr/local/nvidia/lib64") == 0; }));
 }
 
 TEST_F(GpuTest, WithoutDriverFilesOnlyTheNodes) {
@@ -387,8 +392,13 @@ TEST_F(GpuTest, RecoveryKnowsWhoHasWhat) {
   ASSERT_TRUE(module_.stop());
   started_ = false;
   testing::Subject<Gpu> again(host_, "gpu");
-  again.defaults({{"cards", std::vector<std::string>{}}, {"library", FAKE_NVML}, {"dev", top_ + "/dev"}, {"driver_files", true}, {"library_cache", top_ + "/cache"},
-                  {"programs", std::vector<std::string>{}}, {"interval", 10s}});
+  again.defaults({{"cards", std::vector<std::string>{}},
+                  {"library", FAKE_NVML},
+                  {"dev", top_ + "/dev"},
+                  {"driver_files", true},
+                  {"library_cache", top_ + "/cache"},
+                  {"programs", std::vector<std::string>{}},
+                  {"interval", 10s}});
   again.work_dir(top_ + "/work");
   ASSERT_TRUE(again.configure());
   ASSERT_TRUE(again.start());
@@ -412,10 +422,28 @@ TEST_F(GpuTest, RecoveryKnowsWhoHasWhat) {
   ASSERT_TRUE(again.stop());
 }
 
+TEST_F(GpuTest, CleanedUpWhileItIsPrepared) {
+  if (!nodes()) GTEST_SKIP() << "no right to make device nodes";
+  start();
+  fb::isolator::PrepareT p;
+  p.container_id = "hasty";
+  p.task = std::make_unique<fb::TaskInfoT>();
+  p.task->resources.push_back(gpus(2));
+  const auto preparing = module_.enqueue(Method::PREPARE, p);
+  ASSERT_TRUE(cleanup("hasty"));
+  host_.run();
+  EXPECT_TRUE(preparing.done());
+  EXPECT_EQ(preparing.code(), Code::cancelled);
+  EXPECT_NE(::access((top_ + "/work/containers/hasty").c_str(), F_OK), 0);
+  EXPECT_TRUE(prepare("next", 2));
+}
+
 TEST_F(GpuTest, ADamagedRecordIsNamed) {
   ASSERT_EQ(::mkdir((top_ + "/work/containers").c_str(), 0700), 0);
   put("/work/containers/c9", "");
+  put("/work/containers/.c8.new", "GPU-");
   start();
+  EXPECT_NE(::access((top_ + "/work/containers/.c8.new").c_str(), F_OK), 0) << "what was never finished is removed";
   EXPECT_TRUE(host_.logged("containers/c9 names no card"));
   EXPECT_TRUE(cleanup("c9"));
 }

@@ -19,9 +19,11 @@ class Ledger {
 
   // Reads all files. A file that is not ours or is damaged is an error that names it.
   Status load();
-  // Gives the container `count` cards of `cards` that are well and nobody's, in order, and writes it down before it answers. The
-  // same answer as before if it has cards already. RESOURCE_EXHAUSTED names how many are free.
+  // Gives the container `count` cards of `cards` that are well and nobody's, in order; the same answer as before if it has cards
+  // already. In memory only: record() comes next. RESOURCE_EXHAUSTED names how many are free.
   Result<std::vector<std::string>> take(const std::string& id, unsigned count, const std::vector<Card>& cards);
+  // [any thread, blocks] Writes it down, durably; nothing of the object but its directory is used.
+  [[nodiscard]] Status record(const std::string& id, const std::vector<std::string>& uuids) const;
   // OK if there is nothing to give back.
   Status give_back(const std::string& id);
 

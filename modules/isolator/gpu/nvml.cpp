@@ -32,10 +32,10 @@ struct Nvml::Functions {
   int (*wait)(nvml::EventSet, nvml::EventData*, unsigned) = nullptr;
   int (*free_events)(nvml::EventSet) = nullptr;
 
-  std::mutex mutex;                            // of what is below
+  std::mutex mutex;  // of what is below
   nvml::EventSet events = nullptr;
-  std::map<std::string, std::string> xids;     // uuid -> what it told
-  std::vector<Card> last;                      // as they were when they could still be asked
+  std::map<std::string, std::string> xids;  // uuid -> what it told
+  std::vector<Card> last;                   // as they were when they could still be asked
 
   [[nodiscard]] std::string text(int code) const {
     const char* t = error_string ? error_string(code) : nullptr;
@@ -73,13 +73,15 @@ Result<std::shared_ptr<Nvml>> Nvml::load(const std::string& library) {
   const bool complete = f.find("nvmlInit_v2", f.init) && f.find("nvmlShutdown", f.shutdown) && f.find("nvmlErrorString", f.error_string) &&
                         f.find("nvmlSystemGetDriverVersion", f.driver_version) && f.find("nvmlDeviceGetCount_v2", f.count) &&
                         f.find("nvmlDeviceGetHandleByIndex_v2", f.by_index) && f.find("nvmlDeviceGetHandleByUUID", f.by_uuid) &&
-                        f.find("nvmlDeviceGetUUID", f.uuid) && f.find("nvmlDeviceGetName", f.name) && f.find("nvmlDeviceGetMinorNumber", f.minor) &&
-                        f.find("nvmlDeviceGetMemoryInfo", f.memory) && f.find("nvmlDeviceGetUtilizationRates", f.utilization);
+                        f.find("nvmlDeviceGetUUID", f.uuid) && f.find("nvmlDeviceGetName", f.name) &&
+                        f.find("nvmlDeviceGetMinorNumber", f.minor) && f.find("nvmlDeviceGetMemoryInfo", f.memory) &&
+                        f.find("nvmlDeviceGetUtilizationRates", f.utilization);
   if (!complete) return fail(Code::unavailable, library + " is not NVIDIA's management library, or older than its version 5");
-  const bool events = f.find("nvmlEventSetCreate", f.make_events) && f.find("nvmlDeviceRegisterEvents", f.listen) && f.find("nvmlEventSetWait_v2", f.wait) &&
-                      f.find("nvmlEventSetFree", f.free_events);
+  const bool events = f.find("nvmlEventSetCreate", f.make_events) && f.find("nvmlDeviceRegisterEvents", f.listen) &&
+                      f.find("nvmlEventSetWait_v2", f.wait) && f.find("nvmlEventSetFree", f.free_events);
   if (!events) f.make_events = nullptr;
-  if (const int code = f.init(); code != nvml::success) return fail(Code::unavailable, "the NVIDIA driver does not answer: " + f.text(code));
+  if (const int code = f.init(); code != nvml::success)
+    return fail(Code::unavailable, "the NVIDIA driver does not answer: " + f.text(code));
   f.begun = true;
   f.listen_to_cards();
   return out;
@@ -101,8 +103,10 @@ void Nvml::Functions::take_events() {
     nvml::EventData event{};
     if (wait(events, &event, 0) != nvml::success) return;
     char id[nvml::uuid_size] = {};
-    if (event.type != nvml::event_xid_critical || !xid_is_of_the_card(event.data) || uuid(event.device, id, sizeof id) != nvml::success) continue;
-    xids.try_emplace(id, "it told of a critical error, Xid " + std::to_string(event.data) + "; see the kernel's log, and start the agent again when it is repaired");
+    if (event.type != nvml::event_xid_critical || !xid_is_of_the_card(event.data) || uuid(event.device, id, sizeof id) != nvml::success)
+      continue;
+    xids.try_emplace(id, "it told of a critical error, Xid " + std::to_string(event.data) +
+                             "; see the kernel's log, and start the agent again when it is repaired");
   }
 }
 
@@ -111,7 +115,8 @@ Result<std::vector<Card>> Nvml::cards() {
   const std::lock_guard lock(f.mutex);
   f.take_events();
   unsigned n = 0;
-  if (const int code = f.count(&n); code != nvml::success) return fail(Code::unavailable, "the NVIDIA driver does not count its cards: " + f.text(code));
+  if (const int code = f.count(&n); code != nvml::success)
+    return fail(Code::unavailable, "the NVIDIA driver does not count its cards: " + f.text(code));
   std::vector<Card> out;
   for (unsigned i = 0; i < n; ++i) {
     nvml::Device device = nullptr;

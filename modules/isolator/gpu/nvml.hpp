@@ -12,15 +12,15 @@
 namespace gantry::isolator_gpu {
 
 struct Card {
-  std::string uuid;                            // "GPU-...": stays the same over reboots
-  unsigned index = 0;                          // the library's, in order of the bus
-  unsigned minor = 0;                          // of the node /dev/nvidia<minor>
+  std::string uuid;    // "GPU-...": stays the same over reboots
+  unsigned index = 0;  // the library's, in order of the bus
+  unsigned minor = 0;  // of the node /dev/nvidia<minor>
   std::string name;
-  std::string problem;                         // why tasks do not get it; empty: it is well
+  std::string problem;  // why tasks do not get it; empty: it is well
 };
 
 struct CardUse {
-  double utilization = 0;                      // 0 to 1, over the library's last period
+  double utilization = 0;                           // 0 to 1, over the library's last period
   std::uint64_t memory_used = 0, memory_total = 0;  // bytes
 };
 

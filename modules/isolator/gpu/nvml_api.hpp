@@ -6,23 +6,32 @@
 
 namespace gantry::isolator_gpu::nvml {
 
-using Device = struct DeviceHandle*;             // opaque
+using Device = struct DeviceHandle*;  // opaque
 using EventSet = struct EventSetHandle*;
 
 enum Return : int {
-  success = 0, uninitialized = 1, invalid_argument = 2, not_supported = 3, no_permission = 4, not_found = 6, driver_not_loaded = 9,
-  timeout = 10, gpu_is_lost = 15, reset_required = 16, unknown = 999
+  success = 0,
+  uninitialized = 1,
+  invalid_argument = 2,
+  not_supported = 3,
+  no_permission = 4,
+  not_found = 6,
+  driver_not_loaded = 9,
+  timeout = 10,
+  gpu_is_lost = 15,
+  reset_required = 16,
+  unknown = 999
 };
 
 struct Memory {
-  unsigned long long total, free, used;        // bytes
+  unsigned long long total, free, used;  // bytes
 };
 struct Utilization {
-  unsigned gpu, memory;                        // percent of the time
+  unsigned gpu, memory;  // percent of the time
 };
 struct EventData {
   Device device;
-  unsigned long long type, data;               // data: the number of an Xid
+  unsigned long long type, data;  // data: the number of an Xid
   unsigned gpu_instance, compute_instance;
 };
 inline constexpr unsigned long long event_xid_critical = 8;

@@ -22,7 +22,8 @@ bool has_sys_admin() {
 
 constexpr std::uint32_t bit(Namespace n) { return static_cast<std::uint32_t>(n); }
 
-std::unique_ptr<fb::isolator::MountT> mount(const char* source, const char* target, const char* type, std::uint64_t flags, std::string data = {}) {
+std::unique_ptr<fb::isolator::MountT> mount(const char* source, const char* target, const char* type, std::uint64_t flags,
+                                            std::string data = {}) {
   auto m = std::make_unique<fb::isolator::MountT>();
   m->source = source;
   m->target = target;
@@ -54,7 +55,8 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
 
   if (own.share_pid_namespace.value_or(false)) {
     if (!policy.share_pid)
-      return fail(Code::failed_precondition, "linux_info.share_pid_namespace: this agent does not share its pid namespace (disallow_sharing_agent_pid)");
+      return fail(Code::failed_precondition,
+                  "linux_info.share_pid_namespace: this agent does not share its pid namespace (disallow_sharing_agent_pid)");
     out.namespaces &= ~bit(Namespace::PID);
   }
 
@@ -63,7 +65,9 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
   switch (mode) {
     case fb::IpcMode::SHARE_PARENT:
       if (!policy.share_ipc)
-        return fail(Code::failed_precondition, "linux_info.ipc_mode SHARE_PARENT: this agent does not share its ipc namespace and /dev/shm (disallow_sharing_agent_ipc)");
+        return fail(
+            Code::failed_precondition,
+            "linux_info.ipc_mode SHARE_PARENT: this agent does not share its ipc namespace and /dev/shm (disallow_sharing_agent_ipc)");
       out.namespaces &= ~bit(Namespace::IPC);
       break;
     case fb::IpcMode::PRIVATE:
@@ -76,13 +80,17 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
 
   if (!(out.namespaces & bit(Namespace::MOUNT))) {
     if (mode == fb::IpcMode::PRIVATE)
-      return fail(Code::failed_precondition, "linux_info.ipc_mode PRIVATE needs a mount namespace for its /dev/shm; set mount = true in [isolator.namespaces]");
+      return fail(Code::failed_precondition,
+                  "linux_info.ipc_mode PRIVATE needs a mount namespace for its /dev/shm; set mount = true in [isolator.namespaces]");
     return out;
   }
   // /proc shows the pid namespace in which it was mounted; the old one would show, and name wrongly, the machine's.
-  if (image || (out.namespaces & bit(Namespace::PID))) out.mounts.push_back(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
-  if (own_memory) out.mounts.push_back(own_shm(own.shm_size ? std::uint64_t{*own.shm_size} << 20 : policy.shm_size));
-  else if (image && mode == fb::IpcMode::SHARE_PARENT) out.mounts.push_back(mount("/dev/shm", "/dev/shm", "", MS_BIND));
+  if (image || (out.namespaces & bit(Namespace::PID)))
+    out.mounts.push_back(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
+  if (own_memory)
+    out.mounts.push_back(own_shm(own.shm_size ? std::uint64_t{*own.shm_size} << 20 : policy.shm_size));
+  else if (image && mode == fb::IpcMode::SHARE_PARENT)
+    out.mounts.push_back(mount("/dev/shm", "/dev/shm", "", MS_BIND));
   return out;
 }
 
@@ -103,7 +111,10 @@ Task<Status> Namespaces::configure(Settings settings) {
   for (const auto& [shared, n, key, name] : {std::tuple(policy.share_pid, Namespace::PID, "disallow_sharing_agent_pid", "pid"),
                                              std::tuple(policy.share_ipc, Namespace::IPC, "disallow_sharing_agent_ipc", "ipc")})
     if (!shared && !(policy.wanted & bit(n)))
-      co_return fail(Code::invalid_argument, std::string(key) + " = true has no meaning with " + name + " = false, which shares it with every task; set " + name + " = true", key);
+      co_return fail(
+          Code::invalid_argument,
+          std::string(key) + " = true has no meaning with " + name + " = false, which shares it with every task; set " + name + " = true",
+          key);
   policy_ = policy;
   co_return ok;
 }

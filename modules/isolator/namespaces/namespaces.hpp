@@ -10,9 +10,9 @@ namespace gantry::isolator_namespaces {
 
 // What the operator has decided.
 struct Policy {
-  std::uint32_t wanted = 0;                    // Namespace bits every container gets that does not ask otherwise
-  std::uint64_t shm_size = 0;                  // bytes; 0: the kernel's default
-  bool share_pid = true, share_ipc = true;     // a task may ask for the machine's
+  std::uint32_t wanted = 0;                 // Namespace bits every container gets that does not ask otherwise
+  std::uint64_t shm_size = 0;               // bytes; 0: the kernel's default
+  bool share_pid = true, share_ipc = true;  // a task may ask for the machine's
 };
 
 // What one container gets. Pure. INVALID_ARGUMENT and FAILED_PRECONDITION name the field of the task.

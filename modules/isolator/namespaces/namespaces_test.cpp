@@ -1,7 +1,7 @@
 #include "namespaces.hpp"
 
-#include <gantry/testing/host.hpp>
 #include <gtest/gtest.h>
+#include <gantry/testing/host.hpp>
 
 #include <sched.h>
 #include <sys/mount.h>
@@ -24,7 +24,13 @@ constexpr std::uint32_t bits(std::initializer_list<Namespace> all) {
 class NamespacesTest : public ::testing::Test {
  protected:
   NamespacesTest() : module_(host_, "namespaces") {
-    module_.defaults({{"pid", true}, {"mount", true}, {"ipc", false}, {"uts", false}, {"cgroup", false}, {"shm_size", 0}, {"disallow_sharing_agent_pid", false},
+    module_.defaults({{"pid", true},
+                      {"mount", true},
+                      {"ipc", false},
+                      {"uts", false},
+                      {"cgroup", false},
+                      {"shm_size", 0},
+                      {"disallow_sharing_agent_pid", false},
                       {"disallow_sharing_agent_ipc", false}});
     module_->allowed = [] { return true; };
   }
@@ -183,7 +189,8 @@ TEST_F(NamespacesTest, SharedMemoryIsAsLargeAsAskedFor) {
   if (pid == 0) {
     if (::unshare(CLONE_NEWNS | CLONE_NEWIPC) != 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(77);
     for (const auto& m : p->mounts)
-      if (m->target == "/dev/shm" && ::mount(m->source.c_str(), m->target.c_str(), m->type.c_str(), m->flags, m->data.c_str()) != 0) ::_exit(1);
+      if (m->target == "/dev/shm" && ::mount(m->source.c_str(), m->target.c_str(), m->type.c_str(), m->flags, m->data.c_str()) != 0)
+        ::_exit(1);
     struct statvfs fs {};
     if (::statvfs("/dev/shm", &fs) != 0) ::_exit(2);
     ::_exit(fs.f_blocks * fs.f_frsize == 3u << 20 ? 0 : 3);

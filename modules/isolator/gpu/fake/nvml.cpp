@@ -88,7 +88,9 @@ EXPORT int nvmlInit_v2() {
   return code;
 }
 EXPORT int nvmlShutdown() { return nvml::success; }
-EXPORT const char* nvmlErrorString(int code) { return code == nvml::gpu_is_lost ? "GPU is lost" : code == nvml::driver_not_loaded ? "Driver Not Loaded" : "Unknown Error"; }
+EXPORT const char* nvmlErrorString(int code) {
+  return code == nvml::gpu_is_lost ? "GPU is lost" : code == nvml::driver_not_loaded ? "Driver Not Loaded" : "Unknown Error";
+}
 EXPORT int nvmlSystemGetDriverVersion(char* out, unsigned size) { return copy("535.104.05", out, size); }
 EXPORT int nvmlDeviceGetCount_v2(unsigned* out) {
   *out = static_cast<unsigned>(lines().size());
