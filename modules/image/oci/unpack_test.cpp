@@ -276,7 +276,9 @@ TEST_F(Unpack, HardLinksThatLeadOut) {
   for (const std::string& to : {std::string("../out-secret"), dir.path + "/out-secret", std::string("l/out-secret")}) {
     const auto u = unpack(Tar().link("l", dir.path).hard("h", to).bytes());
     EXPECT_FALSE(fs::exists(out + "/h")) << to;
-    if (u) EXPECT_EQ(u->links.size(), 1u) << "left for the layers below, which have it or not";
+    if (u) {
+      EXPECT_EQ(u->links.size(), 1u) << "left for the layers below, which have it or not";
+    }
   }
   fs::remove(dir.path + "/out-secret");
 }
@@ -397,8 +399,11 @@ TEST_F(Unpack, TenThousandMutations) {
           std::memcpy(&bytes[at + 148], text, 7);
         }
     const auto u = unpack(bytes, {1 << 20, 200});
-    if (u) ++accepted;
-    else EXPECT_FALSE(u.error().message.empty());
+    if (u) {
+      ++accepted;
+    } else {
+      EXPECT_FALSE(u.error().message.empty());
+    }
     if (i % 50 == 0) {
       const Fd at(::open(dir.path.c_str(), O_RDONLY | O_DIRECTORY));
       ASSERT_TRUE(remove_tree(at.get(), "out"));
