@@ -117,6 +117,7 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::MasterMessage: return on_message(step, *frame->body_as_MasterMessage());
     case FromMaster::ShutdownExecutor: return on_shutdown_executor(step, *frame->body_as_ShutdownExecutor());
     case FromMaster::UpdateFramework: return on_update_framework(step, *frame->body_as_UpdateFramework());
+    case FromMaster::RunGroup:  // no agent of this release says that it knows groups
     case FromMaster::NONE: break;
   }
   log(step, base::Level::debug, "ignored a frame of an unknown type from a newer master");

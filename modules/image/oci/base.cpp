@@ -10,6 +10,52 @@
 #include <vector>
 
 namespace gantry::image_oci {
+namespace {
+
+// A tree may be as deep as a stranger's archive made it: what is deeper than `kDeep` is moved up to the top and emptied in its turn.
+struct Removing {
+  static constexpr int kDeep = 64;
+  int directory;
+  const std::string& name;
+  std::vector<std::string> left;  // directories of `directory`
+  std::uint64_t moved;
+
+  Status one(int parent, const char* own, int depth) {
+    if (::unlinkat(parent, own, AT_REMOVEDIR) == 0 || errno == ENOENT) return ok;
+    (void)::fchmodat(parent, own, 0700, 0);
+    const int fd = ::openat(parent, own, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return os_error(std::string("remove ") + own, errno);
+    const std::unique_ptr<DIR, int (*)(DIR*)> open(::fdopendir(fd), &::closedir);
+    if (!open) {
+      ::close(fd);
+      return os_error(std::string("remove ") + own, errno);
+    }
+    while (const dirent* e = ::readdir(open.get())) {
+      if (std::strcmp(e->d_name, ".") == 0 || std::strcmp(e->d_name, "..") == 0) continue;
+      if (e->d_type != DT_DIR && (::unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT)) continue;
+      if (e->d_type != DT_DIR && errno != EISDIR && errno != EPERM) return os_error(std::string("remove ") + e->d_name, errno);
+      if (depth < kDeep) GANTRY_CHECK(one(fd, e->d_name, depth + 1));
+      else GANTRY_CHECK(move_up(fd, e->d_name));
+    }
+    if (::unlinkat(parent, own, AT_REMOVEDIR) != 0 && errno != ENOENT) return os_error(std::string("remove ") + own, errno);
+    return ok;
+  }
+
+  Status move_up(int parent, const char* own) {
+    if (::unlinkat(parent, own, AT_REMOVEDIR) == 0) return ok;
+    (void)::fchmodat(parent, own, 0700, 0);  // a directory that cannot be written cannot be moved either
+    for (;;) {
+      std::string up = name + ".gone" + std::to_string(moved++);
+      if (::renameat(parent, own, directory, up.c_str()) == 0) {
+        left.push_back(std::move(up));
+        return ok;
+      }
+      if (errno != ENOTEMPTY && errno != EEXIST) return os_error(std::string("remove ") + own, errno);  // else: from before a crash
+    }
+  }
+};
+
+}  // namespace
 
 Error cancelled_error() { return fail(Code::cancelled, "cancelled"); }
 
@@ -70,42 +116,14 @@ Status sync_directory(const std::string& path) {
   return ok;
 }
 
-// Without recursion and with at most two descriptors: the tree may be as deep as a stranger's archive made it. A directory
-// that is not empty is moved up to the top and emptied there in its turn.
 Status remove_tree(int directory, const std::string& name) {
   if (::unlinkat(directory, name.c_str(), 0) == 0 || errno == ENOENT) return ok;
   if (errno != EISDIR && errno != EPERM) return os_error("remove " + name, errno);
-  std::vector<std::string> left{name};
-  std::uint64_t moved = 0;
-  while (!left.empty()) {
-    const std::string top = left.back();
-    if (::unlinkat(directory, top.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) {
-      left.pop_back();
-      continue;
-    }
-    if (errno != ENOTEMPTY && errno != EEXIST && errno != EACCES) return os_error("remove " + top, errno);
-    (void)::fchmodat(directory, top.c_str(), 0700, 0);
-    const int fd = ::openat(directory, top.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return os_error("remove " + top, errno);
-    const std::unique_ptr<DIR, int (*)(DIR*)> open(::fdopendir(fd), &::closedir);
-    if (!open) {
-      ::close(fd);
-      return os_error("remove " + top, errno);
-    }
-    const std::size_t before = left.size();
-    while (const dirent* e = ::readdir(open.get())) {
-      if (std::strcmp(e->d_name, ".") == 0 || std::strcmp(e->d_name, "..") == 0) continue;
-      if (::unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT) continue;
-      if (errno != EISDIR && errno != EPERM) return os_error("remove " + top + "/" + e->d_name, errno);
-      if (::unlinkat(fd, e->d_name, AT_REMOVEDIR) == 0) continue;
-      (void)::fchmodat(fd, e->d_name, 0700, 0);  // a directory that cannot be written cannot be moved either
-      std::string up;
-      do up = name + ".gone" + std::to_string(moved++);  // some may be there from before a crash
-      while (::renameat(fd, e->d_name, directory, up.c_str()) != 0 && (errno == ENOTEMPTY || errno == EEXIST));
-      if (::faccessat(directory, up.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) return os_error("remove " + top + "/" + e->d_name, errno);
-      left.push_back(std::move(up));
-      if (left.size() - before >= 1000) break;  // the rest of a wide directory in its next turn
-    }
+  Removing removing{directory, name, {name}, 0};
+  while (!removing.left.empty()) {
+    const std::string top = std::move(removing.left.back());
+    removing.left.pop_back();
+    GANTRY_CHECK(removing.one(directory, top.c_str(), 0));
   }
   return ok;
 }

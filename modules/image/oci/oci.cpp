@@ -171,6 +171,10 @@ Task<Status> OciImages::configure(Settings settings) {
   collecting_ = {settings.real("gc_headroom"), settings.duration("gc_interval"), std::move(*keep)};
   if (settings.reload()) {
     traffic_->set_parallel(options_.parallel);
+    if (timer_) {
+      host().cancel_timer(timer_);
+      collect_later();
+    }
     co_return ok;
   }
   traffic_ = std::make_shared<Traffic>(options_.parallel);

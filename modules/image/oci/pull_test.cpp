@@ -12,7 +12,7 @@ namespace {
 using namespace test;
 
 Image two_layers(const std::string& how = "gzip") {
-  return Image({Tar().file("a", "lower").directory("d").file("d/x", "1").bytes(), Tar().file("b", "upper").file("d/.wh.x", "").bytes()}, how);
+  return Image({Tar().file("a", "lower").directory("d").file("d/x", "1").bytes(), Tar().file("b", "upper").directory("d").file("d/.wh.x", "").bytes()}, how);
 }
 // Not compressible, so that it has a size on the way.
 std::string noise(std::size_t n, unsigned seed = 1) {
@@ -270,7 +270,7 @@ TEST(Pull, PassingErrorsAreTriedAgain) {
   p.options.parallel = 1;
   const auto r = p.pull(reg.name());
   ASSERT_TRUE(r) << r.error().message;
-  left = 100;
+  reg.fault = [](const Server::Request&) { return Server::Reply{503, "busy"}; };
   expect_error(p.pull(reg.name(), Policy::always), Code::unavailable, {"503"});
 }
 
@@ -537,8 +537,11 @@ TEST(Local, DamagedArchives) {
     if (i % 2) damaged.resize(bytes.size() - i);
     put(p.dir.path + "/d.tar", damaged);
     const auto r = p.pull(p.dir.path + "/d.tar", Policy::always);
-    if (!r) EXPECT_FALSE(r.error().message.empty());
-    else EXPECT_EQ(r->layers, image.diff_ids);
+    if (!r) {
+      EXPECT_FALSE(r.error().message.empty());
+    } else {
+      EXPECT_EQ(r->layers, image.diff_ids);
+    }
   }
   EXPECT_TRUE(tree(p.dir.path + "/s/tmp").empty());
 }

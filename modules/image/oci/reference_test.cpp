@@ -52,7 +52,9 @@ TEST(Reference, RefusesWhatIsNone) {
                                  std::string("[::1/a"), std::string("re_g.x/a"), std::string("a?b"), std::string("a%2e")}) {
     const auto r = parse_reference(bad);
     EXPECT_FALSE(r) << bad << " -> " << (r ? r->text() : "");
-    if (!r) EXPECT_EQ(r.error().code, Code::invalid_argument) << bad;
+    if (!r) {
+      EXPECT_EQ(r.error().code, Code::invalid_argument) << bad;
+    }
   }
 }
 

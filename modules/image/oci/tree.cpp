@@ -27,6 +27,22 @@ std::string parent_of(const std::string& path) {
   return slash == std::string::npos ? std::string() : path.substr(0, slash);
 }
 
+// As a file system resolves it whose root is the layer: ".." of the root is the root.
+std::string within_root(const std::string& path) {
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    std::string part = path.substr(at, end - at);
+    at = end + 1;
+    if (part.empty() || part == ".") continue;
+    if (part != "..") parts.push_back(std::move(part));
+    else if (!parts.empty()) parts.pop_back();
+  }
+  std::string out;
+  for (const std::string& part : parts) (out += out.empty() ? "" : "/") += part;
+  return out;
+}
+
 }  // namespace
 
 Result<Fd> open_below(int root, const std::string& path) {
@@ -63,10 +79,11 @@ Result<std::string> clean_path(std::string_view path) {
   return out;
 }
 
-Result<Fd> Tree::directory(const std::string& path, bool make) {
+Result<Fd> Tree::directory(const std::string& path, bool make, int links) {
   const std::string at = path.empty() ? "." : path;
   Fd fd(open_in(root_.get(), at.c_str(), O_RDONLY | O_DIRECTORY, RESOLVE_IN_ROOT));
   if (fd) return fd;
+  if (links > 40) return os_error("directory " + path, ELOOP);
   if (errno != ENOENT || !make) return os_error("directory " + path, errno);
   // Upwards to what is there, then down again.
   std::vector<std::string> missing;
@@ -82,8 +99,15 @@ Result<Fd> Tree::directory(const std::string& path, bool make) {
     const std::string& name = missing.back();
     up += (up.empty() ? "" : "/") + name;
     if (::mkdirat(above.get(), name.c_str(), 0755) != 0) {
-      if (errno == EEXIST) return fail(Code::invalid_argument, "\"" + up + "\" is a link to nothing and a directory at once");
-      return os_error("create directory " + up, errno);
+      if (errno != EEXIST) return os_error("create directory " + up, errno);
+      // A link to what is not in this layer: as in the whole image, what comes below it goes to where it points.
+      char to[4096];
+      const ssize_t n = ::readlinkat(above.get(), name.c_str(), to, sizeof to);
+      if (n <= 0) return os_error("directory " + up, ENOTDIR);
+      std::string aim = to[0] == '/' ? std::string(to, static_cast<std::size_t>(n)) : parent_of(up) + "/" + std::string(to, static_cast<std::size_t>(n));
+      for (missing.pop_back(); !missing.empty(); missing.pop_back()) aim += "/" + missing.back();
+      if (aim.size() > 8192) return os_error("directory " + path, ENAMETOOLONG);
+      return directory(within_root(aim), make, links + 1);
     }
     (void)::fchmodat(above.get(), name.c_str(), 0755, 0);  // whatever the umask says
     implied.push_back(up);
@@ -102,13 +126,15 @@ Result<Tree::Place> Tree::place(const std::string& path) {
     auto fd = directory(above, true);
     if (!fd && (fd.error().code != Code::invalid_argument || above.empty())) return std::move(fd).error();
     if (!fd) {
-      GANTRY_TRY(const Place up, place(above));
+      GANTRY_TRY(const Place up, place(above));  // those further up
       struct stat st {};
-      if (::fstatat(up.directory, up.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != 0) return std::move(fd).error();
-      GANTRY_TRY([[maybe_unused]] const bool was, clear(up));
+      const bool hidden = ::fstatat(up.directory, up.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
+      if (hidden) {
+        GANTRY_TRY([[maybe_unused]] const bool was, clear(up));
+      }
       fd = directory(above, true);
       if (!fd) return std::move(fd).error();
-      GANTRY_CHECK(hide_below(above));
+      if (hidden) GANTRY_CHECK(hide_below(above));
     }
     last_ = std::move(*fd);
     last_path_ = above;

@@ -61,7 +61,7 @@ class Tree {
   std::uint64_t left_out = 0;         // attributes that could not be set for lack of rights
 
  private:
-  [[nodiscard]] Result<Fd> directory(const std::string& path, bool make);
+  [[nodiscard]] Result<Fd> directory(const std::string& path, bool make, int links = 0);
   Fd root_;
   bool privileged_;
   Fd last_;                 // entries come directory by directory

@@ -57,7 +57,7 @@ class Unpack : public ::testing::Test {
     EXPECT_FALSE(fs::exists("/tmp/gantry-oci-escaped"));
   }
   static bool root() { return ::geteuid() == 0; }
-  TempDir dir;
+  TempDir dir{true};
   std::string out = dir.path + "/out";
 };
 
@@ -206,7 +206,10 @@ TEST_F(Unpack, AttributesOfTheListOnly) {
   const std::string at = out + "/ping";
   ASSERT_EQ(::lgetxattr(at.c_str(), "security.capability", value, sizeof value), 20);
   EXPECT_EQ(std::string(value, 20), cap);
-  EXPECT_EQ(::lgetxattr(at.c_str(), "user.note", value, sizeof value), 5);
+  // Not every file system has user attributes.
+  if (::setxattr(dir.path.c_str(), "user.probe", "1", 1, 0) == 0) {
+    EXPECT_EQ(::lgetxattr(at.c_str(), "user.note", value, sizeof value), 5);
+  }
   EXPECT_LT(::lgetxattr(at.c_str(), "trusted.overlay.redirect", value, sizeof value), 0) << "the overlay would follow it";
   EXPECT_LT(::lgetxattr(at.c_str(), "user.overlay.opaque", value, sizeof value), 0);
   EXPECT_LT(::lgetxattr(at.c_str(), "security.selinux", value, sizeof value), 0);
@@ -276,7 +279,9 @@ TEST_F(Unpack, HardLinksThatLeadOut) {
   for (const std::string& to : {std::string("../out-secret"), dir.path + "/out-secret", std::string("l/out-secret")}) {
     const auto u = unpack(Tar().link("l", dir.path).hard("h", to).bytes());
     EXPECT_FALSE(fs::exists(out + "/h")) << to;
-    if (u) EXPECT_EQ(u->links.size(), 1u) << "left for the layers below, which have it or not";
+    if (u) {
+      EXPECT_EQ(u->links.size(), 1u) << "left for the layers below, which have it or not";
+    }
   }
   fs::remove(dir.path + "/out-secret");
 }
@@ -397,8 +402,11 @@ TEST_F(Unpack, TenThousandMutations) {
           std::memcpy(&bytes[at + 148], text, 7);
         }
     const auto u = unpack(bytes, {1 << 20, 200});
-    if (u) ++accepted;
-    else EXPECT_FALSE(u.error().message.empty());
+    if (u) {
+      ++accepted;
+    } else {
+      EXPECT_FALSE(u.error().message.empty());
+    }
     if (i % 50 == 0) {
       const Fd at(::open(dir.path.c_str(), O_RDONLY | O_DIRECTORY));
       ASSERT_TRUE(remove_tree(at.get(), "out"));
@@ -415,7 +423,7 @@ TEST_F(Unpack, TenThousandMutations) {
 }
 
 TEST(RemoveTree, DeepAndWide) {
-  TempDir dir;
+  TempDir dir(true);
   const Fd at(::open(dir.path.c_str(), O_RDONLY | O_DIRECTORY));
   std::string path = "t";
   Fd here(::dup(at.get()));

@@ -23,6 +23,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <list>
 #include <map>
 #include <mutex>
 #include <set>
@@ -37,13 +38,15 @@ namespace fs = std::filesystem;
 
 class TempDir {
  public:
-  TempDir() {
-    char name[] = "/tmp/gantry-oci-XXXXXX";
-    path = ::mkdtemp(name);
+  // In memory, if there is such a place: for tests that make and remove many files and care for no disk.
+  explicit TempDir(bool in_memory = false) {
+    char memory[] = "/dev/shm/gantry-oci-XXXXXX", disk[] = "/tmp/gantry-oci-XXXXXX";
+    const char* made = in_memory ? ::mkdtemp(memory) : nullptr;
+    path = made ? made : ::mkdtemp(disk);
   }
   ~TempDir() {
-    const Fd at(::open("/tmp", O_RDONLY | O_DIRECTORY));
-    (void)remove_tree(at.get(), path.substr(5));
+    const Fd at(::open(fs::path(path).parent_path().c_str(), O_RDONLY | O_DIRECTORY));
+    (void)remove_tree(at.get(), fs::path(path).filename());
   }
   std::string path;
 };

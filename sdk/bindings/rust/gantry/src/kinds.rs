@@ -118,7 +118,7 @@ kind! {
     }
 }
 kind! {
-    /// Brings images and keeps their layers. `pull` sends its progress and ends with the image.
+    /// Brings images and keeps their layers. `pull` ends with the image; it tells no progress on the way.
     image, "image", 1, Images {
         recover crate::abi::METHOD_RECOVER, call fb::image::Recover<'_> => fb::image::RecoveredT, or done();
         pull fb::image::Method::PULL, call fb::image::Pull<'_> => fb::image::ImageT;
