@@ -4,6 +4,7 @@
 //   acknowledgement -> FORGOTTEN.   A kill, from wherever it comes, only notes its cause and asks the launcher; the
 //   terminal state is decided in one place, ended().
 #include "kernel/agent/core.hpp"
+#include "kernel/agent/image.hpp"
 
 #include <sys/wait.h>
 
@@ -65,7 +66,8 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
                        "and control characters");
   }
   if (info->executor) return run_with_executor(step, framework, std::move(info), dropped, launch_executor);
-  if (!info->command || (info->command->value.empty() && info->command->arguments.empty())) {
+  // An image may say itself what runs.
+  if (!info->command || (info->command->value.empty() && info->command->arguments.empty() && !wanted_image(*info))) {
     return refuse(step, framework_id, info, TaskState::TASK_ERROR, Reason::REASON_TASK_INVALID,
                   "Task '" + info->task_id + "' has no command: set command.value");
   }

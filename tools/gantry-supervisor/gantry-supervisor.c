@@ -187,12 +187,28 @@ static int apply_hostname(void) {
   return name ? (int)SYS2(SYS_sethostname, payload(name), strlen(payload(name))) : 0;
 }
 
-static int write_zero(const char* path) {
-  const int fd = open_file(path, O_WRONLY | O_CLOEXEC, 0);
-  if (fd < 0) return -1;
-  const long n = write_fd(fd, "0", 1);
-  close_fd(fd);
-  return n == 1 ? 0 : -1;
+/* The files the task enters its cgroups by are the agent's: opened while its tree is still to be seen. */
+enum { most_entries = 64 };
+static int entries[most_entries];
+static int entry_count;
+
+static int open_entries(void) {
+  const struct gantry_sup_record* r = first_record();
+  report.step = GANTRY_SUP_ENTERING;
+  report.index = 0;
+  for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
+    if (r->tag != GANTRY_SUP_ENTER) continue;
+    if (entry_count == most_entries) return last_error = E2BIG, -1;
+    const int fd = open_file(payload(r), O_WRONLY | O_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    entries[entry_count++] = fd;
+    ++report.index;
+  }
+  return 0;
+}
+
+static void close_entries(void) {
+  for (int i = 0; i < entry_count; ++i) close_fd(entries[i]);
 }
 
 static int open_output(const char* path, int as) {
@@ -253,17 +269,12 @@ static int apply_limit(const char* p) {
 
 /* Cgroups first, so that nothing of the task runs outside of them; then limits. */
 static int enter_and_limit(void) {
-  const struct gantry_sup_record* r = first_record();
   report.step = GANTRY_SUP_ENTERING;
-  report.index = 0;
-  for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
-    if (r->tag != GANTRY_SUP_ENTER) continue;
-    if (write_zero(payload(r)) != 0) return -1;
-    ++report.index;
-  }
+  for (report.index = 0; report.index < entry_count; ++report.index)
+    if (write_fd(entries[report.index], "0", 1) != 1) return -1;
   report.step = GANTRY_SUP_LIMITING;
   report.index = 0;
-  r = first_record();
+  const struct gantry_sup_record* r = first_record();
   for (uint32_t i = 0; i < head->records; ++i, r = next_record(r)) {
     if (r->tag != GANTRY_SUP_LIMIT) continue;
     if (apply_limit(payload(r)) != 0) return -1;
@@ -515,6 +526,7 @@ int main(int argc, char** argv) {
   if (head->record_fd >= 0) SYS3(SYS_fcntl, head->record_fd, F_SETFD, FD_CLOEXEC);
   if (!(head->flags & GANTRY_SUP_PID_NS)) SYS5(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 
+  if (open_entries() != 0) give_up();
   if (join_container() != 0) give_up();
   if (apply_mounts() != 0) give_up();
   if (apply_hostname() != 0) give_up();
@@ -529,6 +541,7 @@ int main(int argc, char** argv) {
   const int task = start_task();
   if (task < 0) give_up();
   send_report(task);
+  close_entries();
   /* Their end is to be seen when the task has closed them. */
   for (int i = 0; i < 3; ++i)
     if (streams[i] >= 0) close_fd(streams[i]);

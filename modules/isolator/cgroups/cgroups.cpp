@@ -150,6 +150,7 @@ Task<Result<fb::isolator::PreparedT>> Cgroups::prepare(Request<fb::isolator::Pre
   if (request->task()) request->task()->UnPackTo(&task);
   Limits limits = limits_of(task.resources, task.limits, quota_);
   limits.all_devices = privileged(task);
+  GANTRY_CO_TRY(out.parameters, docker_limits(task, limits));
   GANTRY_CO_CHECK(cgroups_->create(id, limits));
   adopt(id);
   out.enter_files = cgroups_->enter_files(id);

@@ -965,5 +965,39 @@ TEST_F(RealCgroups, NamesThatAreNoNamesAreRefused) {
     EXPECT_FALSE(module_.call<fb::isolator::Prepared>(Method::PREPARE, prepare(bad, task(1, 64)))) << bad;
 }
 
+TEST(DockerLimits, TakeThePlaceOfWhatResourcesSay) {
+  fb::TaskInfoT t;
+  t.container = std::make_unique<fb::ContainerInfoT>();
+  t.container->type = fb::ContainerType::DOCKER;
+  t.container->docker = std::make_unique<fb::DockerInfoT>();
+  const auto with = [&](std::initializer_list<std::pair<const char*, const char*>> all) {
+    t.container->docker->parameters.clear();
+    for (const auto& [k, v] : all) {
+      t.container->docker->parameters.push_back(std::make_unique<fb::ParameterT>());
+      t.container->docker->parameters.back()->key = k;
+      t.container->docker->parameters.back()->value = v;
+    }
+  };
+  with({{"cpus", "1.5"}, {"cpu-shares", "512"}, {"memory", "1g"}, {"memory-reservation", "256m"}, {"pids-limit", "100"}, {"env", "A=1"}});
+  Limits limits;
+  const auto heeded = docker_limits(t, limits);
+  ASSERT_TRUE(heeded) << heeded.error().message;
+  EXPECT_EQ(*heeded, (std::vector<std::string>{"cpus", "cpu-shares", "memory", "memory-reservation", "pids-limit"}));
+  EXPECT_EQ(limits.cpu_quota_us, 150'000);
+  EXPECT_EQ(limits.cpu_shares, 512u);
+  EXPECT_EQ(limits.memory_hard, 1ull << 30);
+  EXPECT_EQ(limits.memory_soft, 256ull << 20);
+  EXPECT_EQ(limits.pids, 100u);
+  with({{"cpu-quota", "50000"}, {"cpu-period", "200000"}});
+  ASSERT_TRUE(docker_limits(t, limits));
+  EXPECT_EQ(limits.cpu_quota_us, 25'000);
+  for (const auto& [k, v] : {std::pair("memory", "lots"), std::pair("cpus", "-1"), std::pair("cpu-period", "5"), std::pair("pids-limit", "many"), std::pair("memory", "")}) {
+    with({{k, v}});
+    const auto wrong = docker_limits(t, limits);
+    ASSERT_FALSE(wrong) << k;
+    EXPECT_NE(wrong.error().message.find(std::string("docker parameter ") + k + "=" + v), std::string::npos) << wrong.error().message;
+  }
+}
+
 }  // namespace
 }  // namespace gantry::isolator_cgroups

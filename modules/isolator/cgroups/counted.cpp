@@ -7,9 +7,10 @@ namespace {
 class Pids final : public Controller {
  public:
   using Controller::Controller;
-  Status apply(const std::string& id, const Limits&) override {
+  Status apply(const std::string& id, const Limits& limits) override {
     const std::string path = file(id, "pids.max");
-    if (policy().pids) return write_file(path, std::to_string(policy().pids));
+    const std::uint64_t most = limits.pids.value_or(policy().pids);
+    if (most) return write_file(path, std::to_string(most));
     // The limit may have been taken out of the settings while this container runs.
     return read_number(path) ? write_file(path, "max") : Status(ok);
   }

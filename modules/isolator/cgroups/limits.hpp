@@ -22,6 +22,7 @@ struct Limits {
   std::optional<std::int64_t> cpu_quota_us;  // per 100 ms; absent: none
   std::uint64_t memory_soft = 0;             // bytes; 0: none
   std::uint64_t memory_hard = 0;             // bytes, at least 32 MiB; 0: none
+  std::optional<std::uint64_t> pids;         // most processes and threads, 0 for no limit; absent: as the policy says
   bool all_devices = false;                  // a privileged container; of meaning at its creation only
   friend bool operator==(const Limits&, const Limits&) = default;
 };
@@ -32,6 +33,10 @@ inline constexpr std::uint64_t memory_floor = 32ull << 20;
 // one means none. `quota`: the request is a quota too.
 [[nodiscard]] Limits limits_of(const std::vector<std::unique_ptr<fb::ResourceT>>& resources,
                                const std::vector<std::unique_ptr<fb::ScalarEntryT>>& limits, bool quota);
+
+// What parameters of `docker run` change about them: cpus, cpu-shares, cpu-quota, cpu-period, memory, memory-reservation, pids-limit.
+// Returns the keys that were heeded; INVALID_ARGUMENT names the parameter.
+[[nodiscard]] Result<std::vector<std::string>> docker_limits(const fb::TaskInfoT& task, Limits& limits);
 
 // How fast a container may use one block device; absent: as fast as it goes.
 struct IoMax {

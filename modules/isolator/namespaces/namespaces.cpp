@@ -7,6 +7,9 @@
 
 #include <tuple>
 
+#include <cmath>
+#include <cstdlib>
+
 namespace gantry::isolator_namespaces {
 namespace {
 
@@ -46,6 +49,42 @@ std::unique_ptr<fb::isolator::MountT> own_shm(std::uint64_t bytes) {
 
 }  // namespace
 
+namespace {
+
+// `docker run`: an ipc namespace with a /dev/shm of 64 MiB unless it is told otherwise.
+struct DockerWishes {
+  bool host_pid = false, host_ipc = false;
+  std::optional<std::uint64_t> shm_size;
+  std::vector<std::string> heeded;
+};
+Result<DockerWishes> docker_wishes(const fb::DockerInfoT& docker) {
+  DockerWishes w;
+  for (const auto& p : docker.parameters) {
+    const std::string &key = p->key, &value = p->value;
+    const auto wrong = [&](const char* what) { return fail(Code::invalid_argument, "docker parameter " + key + "=" + value + ": write " + what); };
+    if (key == "pid") {
+      if (value != "host" && !value.empty()) return wrong("host, or leave it out");
+      w.host_pid = value == "host";
+    } else if (key == "ipc") {
+      if (value != "host" && value != "private" && value != "shareable" && !value.empty()) return wrong("host or private");
+      w.host_ipc = value == "host";
+    } else if (key == "shm-size") {
+      char* end = nullptr;
+      const double n = std::strtod(value.c_str(), &end);
+      const std::string unit = end;
+      const int shift = unit.empty() || unit == "b" ? 0 : unit == "k" || unit == "K" ? 10 : unit == "m" || unit == "M" ? 20 : unit == "g" || unit == "G" ? 30 : -1;
+      if (value.empty() || shift < 0 || !(n > 0) || n > 1e15) return wrong("a size, such as 64m");
+      w.shm_size = static_cast<std::uint64_t>(std::ldexp(n, shift));
+    } else {
+      continue;
+    }
+    w.heeded.push_back(key);
+  }
+  return w;
+}
+
+}  // namespace
+
 Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::isolator::PrepareT& request) {
   const fb::LinuxInfoT& own = linux_info(request);
   const bool image = !request.layers.empty();
@@ -53,14 +92,22 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
   out.no_attach = true;
   out.namespaces = policy.wanted;
 
-  if (own.share_pid_namespace.value_or(false)) {
+  DockerWishes docker;
+  const auto* container = request.task ? request.task->container.get() : nullptr;
+  const bool is_docker = container && container->type == fb::ContainerType::DOCKER && container->docker;
+  if (is_docker) {
+    GANTRY_TRY(docker, docker_wishes(*container->docker));
+    out.parameters = docker.heeded;
+  }
+  if (own.share_pid_namespace.value_or(false) || docker.host_pid) {
     if (!policy.share_pid)
       return fail(Code::failed_precondition,
-                  "linux_info.share_pid_namespace: this agent does not share its pid namespace (disallow_sharing_agent_pid)");
+                  "linux_info.share_pid_namespace (for a Docker task its parameter pid): this agent does not share its pid namespace (disallow_sharing_agent_pid)");
     out.namespaces &= ~bit(Namespace::PID);
   }
 
-  const auto mode = own.ipc_mode.value_or(fb::IpcMode::UNKNOWN);
+  auto mode = own.ipc_mode.value_or(fb::IpcMode::UNKNOWN);
+  if (is_docker && mode == fb::IpcMode::UNKNOWN && image) mode = docker.host_ipc ? fb::IpcMode::SHARE_PARENT : fb::IpcMode::PRIVATE;
   bool own_memory = false;
   switch (mode) {
     case fb::IpcMode::SHARE_PARENT:
@@ -88,7 +135,10 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
   if (image || (out.namespaces & bit(Namespace::PID)))
     out.mounts.push_back(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
   if (own_memory)
-    out.mounts.push_back(own_shm(own.shm_size ? std::uint64_t{*own.shm_size} << 20 : policy.shm_size));
+    out.mounts.push_back(own_shm(own.shm_size          ? std::uint64_t{*own.shm_size} << 20
+                                 : docker.shm_size      ? *docker.shm_size
+                                 : is_docker && !policy.shm_size ? std::uint64_t{64} << 20
+                                                                 : policy.shm_size));
   else if (image && mode == fb::IpcMode::SHARE_PARENT)
     out.mounts.push_back(mount("/dev/shm", "/dev/shm", "", MS_BIND));
   return out;

@@ -219,6 +219,7 @@ Status Network::settle_cni(const std::string& id, Container& c, const Wanted& w,
 fb::isolator::PreparedT Network::prepared(const std::string& id, const Container& c) const {
   fb::isolator::PreparedT out;
   out.no_attach = c.host && listening_ == Listening::off;
+  out.parameters = c.plan.parameters;
   if (!c.recorded) return out;
   out.namespaces = bit(Namespace::MOUNT);
   if (!c.host) out.namespaces |= bit(Namespace::NETWORK);

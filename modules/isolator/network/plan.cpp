@@ -77,7 +77,10 @@ Status docker_parameters(Plan& plan, const fb::DockerInfoT& docker) {
     } else if (p->key == "dns-opt" || p->key == "dns-option") {
       if (p->value.empty() || !printable(p->value)) return invalid(where + " is no option of resolv.conf");
       plan.options.push_back(p->value);
+    } else {
+      continue;
     }
+    plan.parameters.push_back(p->key);
   }
   return ok;
 }

@@ -39,6 +39,7 @@ struct Plan {
   std::string hostname;                      // empty: the machine's, on the host's network
   std::vector<std::string> extra_hosts;      // lines for the hosts file, "address name", from Docker's parameters
   std::vector<std::string> nameservers, search, options;  // for resolv.conf, from Docker's parameters
+  std::vector<std::string> parameters;       // keys of Docker's that were heeded
   bool image = false;                        // the container has a root of its own
 };
 

@@ -108,6 +108,24 @@ TEST_F(Confined, ARootOfItsOwnAndNothingElse) {
   EXPECT_EQ(slurp("/proc/self/mountinfo").find(work_dir_), std::string::npos);
 }
 
+// Cgroups are entered by files of the machine, which the container cannot see.
+TEST_F(Confined, FilesToEnterAreThoseOfTheMachine) {
+  make_root();
+  with_sandbox("c");
+  const std::string file = work_dir_ + "/procs";
+  std::ofstream(file) << "";
+  also([file](PreparedT& p) { p.enter_files = {file}; });
+  start("c", "echo ready; sleep 1000");
+  ASSERT_TRUE(prints("c", "ready"));
+  EXPECT_EQ(slurp(file), "0");
+  ::truncate(file.c_str(), 0);
+  const auto r = beside("c", "true");
+  ASSERT_TRUE(r) << r.error().message;
+  EXPECT_EQ(slurp(file), "0");
+  also([](PreparedT& p) { p.enter_files = {"/no/such/procs"}; });
+  EXPECT_EQ(why_not("d", "true"), "cannot enter /no/such/procs: No such file or directory");
+}
+
 TEST_F(Confined, BindsAreReadOnlyToTheirDepths) {
   make_root();
   with_sandbox("c");
