@@ -252,13 +252,23 @@ Task<Status> Cgroups::update(Request<fb::isolator::Update> request) {
   co_return ok;
 }
 
+// A dozen files a container, and some the kernel has to add up first: not for the strand.
 Task<Result<fb::isolator::UsagesT>> Cgroups::usage(Request<fb::isolator::UsageRequest> request) {
   fb::isolator::UsagesT out;
   if (!cgroups_ || !request->container_ids()) co_return out;
-  for (const auto* id : *request->container_ids()) {
-    const std::string name(text(id));
-    if (containers_.count(name)) out.usages.push_back(std::make_unique<fb::isolator::UsageT>(cgroups_->usage(name)));
-  }
+  std::vector<std::string> known;
+  for (const auto* id : *request->container_ids())
+    if (std::string name(text(id)); containers_.count(name)) known.push_back(std::move(name));
+  if (known.empty()) co_return out;
+  auto read = [cgroups = cgroups_, known] {
+    std::vector<fb::isolator::UsageT> all;
+    for (const auto& id : known) all.push_back(cgroups->usage(id));
+    return all;
+  };
+  auto reading = host().offload(std::move(read));
+  std::vector<fb::isolator::UsageT> all = co_await std::move(reading);
+  for (auto& u : all)
+    if (containers_.count(u.container_id)) out.usages.push_back(std::make_unique<fb::isolator::UsageT>(std::move(u)));
   co_return out;
 }
 

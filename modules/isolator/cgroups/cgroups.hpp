@@ -48,7 +48,7 @@ class Cgroups final : public Isolator {
   Policy policy_;
   bool opened_ = false;
   std::string problem_;                 // what is not enforced, and why; empty: everything is
-  std::unique_ptr<Hierarchy> cgroups_;  // nullptr: degraded
+  std::shared_ptr<Hierarchy> cgroups_;  // nullptr: degraded
   std::unique_ptr<OomListener> listener_;
   std::map<std::string, Container> containers_;
 };

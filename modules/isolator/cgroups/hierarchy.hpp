@@ -43,7 +43,7 @@ class Hierarchy {
   [[nodiscard]] Result<OomSource> oom_source(const std::string& id) const { return memory_->oom_source(id); }
   [[nodiscard]] std::uint64_t oom_kills(const std::string& id) const { return memory_->oom_kills(id); }
   [[nodiscard]] MemoryFigures memory(const std::string& id) const { return memory_->figures(id); }
-  [[nodiscard]] fb::isolator::UsageT usage(const std::string& id) const;
+  [[nodiscard]] fb::isolator::UsageT usage(const std::string& id) const;  // [any thread, once open() has returned]
   // Kills what is left in it and removes it. False: not empty yet, try again soon.
   Result<bool> remove(const std::string& id);
 
