@@ -34,8 +34,7 @@ struct Removing {
       if (std::strcmp(e->d_name, ".") == 0 || std::strcmp(e->d_name, "..") == 0) continue;
       if (e->d_type != DT_DIR && (::unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT)) continue;
       if (e->d_type != DT_DIR && errno != EISDIR && errno != EPERM) return os_error(std::string("remove ") + e->d_name, errno);
-      if (depth < kDeep) GANTRY_CHECK(one(fd, e->d_name, depth + 1));
-      else GANTRY_CHECK(move_up(fd, e->d_name));
+      GANTRY_CHECK(depth < kDeep ? one(fd, e->d_name, depth + 1) : move_up(fd, e->d_name));
     }
     if (::unlinkat(parent, own, AT_REMOVEDIR) != 0 && errno != ENOENT) return os_error(std::string("remove ") + own, errno);
     return ok;
