@@ -6,6 +6,12 @@
 #include <algorithm>
 
 namespace gantry::image_oci {
+namespace {
+
+// Of a list or object: far more than any image has, and few enough to be copied.
+constexpr std::size_t kMaxMembers = 20'000;
+
+}  // namespace
 
 Result<json::object> parse_object(std::string_view text, std::string_view what) {
   if (text.size() > kMaxJson) return fail(Code::resource_exhausted, std::string(what) + " is larger than " + std::to_string(kMaxJson) + " bytes");
@@ -28,6 +34,11 @@ const json::value* Fields::find(std::string_view key) const {
 }
 
 std::string Fields::name(std::string_view key) const { return where_ + (where_.ends_with(':') ? " " : ".") + std::string(key); }
+
+Status Fields::count(std::string_view key, std::size_t n) const {
+  if (n <= kMaxMembers) return ok;
+  return fail(Code::resource_exhausted, name(key) + " has " + std::to_string(n) + " members, at most " + std::to_string(kMaxMembers));
+}
 
 Error Fields::wrong(std::string_view key, const char* wanted) const { return fail(Code::invalid_argument, name(key) + " is not " + wanted); }
 
@@ -63,6 +74,7 @@ Result<std::vector<std::string>> Fields::texts(std::string_view key) const {
   // Old images have "Cmd": "text".
   if (v->is_string() && whole(v->get_string())) return std::vector<std::string>{std::string(std::string_view(v->get_string()))};
   if (!v->is_array()) return wrong(key, "a list of strings");
+  GANTRY_CHECK(count(key, v->get_array().size()));
   for (const json::value& each : v->get_array()) {
     if (!each.is_string() || !whole(each.get_string())) return wrong(key, "a list of strings");
     out.emplace_back(std::string_view(each.get_string()));
@@ -75,6 +87,7 @@ Result<std::vector<std::string>> Fields::keys(std::string_view key) const {
   const json::value* v = find(key);
   if (!v) return out;
   if (!v->is_object()) return wrong(key, "an object");
+  GANTRY_CHECK(count(key, v->get_object().size()));
   for (const auto& each : v->get_object()) {
     if (std::string_view(each.key()).find('\0') != std::string_view::npos) return wrong(key, "an object of plain keys");
     out.emplace_back(std::string_view(each.key()));
@@ -88,6 +101,7 @@ Result<std::vector<std::pair<std::string, std::string>>> Fields::map(std::string
   const json::value* v = find(key);
   if (!v) return out;
   if (!v->is_object()) return wrong(key, "an object");
+  GANTRY_CHECK(count(key, v->get_object().size()));
   for (const auto& each : v->get_object()) {
     if (!each.value().is_string() || !whole(each.value().get_string())) return wrong(key, "an object of strings");
     out.emplace_back(std::string_view(each.key()), std::string_view(each.value().get_string()));
@@ -108,6 +122,7 @@ Result<std::vector<Fields>> Fields::objects(std::string_view key) const {
   const json::value* v = find(key);
   if (!v) return out;
   if (!v->is_array()) return wrong(key, "a list");
+  GANTRY_CHECK(count(key, v->get_array().size()));
   for (const json::value& each : v->get_array()) {
     if (!each.is_object()) return wrong(key, "a list of objects");
     out.emplace_back(each.get_object(), name(key) + "[" + std::to_string(out.size()) + "]");

@@ -40,6 +40,7 @@ class Fields {
 
  private:
   [[nodiscard]] const json::value* find(std::string_view key) const;
+  [[nodiscard]] Status count(std::string_view key, std::size_t n) const;
   [[nodiscard]] Error wrong(std::string_view key, const char* wanted) const;
   [[nodiscard]] std::string name(std::string_view key) const;
   const json::object* object_;

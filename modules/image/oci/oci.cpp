@@ -108,6 +108,7 @@ Task<std::invoke_result_t<F&>> OciImages::on_thread(F work) {
 Result<PullOptions> OciImages::options_from(const Settings& settings) const {
   PullOptions o;
   o.archives = settings.text("archives");
+  o.local = settings.list("local");
   const std::string& registry = settings.text("default_registry");
   if (is_local(registry)) {
     GANTRY_TRY(const LocalName local, parse_local(registry));
@@ -236,7 +237,7 @@ void OciImages::pull(Request<fi::Pull> request, Responder responder) {
   Status s = check_container(p.container);
   if (s) s = check_type(request->type());
   if (s && (drained_ || !store_)) s = fail(Code::unavailable, "the module is stopping");
-  if (s && being_pulled_for_.count(p.container)) s = fail(Code::already_exists, "an image is being pulled for container " + p.container + " already");
+  if (s && pulls_.count(p.container)) s = fail(Code::already_exists, "an image is being pulled for container " + p.container + " already");
   if (!s) return responder.fail(s.error());
   spawn(pulling(std::move(p), std::make_shared<Responder>(std::move(responder))));
 }
@@ -245,10 +246,10 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
   const std::uint64_t token = responder->token();
   const std::string container = request.container;
   auto flag = running_[token] = std::make_shared<std::atomic<bool>>(false);
-  being_pulled_for_.insert(container);
+  pulls_[container].cancel = flag;
   auto received = std::make_shared<std::uint64_t>(0);
   auto work = [request = std::move(request), options = options_, store = store_, traffic = traffic_, responder, flag, received,
-               now = host().wall_ns()]() -> Result<ImageRecord> {
+               now = host().wall_ns()]() -> Result<fi::ImageT> {
     const OnProgress tell = [&](const std::vector<LayerProgress>& layers) {
       *received = 0;
       for (const LayerProgress& l : layers)
@@ -256,15 +257,23 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
       responder->more(Bytes(message_of(layers)));
     };
     const Cancelled cancelled = [&] { return flag->load(std::memory_order_relaxed); };
-    return image_oci::pull(request, options, store, *traffic, tell, cancelled, now);
+    GANTRY_TRY(const ImageRecord record, image_oci::pull(request, options, store, *traffic, tell, cancelled, now));
+    // Its container went away while it came.
+    if (cancelled()) {
+      GANTRY_CHECK(store->release(request.container, now));
+      return cancelled_error();
+    }
+    return message_of(record, *store);
   };
   auto running = on_thread(std::move(work));
-  Result<ImageRecord> image = co_await std::move(running);
+  const Result<fi::ImageT> image = co_await std::move(running);
   running_.erase(token);
-  being_pulled_for_.erase(container);
+  const auto waiting = std::move(pulls_[container].over);
+  pulls_.erase(container);
+  for (const auto& each : waiting) each.set(true);
   (image ? pulled_ : failed_).add();
   received_.add(static_cast<double>(*received));
-  if (image) responder->complete(Bytes(pack(message_of(*image, *store_))));
+  if (image) responder->complete(Bytes(pack(*image)));
   else responder->fail(image.error());
   if (image && *received > 0 && !collecting_now_) spawn(collect());
   if (drained_ && running_.empty() && !collecting_now_) drained_->set(true);
@@ -273,6 +282,12 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
 Task<Status> OciImages::release(Request<fi::Release> request) {
   const std::string container(text(request->container_id()));
   GANTRY_CO_CHECK(check_container(container));
+  // In the middle of its pull: that ends first, so that it cannot come to use the image afterwards.
+  if (const auto it = pulls_.find(container); it != pulls_.end()) {
+    it->second.cancel->store(true);
+    const Promise<bool> over = it->second.over.emplace_back();
+    co_await over.get();
+  }
   auto work = host().offload([store = store_, container, now = host().wall_ns()] { return store->release(container, now); });
   co_return co_await std::move(work);
 }
@@ -280,9 +295,12 @@ Task<Status> OciImages::release(Request<fi::Release> request) {
 Task<Result<fi::ImageT>> OciImages::inspect(Request<fi::Inspect> request) {
   GANTRY_CO_CHECK(check_type(request->type()));
   GANTRY_CO_TRY(const std::string name, full_name(std::string(text(request->name())), options_.default_registry));
-  const auto image = store_->image(name);
-  if (!image) co_return fail(Code::not_found, "image " + name + " is not on this agent");
-  co_return message_of(*image, *store_);
+  auto work = host().offload([store = store_, name]() -> Result<fi::ImageT> {
+    const auto image = store->image(name);
+    if (!image) return fail(Code::not_found, "image " + name + " is not on this agent");
+    return message_of(*image, *store);
+  });
+  co_return co_await std::move(work);
 }
 
 Task<Result<fi::ImagesT>> OciImages::list(Request<fi::List>) {
@@ -316,10 +334,13 @@ Task<Result<fi::RecoveredT>> OciImages::recover(Request<fi::Recover> request) {
   std::set<std::string> alive;
   if (const auto* containers = request->containers())
     for (const auto* each : *containers) alive.emplace(text(each));
-  fi::RecoveredT out;
-  for (std::string& container : store_->containers())
-    if (!alive.count(container)) out.orphans.push_back(std::move(container));
-  co_return out;
+  auto work = host().offload([store = store_, alive = std::move(alive)]() -> Result<fi::RecoveredT> {
+    fi::RecoveredT out;
+    for (std::string& container : store->containers())
+      if (!alive.count(container)) out.orphans.push_back(std::move(container));
+    return out;
+  });
+  co_return co_await std::move(work);
 }
 
 void OciImages::collect_later() {

@@ -52,7 +52,11 @@ class OciImages final : public Images {
   std::shared_ptr<Traffic> traffic_;
   std::string directory_;
   std::map<std::uint64_t, std::shared_ptr<std::atomic<bool>>> running_;
-  std::set<std::string> being_pulled_for_;  // containers
+  struct Running {
+    std::shared_ptr<std::atomic<bool>> cancel;
+    std::vector<Promise<bool>> over;  // who waits for its end
+  };
+  std::map<std::string, Running> pulls_;  // by container
   std::optional<Promise<bool>> drained_;
   std::shared_ptr<std::atomic<bool>> stopping_ = std::make_shared<std::atomic<bool>>(false);
   std::uint64_t timer_ = 0;

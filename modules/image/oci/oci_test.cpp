@@ -35,7 +35,7 @@ class Oci : public ::testing::Test {
     EXPECT_EQ(host.faults(), std::vector<std::string>{});
   }
   Status configure(testing::Values more, bool reload = true) {
-    testing::Values v{{"default_registry", "docker.io"}, {"archives", ""}, {"mirrors", std::map<std::string, std::string>{}}, {"insecure", std::vector<std::string>{}},
+    testing::Values v{{"default_registry", "docker.io"}, {"archives", ""}, {"local", std::vector<std::string>{dir.path}}, {"mirrors", std::map<std::string, std::string>{}}, {"insecure", std::vector<std::string>{}},
                       {"certificates", ""}, {"credentials", ""}, {"platform", ""}, {"parallel_downloads", 3}, {"connect_timeout", 5s}, {"stall_timeout", 10s},
                       {"retries", 1}, {"max_layer_size", 4LL << 30}, {"max_layer_entries", 100'000}, {"gc_headroom", 0.0}, {"gc_interval", 1h}, {"gc_keep", std::vector<std::string>{}}};
     for (auto& [key, value] : more) v.insert_or_assign(key, value);
@@ -196,6 +196,26 @@ TEST_F(Oci, CancelEndsAPull) {
   ASSERT_TRUE(host.run_until([&] { return stopping.done() && q.done(); }));
   EXPECT_EQ(q.code(), Code::cancelled);
   up = false;
+}
+
+TEST_F(Oci, ReleaseInTheMiddleOfAPull) {
+  FakeRegistry reg(Image({Tar().file("a", "1").bytes()}));
+  std::atomic<bool> go{false};
+  reg.fault = [&](const Server::Request& q) -> std::optional<Server::Reply> {
+    while (q.target.ends_with(reg.image.layers[0]) && !go) std::this_thread::sleep_for(1ms);
+    return {};
+  };
+  const auto p = open_pull(reg.name());
+  ASSERT_TRUE(host.run_until([&] { return reg.count(reg.image.layers[0]) > 0; }));
+  fi::ReleaseT r;
+  r.container_id = "c1";
+  const auto releasing = m.open(Method::RELEASE, r);
+  go = true;
+  ASSERT_TRUE(host.run_until([&] { return p.done() && releasing.done(); }));
+  EXPECT_EQ(p.code(), Code::cancelled);
+  EXPECT_TRUE(releasing.result());
+  const auto images = list();
+  for (const auto& each : images->images) EXPECT_TRUE(each->containers.empty()) << "nobody would ever release it";
 }
 
 // ---- the real registry
@@ -390,6 +410,65 @@ TEST_F(OciReal, ABlobDamagedInTheRegistry) {
   ASSERT_FALSE(image);
   EXPECT_EQ(image.error().code, Code::data_loss) << image.error().message;
   EXPECT_NE(image.error().message.find(blob.parent_path().filename().string()), std::string::npos) << image.error().message;
+}
+
+// The bar: at most 1.3 times `skopeo copy` to a folder plus unpacking. Run by hand, on a machine that does nothing else:
+//   gantry-image-oci-test --gtest_also_run_disabled_tests --gtest_filter=*AGigabyte*
+TEST_F(OciReal, DISABLED_AGigabyteInTwentyLayers) {
+  std::string config, manifest, ids, descriptors;
+  for (unsigned i = 0; i < 20; ++i) {
+    // Files of all sizes; half of it noise, half of it text that packs well.
+    Tar tar;
+    std::uint64_t x = i + 1;
+    std::size_t bytes = 0;
+    tar.directory("usr").directory("usr/l" + std::to_string(i));
+    for (unsigned k = 0; bytes < (50u << 20); ++k) {
+      std::string data((k % 10 == 0 ? 2000 : k % 3 == 0 ? 400 : 20) * 1024, ' ');
+      for (std::size_t at = 0; at + 8 <= data.size(); at += 8) {
+        x = x * 6364136223846793005ULL + 1442695040888963407ULL;
+        if (at / 4096 % 2) std::memcpy(&data[at], &x, 8);
+        else data[at] = static_cast<char>('a' + x % 26);
+      }
+      bytes += data.size();
+      tar.file("usr/l" + std::to_string(i) + "/f" + std::to_string(k), data);
+    }
+    const std::string raw = tar.bytes(), packed = compressed(raw), digest = digest_of(packed);
+    put(dir.path + "/oci/blobs/sha256/" + digest.substr(7), packed);
+    ids += (i ? ",\"" : "\"") + digest_of(raw) + "\"";
+    descriptors += (i ? "," : "") + Image::descriptor(digest, packed.size(), "application/vnd.oci.image.layer.v1.tar+gzip");
+  }
+  config = R"({"os":"linux","architecture":")" + Platform::here().architecture + R"(","rootfs":{"type":"layers","diff_ids":[)" + ids + "]}}";
+  manifest = R"({"schemaVersion":2,"config":)" + Image::descriptor(digest_of(config), config.size(), "application/vnd.oci.image.config.v1+json") + R"(,"layers":[)" + descriptors + "]}";
+  for (const std::string* each : {&config, &manifest}) put(dir.path + "/oci/blobs/sha256/" + digest_of(*each).substr(7), *each);
+  put(dir.path + "/oci/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+  put(dir.path + "/oci/index.json", R"({"schemaVersion":2,"manifests":[)" + Image::descriptor(digest_of(manifest), manifest.size(), "application/vnd.oci.image.manifest.v1+json",
+                                                                                              R"(,"annotations":{"org.opencontainers.image.ref.name":"big"})") + "]}");
+  const std::string name = push("oci:big", "probe/big:1");
+  const auto timed = [](auto work) {
+    ::sync();
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  for (int round = 0; round < 3; ++round) {
+    const std::string n = std::to_string(round);
+    const double ours = timed([&] {
+      const auto image = pull(name, "c" + n);
+      ASSERT_TRUE(image) << image.error().message;
+    });
+    ASSERT_TRUE(release("c" + n));
+    ASSERT_TRUE(m.call<fi::Pruned>(Method::PRUNE, fi::PruneT{}));
+    const double copy = timed([&] {
+      ASSERT_EQ(sh("skopeo --insecure-policy copy --src-tls-verify=false docker://" + name + " dir:copy" + n), 0);
+    });
+    const double untar = timed([&] { ASSERT_EQ(sh("mkdir tar" + n + " && for l in $(grep -o \"sha256:[0-9a-f]*\" copy" + n + "/manifest.json | tail -n +2 | cut -c8-); do tar -xzf copy" + n + "/$l -C tar" + n + " || exit 1; done"), 0); });
+    const double umoci = timed([&] {
+      ASSERT_EQ(sh("skopeo --insecure-policy copy --src-tls-verify=false docker://" + name + " oci:copied" + n + ":x && umoci unpack --image copied" + n + ":x bundle" + n), 0);
+    });
+    std::printf("pull %.2f s; skopeo copy %.2f s + tar %.2f s = %.2f s: ratio %.2f; skopeo copy + umoci unpack %.2f s: ratio %.2f\n", ours, copy, untar, copy + untar,
+                ours / (copy + untar), umoci, ours / umoci);
+    EXPECT_EQ(sh("rm -rf copy" + n + " tar" + n + " copied" + n + " bundle" + n), 0);
+  }
 }
 
 }  // namespace

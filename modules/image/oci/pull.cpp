@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <thread>
 
 namespace gantry::image_oci {
@@ -70,6 +71,7 @@ class Pulling {
     for (const std::string* key : {&l.diff_id, &l.leaning})
       if (!key->empty() && store_->find(*key, pins_)) {
         l.key = *key;
+        l.done = l.descriptor.size;
         return true;
       }
     return false;
@@ -178,7 +180,7 @@ class Pulling {
     };
     Result<Unpacked> unpacked = fail(Code::internal, "not begun");
     try {
-      unpacked = unpack(more, temporary, options_.limits, stop);
+      unpacked = unpack(more, temporary, options_.limits, stop, l.diff_id.empty() ? "sha256" : algorithm_of(l.diff_id));
     } catch (const std::exception& e) {
       unpacked = fail(Code::resource_exhausted, e.what());
     }
@@ -218,8 +220,7 @@ class Pulling {
     if (!unpacked) return unpacked.error();
     if (!brought) return brought;
     if (!l.diff_id.empty() && unpacked->diff_id != l.diff_id) {
-      const std::string got = algorithm_of(l.diff_id) == "sha256" ? unpacked->diff_id : std::string();
-      return fail(Code::data_loss, "unpacked it is not what the image's configuration says: expected " + l.diff_id + ", got " + got);
+      return fail(Code::data_loss, "unpacked it is not what the image's configuration says: expected " + l.diff_id + ", got " + unpacked->diff_id);
     }
     return ok;
   }
@@ -266,6 +267,19 @@ class Pulling {
   std::vector<std::unique_ptr<Layer>> layers_;
 };
 
+// Whoever may run a task may name a file; which ones the daemon opens for him is the operator's decision.
+Status check_local(const std::string& path, const PullOptions& o) {
+  std::error_code ec;
+  const auto real = std::filesystem::weakly_canonical(path, ec);
+  std::vector<std::string> directories = o.local;
+  if (!o.archives.empty()) directories.push_back(o.archives);
+  for (const std::string& each : directories) {
+    const auto relative = ec ? std::filesystem::path() : real.lexically_relative(std::filesystem::weakly_canonical(each, ec));
+    if (!ec && !relative.empty() && *relative.begin() != "..") return ok;
+  }
+  return fail(Code::permission_denied, "files of the agent are images only below the directories of the setting `local`");
+}
+
 // The archives directory, then the registry.
 Result<std::unique_ptr<Source>> source_of(const PullRequest& request, const PullOptions& o, const std::string& spool, const Cancelled& cancelled) {
   const auto archive = [&](const std::string& path, std::string tag, bool must) -> Result<std::unique_ptr<Source>> {
@@ -274,6 +288,7 @@ Result<std::unique_ptr<Source>> source_of(const PullRequest& request, const Pull
   };
   if (is_local(request.name)) {
     GANTRY_TRY(const LocalName name, parse_local(request.name));
+    GANTRY_CHECK(check_local(name.path, o));
     return archive(name.path, name.tag, true);
   }
   GANTRY_TRY(const Reference reference, parse_reference(request.name, o.default_registry));

@@ -18,6 +18,7 @@ enum class Policy { if_absent, always, never };
 struct PullOptions {
   std::string default_registry{kDockerHub};
   std::string archives;                 // directory of archives and layouts, looked into before registries; empty: none
+  std::vector<std::string> local;       // directories whose files may be named as images: file:///...
   std::string credentials;              // file; empty: none
   RegistryOptions registry;
   Platform platform = Platform::here();

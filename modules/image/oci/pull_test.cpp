@@ -443,6 +443,21 @@ TEST(Local, Layout) {
   expect_error(p.pull(p.dir.path), Code::invalid_argument, {"neither an OCI layout"});
 }
 
+TEST(Local, OnlyWhereTheOperatorSays) {
+  Puller p;
+  two_layers().write_layout(p.dir.path + "/img/private");
+  fs::create_directories(p.dir.path + "/public");
+  fs::create_symlink("../img/private", p.dir.path + "/public/link");
+  two_layers().write_layout(p.dir.path + "/public/own");
+  p.options.local = {p.dir.path + "/public"};
+  expect_error(p.pull("file://" + p.dir.path + "/img/private"), Code::permission_denied, {"local", "img/private"});
+  expect_error(p.pull("file://" + p.dir.path + "/public/../img/private"), Code::permission_denied, {"local"});
+  expect_error(p.pull("file://" + p.dir.path + "/public/link"), Code::permission_denied, {"local"});
+  EXPECT_TRUE(p.pull("file://" + p.dir.path + "/public/own"));
+  p.options.local.clear();
+  expect_error(p.pull("file://" + p.dir.path + "/public/own", Policy::always), Code::permission_denied, {"local"});
+}
+
 TEST(Local, CorruptedLayout) {
   Puller p;
   Image image = two_layers();
@@ -669,6 +684,7 @@ TEST(Store, KilledAtAnyPoint) {
       if (!store || !problems.empty()) ::_exit(9);
       PullOptions options;
       options.limits = {1 << 30, 1000};
+      options.local = {dir.path};
       Traffic traffic(3);
       PullRequest q;
       q.container = "c" + std::to_string(round);
@@ -691,6 +707,7 @@ TEST(Store, KilledAtAnyPoint) {
     }
   }
   Puller p;
+  p.options.local = {dir.path};
   EXPECT_TRUE(p.pull(dir.path + "/img"));
   EXPECT_LT(finished, 25u) << "never interrupted: the test is too slow to say anything";
 }

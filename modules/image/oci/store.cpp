@@ -183,12 +183,31 @@ Result<std::string> Store::begin() {
   return path;
 }
 
-Status Store::commit(const std::string& temporary, const std::string& key, std::uint64_t size, Pins& pins) {
-  {
-    const std::lock_guard lock(sync_);
-    const Fd fd(::open(temporary.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd || ::syncfs(fd.get()) != 0) return os_error("write " + temporary + " to the disk", errno);
+// One flush serves everybody who had written before it began.
+Status Store::flush() {
+  std::unique_lock lock(flush_mutex_);
+  const std::uint64_t mine = flushes_begun_ + 1;
+  while (flushes_done_ < mine) {
+    if (flushing_) {
+      flushed_.wait(lock);
+      continue;
+    }
+    flushing_ = true;
+    const std::uint64_t now = ++flushes_begun_;
+    lock.unlock();
+    const Fd fd(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const int error = fd && ::syncfs(fd.get()) == 0 ? 0 : errno;
+    lock.lock();
+    flushing_ = false;
+    flushes_done_ = now;
+    flushed_.notify_all();
+    if (error != 0) return os_error("write " + directory_ + " to the disk", error);
   }
+  return ok;
+}
+
+Status Store::commit(const std::string& temporary, const std::string& key, std::uint64_t size, Pins& pins) {
+  GANTRY_CHECK(flush());
   std::unique_lock lock(mutex_);
   if (const auto it = layers_.find(key); it != layers_.end()) {
     ++it->second.pins;
@@ -344,11 +363,11 @@ Removed Store::remove(const std::function<bool(const std::string&)>& keep, const
   while (!cancelled() && !enough()) {
     {
       const std::lock_guard lock(mutex_);
-      std::set<std::string> used;
-      for (const auto& [container, use] : uses_) used.insert(use.image);
+      std::set<std::pair<std::string, std::string>> used;
+      for (const auto& [container, use] : uses_) used.emplace(use.image, use.id);
       auto oldest = images_.end();
       for (auto it = images_.begin(); it != images_.end(); ++it) {
-        if (used.count(it->first) || keep(it->first)) continue;
+        if (used.count({it->first, it->second.id}) || keep(it->first)) continue;
         if (oldest == images_.end() || it->second.used_ns < oldest->second.used_ns) oldest = it;
       }
       if (oldest == images_.end()) break;

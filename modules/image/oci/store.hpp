@@ -14,6 +14,7 @@
 #include "base.hpp"
 #include "manifest.hpp"
 
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -104,11 +105,15 @@ class Store {
   [[nodiscard]] bool complete(const ImageRecord& image) const;
   std::uint64_t drop_layers();
   void sweep();
+  [[nodiscard]] Status flush();
 
   const std::string directory_;
   mutable std::mutex mutex_;
-  std::mutex sync_;    // one flush of the disk at a time
-  std::mutex remove_;  // and one removal
+  std::mutex remove_;  // one removal at a time
+  std::mutex flush_mutex_;
+  std::condition_variable flushed_;
+  std::uint64_t flushes_begun_ = 0, flushes_done_ = 0;
+  bool flushing_ = false;
   std::map<std::string, Layer> layers_;
   std::map<std::string, ImageRecord> images_;
   std::map<std::string, Use> uses_;

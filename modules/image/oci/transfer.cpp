@@ -41,15 +41,6 @@ Status Transfer::append(const char* data, std::size_t size) {
   return ok;
 }
 
-bool Transfer::restart() {
-  const std::lock_guard lock(mutex_);
-  if (read_ > 0) return false;
-  if (::ftruncate(file_->get(), 0) != 0 || ::lseek(file_->get(), 0, SEEK_SET) != 0) return false;
-  available_ = 0;
-  had_ = 0;
-  return true;
-}
-
 void Transfer::end(Status status) {
   {
     const std::lock_guard lock(mutex_);

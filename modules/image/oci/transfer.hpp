@@ -21,8 +21,6 @@ class Transfer {
 
   // ---- the writer
   [[nodiscard]] Status append(const char* data, std::size_t size);
-  // Forgets all bytes, if the reader has seen none of them; false: it has, so this attempt is lost.
-  [[nodiscard]] bool restart();
   void end(Status status);
 
   // ---- the reader. Blocks until there are bytes; 0: all were read and the transfer ended well. Its error, else.

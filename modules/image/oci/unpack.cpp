@@ -29,8 +29,8 @@ bool may_keep(std::string_view xattr) { return xattr == "security.capability" ||
 
 class Unpacking {
  public:
-  Unpacking(const Pull& pull, Tree& tree, const UnpackLimits& limits, const Cancelled& cancelled)
-      : pull_(pull), tree_(tree), limits_(limits), cancelled_(cancelled), buffer_(256 * 1024, '\0') {}
+  Unpacking(const Pull& pull, Tree& tree, const UnpackLimits& limits, const Cancelled& cancelled, std::string_view algorithm)
+      : pull_(pull), tree_(tree), limits_(limits), cancelled_(cancelled), hasher_(algorithm), buffer_(256 * 1024, '\0') {}
 
   Result<Unpacked> run() {
     // Two readers, the inner one takes the compression off: the digest is of what is in between.
@@ -313,9 +313,9 @@ class Unpacking {
   Tree& tree_;
   const UnpackLimits limits_;
   const Cancelled& cancelled_;
+  Hasher hasher_;
   std::string buffer_;
   ArchiveHandle inner_{nullptr, &archive_read_free}, outer_{nullptr, &archive_read_free};
-  Hasher hasher_;
   Status problem_;  // behind an error that libarchive passes on
   bool ended_ = false, in_header_ = false;
   std::uint64_t total_ = 0, header_ = 0, notes_ = 0;
@@ -419,11 +419,11 @@ Status complete(const Unpacked& layer, const std::string& directory, const std::
   return ok;
 }
 
-Result<Unpacked> unpack(const Pull& pull, const std::string& directory, const UnpackLimits& limits, const Cancelled& cancelled) {
+Result<Unpacked> unpack(const Pull& pull, const std::string& directory, const UnpackLimits& limits, const Cancelled& cancelled, std::string_view algorithm) {
   Fd root(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return os_error("open " + directory, errno);
   Tree tree(std::move(root), ::geteuid() == 0);
-  return Unpacking(pull, tree, limits, cancelled).run();
+  return Unpacking(pull, tree, limits, cancelled, algorithm).run();
 }
 
 }  // namespace gantry::image_oci

@@ -33,8 +33,9 @@ using Pull = std::function<Result<std::size_t>(char* data, std::size_t size)>;
 // Unpacks tar, plain or with gzip, zstd, bzip2 or xz around it, into `directory`, which is empty. Whiteouts of the archive
 // (".wh.name", ".wh..wh..opq") become those of the overlay file system. INVALID_ARGUMENT for what is no such archive or leads out,
 // RESOURCE_EXHAUSTED for what is over a limit, errors of `pull` as they are; all but the last name the entry.
-// Memory is bounded by the limits, not by the archive: see kMaxHeader and kMaxNotes in unpack.cpp.
-[[nodiscard]] Result<Unpacked> unpack(const Pull& pull, const std::string& directory, const UnpackLimits& limits, const Cancelled& cancelled);
+// `algorithm` is that of the diff id. Memory is bounded by the limits, not by the archive: see kMaxHeader and kMaxNotes in unpack.cpp.
+[[nodiscard]] Result<Unpacked> unpack(const Pull& pull, const std::string& directory, const UnpackLimits& limits, const Cancelled& cancelled,
+                                      std::string_view algorithm = "sha256");
 
 // Completes an unpacked layer by those below it, their directories lowest first.
 [[nodiscard]] Status complete(const Unpacked& layer, const std::string& directory, const std::vector<std::string>& below);

@@ -408,6 +408,7 @@ struct Puller {
     options.registry.http.stall = std::chrono::seconds(5);
     options.registry.back_off = std::chrono::milliseconds(1);
     options.limits = {1ULL << 30, 100'000};
+    options.local = {dir.path};
     reopen();
   }
   void reopen() {

@@ -147,6 +147,20 @@ FAULTS = {
     "fetcher/swallows_errors": Fault(["fetcher.http_404", "fetcher.missing_file"], ["fetcher.*"]),
     "fetcher/one_code_for_all": Fault(["fetcher.http_404", "fetcher.unknown_scheme"], ["fetcher.*"]),
     "fetcher/transfers_on": Fault("fetcher.cancel", ["fetcher.side_by_side"]),
+    # image
+    "image/nothing": SOUND,
+    "image/pulls_always": Fault("image.never", ["image.prune"]),
+    "image/every_id_is_a_name": Fault("image.strange_ids", ["image.absent_fields"]),
+    "image/one_type_for_all": Fault("image.other_type"),
+    "image/forgets_users": Fault("image.prune_spares_the_used", ["image.list_and_inspect", "image.recover_finds_orphans"]),
+    "image/never_releases": Fault("image.prune", ["image.prune_excludes", "image.recover_finds_orphans"]),
+    "image/release_of_unknown_fails": Fault("image.release_of_unknown", ["image.recover_finds_orphans"]),
+    "image/ignores_exclude": Fault("image.prune_excludes"),
+    "image/orphans_nobody": Fault("image.recover_finds_orphans"),
+    "image/progress_is_noise": Fault("image.progress"),
+    "image/relative_layers": Fault("image.pull", ["image.*"]),
+    "image/a_layer_is_missing": Fault("image.pull", ["image.*"]),
+    "image/errors_without_name": Fault("image.not_there"),
     # framework
     "framework/nothing": SOUND,
     "framework/acknowledges_nothing": Fault("framework.acknowledges_once", only="*.acknowledges_once"),
@@ -162,7 +176,7 @@ FAULTS = {
 TWICE = ["isolator/double_completion", "isolator/exits", "isolator/blocks_for_ever", "isolator/cleanup_of_unknown_fails",
          "isolator/forgets_at_recover", "allocator/keeps_filters", "store/acknowledges_before_writing",
          "authenticator/lets_everyone_in", "election/epoch_stands_still", "fetcher/follows_dot_dot",
-         "framework/acknowledges_twice"]
+         "framework/acknowledges_twice", "image/forgets_users"]
 
 
 def fits(name, patterns):
