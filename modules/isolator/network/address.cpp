@@ -56,6 +56,16 @@ Result<Subnet> parse_subnet(std::string_view text) {
   return s;
 }
 
+std::optional<std::pair<Ipv4, Subnet>> parse_interface(std::string_view text) {
+  const auto slash = text.find('/');
+  const auto address = parse_ipv4(text.substr(0, slash));
+  const auto prefix = slash == text.npos ? std::optional<std::uint64_t>(32) : whole_number(text.substr(slash + 1));
+  if (!address || !prefix || *prefix < 1 || *prefix > 32) return std::nullopt;
+  Subnet s{*address, static_cast<int>(*prefix)};
+  s.base &= s.mask();
+  return std::pair{*address, s};
+}
+
 Result<Ipv4> Pool::take() {
   const std::uint64_t size = std::uint64_t{subnet_.last()} - subnet_.first() + 1;
   if (taken_.size() >= size)

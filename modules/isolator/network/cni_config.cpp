@@ -78,6 +78,9 @@ Result<CniNetwork> parse_network(std::string_view text) {
   } else {
     out.plugins.push_back(std::move(root));
   }
+  // What Mesos' own plugin does is done here (see CniEnd::ports); what it leaves to another plugin remains.
+  for (Object& p : out.plugins)
+    if (const Object* delegate = find_object(p, "delegate"); delegate && text_of(p, "type") == "mesos-cni-port-mapper") p = Object(*delegate);
   for (std::size_t i = 0; i < out.plugins.size(); ++i) {
     const std::string type = text_of(out.plugins[i], "type");
     if (!is_file_name(type)) return invalid("type of plugins[" + std::to_string(i) + "] is " + shown(type) + "; give the name of a plugin, such as \"bridge\"");

@@ -305,6 +305,7 @@ class RealCni : public Cni {
   }
   // Chains that plugins make for a container; their own base chains stay.
   static std::string rules() { return output_of("sh -c \"iptables-save 2>/dev/null | grep -E 'CNI-DN-|CNI-[0-9a-f]{16}|box' \""); }
+  static std::string leftovers_of_rules() { return output_of("sh -c \"nft list ruleset | grep 'elements = '\""); }
   static std::string devices() { return output_of("sh -c \"ip -o link | grep -vE '^[0-9]+: (lo:|up0@|cni-)'\""); }
   static constexpr char portmap[] = R"(,{"type":"portmap","capabilities":{"portMappings":true},"snat":true})";
 };
@@ -329,6 +330,39 @@ TEST_F(RealCni, BridgeWithPortmapAnswers) {
   EXPECT_EQ(rules(), "");
   EXPECT_EQ(devices(), "");
   ASSERT_OK(agent.network.stop());
+}
+
+// As Mesos' port mapper does; its configuration is understood, too.
+TEST_F(RealCni, WithoutPortmapWeMapThePorts) {
+  bridge_network("plain", "10.77.0.0/24");
+  scratch.write("net.d/mesos.conf", R"({"name":"mesos","type":"mesos-cni-port-mapper","excludeDevices":["x"],"chain":"M","delegate":{"type":"bridge","bridge":"cni-mesos",)"
+                                    R"("isGateway":true,"ipMasq":true,"hairpinMode":true,"ipam":{"type":"host-local","dataDir":")" + scratch.path() +
+                                    R"(/leases","subnet":"10.79.0.0/24","routes":[{"dst":"0.0.0.0/0"}]}}})");
+  for (const std::string name : {"plain", "mesos"}) {
+    const Contained box;
+    auto task = on_networks({name});
+    task->container->network_infos[0]->port_mappings.push_back(mapping(31005, 80));
+    {
+      Agent agent(work, settings());
+      ASSERT_OK(agent.prepare("box", task));
+      ASSERT_OK(agent.attach("box", box.pid()));
+      EXPECT_EQ(error_of(agent.prepare("again", task)), "host port 31005/tcp is mapped to container box already");
+      ASSERT_OK(agent.cleanup("again"));
+    }  // killed
+    ASSERT_EQ(output_of("nft flush table ip $(nft list tables | grep -o gantry-.*)"), "");
+    Agent agent(work, settings());
+    ASSERT_OK(agent.recover({{"box", box.pid()}}));
+    const Process server = box.run([] { serve_tcp(80, "mapped"); });
+    EXPECT_EQ(eventually([] { return ask_tcp("192.0.2.2", 31005); }, "mapped").substr(0, 6), "mapped") << name;
+    Process outside = neighbour().run([] { ::_exit(ask_tcp("192.0.2.2", 31005) == "mapped 192.0.2.1" ? 0 : 1); });
+    EXPECT_EQ(outside.wait(), 0) << name;
+    Process hairpin = box.run([] { ::_exit(ask_tcp("192.0.2.2", 31005).substr(0, 6) == "mapped" ? 0 : 1); });
+    EXPECT_EQ(hairpin.wait(), 0) << name;
+    ASSERT_OK(agent.cleanup("box"));
+    EXPECT_EQ(leases() + rules() + devices() + leftovers_of_rules(), "") << name;
+    ASSERT_OK(agent.network.stop());
+    EXPECT_EQ(output_of("sh -c \"nft list tables | grep gantry\""), "") << name;
+  }
 }
 
 TEST_F(RealCni, EveryVersionWeNameIsSpoken) {

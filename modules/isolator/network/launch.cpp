@@ -181,15 +181,21 @@ Task<Status> Network::settle(const std::string& id, Container& c) {
   co_return ok;
 }
 
-Status Network::settle_bridge(const std::string& id, Container& c, const Wanted& w, const std::string& interface) {
-  if (c.record.bridge) return fail(Code::invalid_argument, "network \"" + w.name + "\" is the built-in bridge again; a container can be on it once");
+Status Network::check_free(const std::vector<Mapping>& ports) const {
   for (const auto& [other, o] : containers_) {
-    if (!o.record.bridge) continue;
-    for (const Mapping& m : o.record.bridge->ports)
-      for (const Mapping& mine : w.ports)
+    std::vector<Mapping> taken = o.record.bridge ? o.record.bridge->ports : std::vector<Mapping>();
+    for (const CniEnd& end : o.record.cni) taken.insert(taken.end(), end.ports.begin(), end.ports.end());
+    for (const Mapping& m : taken)
+      for (const Mapping& mine : ports)
         if (m.host == mine.host && m.udp == mine.udp)
           return fail(Code::already_exists, "host port " + std::to_string(m.host) + (m.udp ? "/udp" : "/tcp") + " is mapped to container " + other + " already");
   }
+  return ok;
+}
+
+Status Network::settle_bridge(const std::string& id, Container& c, const Wanted& w, const std::string& interface) {
+  if (c.record.bridge) return fail(Code::invalid_argument, "network \"" + w.name + "\" is the built-in bridge again; a container can be on it once");
+  GANTRY_CHECK(check_free(w.ports));
   BridgeEnd end = devices_of(id);
   end.interface = interface;
   if (!w.rates.egress) end.ifb.clear();
@@ -210,8 +216,10 @@ Status Network::settle_cni(const std::string& id, Container& c, const Wanted& w,
     end.rates = w.rates;
     if (w.rates.egress) end.ifb = "gi" + device_hash(owner_ + "/" + id + "/" + interface);
   }
-  if (!w.ports.empty() && !network.capable("portMappings"))
-    host().info("no plugin of the network declares the capability portMappings: ports are mapped only if one of them reads args", {{"container", id}, {"network", w.name}});
+  if (!network.capable("portMappings")) {
+    GANTRY_CHECK(check_free(w.ports));
+    end.ports = w.ports;
+  }
   c.record.cni.push_back(std::move(end));
   return ok;
 }
@@ -341,6 +349,14 @@ Result<AttachDone> attach_networks(AttachWork& work) {
       GANTRY_TRY(CniResult result, cni_add(work.call, end));
       GANTRY_CHECK(limit_cni(end, work.netns.get()));
       if (told.empty()) told = result.dns;
+      for (const auto& address : result.addresses)
+        if (end.address.empty() && parse_interface(address)) end.address = address;
+      if (const auto target = end.target()) {
+        GANTRY_CHECK(replace_file(work.folder + "/record.json", print_record(work.record)));
+        GANTRY_CHECK(work.bridge->map(*target));
+      } else if (!end.ports.empty()) {
+        return fail(Code::failed_precondition, "network \"" + end.network + "\" gave the container no IPv4 address to which ports could be mapped");
+      }
       addresses[end.interface] = std::move(result.addresses);
     }
     GANTRY_CHECK(replace_file(work.folder + "/record.json", print_record(work.record)));
@@ -419,6 +435,8 @@ Status undo(const Record& record, const std::string& folder, CniCall call, Bridg
     auto links = Links::open();
     for (const CniEnd& end : record.cni)
       if (links && !end.ifb.empty()) keep(links->remove(end.ifb));
+    for (const CniEnd& end : record.cni)
+      if (const auto target = end.target()) keep(bridge->unmap(*target));
   }
   if (record.bridge) keep(bridge->disconnect(*record.bridge));
   if (!first) return first;

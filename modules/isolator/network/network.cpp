@@ -129,13 +129,13 @@ Task<Status> Network::stop() {
     idle_.emplace();
     co_await idle_->get();
   }
-  const bool in_use = !bridge_ends().empty();
+  const bool in_use = !bridge_ends().empty() || !mapped().empty();
   for (auto& [id, c] : containers_) c.watcher.complete();
   containers_.clear();
   // The bridge stays while containers run; it goes with the last of them.
   if (may_ && !in_use && bridge_) {
-    auto work = [bridge = bridge_, note = work_dir_ + "/bridge"]() -> Status {
-      if (::access(note.c_str(), F_OK) != 0) return ok;
+    auto work = [bridge = bridge_]() -> Status {
+      if (!bridge->used()) return ok;
       return bridge->remove();
     };
     auto removing = host().offload(std::move(work));
@@ -187,6 +187,14 @@ std::vector<BridgeEnd> Network::bridge_ends() const {
   return out;
 }
 
+std::vector<Target> Network::mapped() const {
+  std::vector<Target> out;
+  for (const auto& [id, c] : containers_)
+    for (const CniEnd& end : c.record.cni)
+      if (auto t = end.target()) out.push_back(std::move(*t));
+  return out;
+}
+
 Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Recover> request) {
   fb::isolator::RecoveredT out;
   std::map<std::string, const fb::isolator::Known*> known;
@@ -235,8 +243,8 @@ Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Re
   }
   watch_ports();
 
-  if (may_ && (!bridge_ends().empty() || ::access((work_dir_ + "/bridge").c_str(), F_OK) == 0)) {
-    auto work = [bridge = bridge_, ends = bridge_ends()] { return bridge->restore(ends); };
+  if (may_ && (bridge_->used() || !bridge_ends().empty())) {
+    auto work = [bridge = bridge_, ends = bridge_ends(), mapped = mapped()] { return bridge->restore(ends, mapped); };
     auto restoring = host().offload(std::move(work));
     const Status restored = co_await std::move(restoring);
     if (!restored) host().error("the built-in bridge could not be restored: " + restored.error().message);

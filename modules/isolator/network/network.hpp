@@ -82,6 +82,8 @@ class Network final : public Isolator {
   [[nodiscard]] std::string folder(const std::string& id) const { return work_dir_ + "/containers/" + id; }
   [[nodiscard]] BridgeEnd devices_of(const std::string& id) const;  // names only, made from the id
   [[nodiscard]] std::vector<BridgeEnd> bridge_ends() const;
+  [[nodiscard]] std::vector<Target> mapped() const;             // on CNI networks, by us
+  [[nodiscard]] Status check_free(const std::vector<Mapping>& ports) const;
   [[nodiscard]] Resolver resolver_of(const Plan&) const;
 
   // PREPARE in steps (launch.cpp).

@@ -177,6 +177,9 @@ TEST(Records, ReadBackTheSame) {
   c.result = Object{{"ips", Array{}}};
   c.rates = {0, 9};
   c.ifb = "gi2";
+  c.ports = {{31005, 80, true}};
+  c.address = "10.1.0.5/16";
+  EXPECT_EQ(c.target()->behind->text(), "10.1.0.0/16");
   r.cni.push_back(c);
   const auto back = parse_record(print_record(r));
   ASSERT_OK(back);
@@ -189,10 +192,10 @@ TEST(Records, ReadBackTheSame) {
 
 TEST(Ports, TheTableIsTextAnOperatorKnows) {
   const PortMap ports("gantry-x", "gantry0", *parse_subnet("10.0.0.0/24"));
-  const Target t{*parse_ipv4("10.0.0.2"), {{31000, 80, false}, {31001, 81, false}, {31002, 53, true}}};
+  const Target t{*parse_ipv4("10.0.0.2"), {{31000, 80, false}, {31001, 81, false}, {31002, 53, true}}, {}};
   EXPECT_EQ(ports.elements_text("add", t, true), "add element ip gantry-x tcp_ports { 31000 : 10.0.0.2 . 80, 31001 : 10.0.0.2 . 81 }\n"
                                                  "add element ip gantry-x udp_ports { 31002 : 10.0.0.2 . 53 }\n");
-  EXPECT_EQ(ports.elements_text("delete", {0, {}}, false), "");
+  EXPECT_EQ(ports.elements_text("delete", {0, {}, {}}, false), "");
 }
 
 TEST(Usage, CountersOfAllDevicesButLoopback) {

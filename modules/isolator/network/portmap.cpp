@@ -69,6 +69,7 @@ std::string PortMap::elements_text(const char* verb, const Target& target, bool 
   std::string out;
   if (!tcp.empty()) out += std::string(verb) + " element ip " + table_ + " tcp_ports { " + tcp + " }\n";
   if (!udp.empty()) out += std::string(verb) + " element ip " + table_ + " udp_ports { " + udp + " }\n";
+  if (target.behind) out += std::string(verb) + " element ip " + table_ + " hairpin { " + target.behind->text() + " . " + to_text(target.address) + " }\n";
   return out;
 }
 
@@ -81,6 +82,8 @@ std::string PortMap::table_text(const std::vector<Target>& all) const {
       "add table ip " + table_ + "\n" + "delete table ip " + table_ + "\n" + "add table ip " + table_ + "\n" +
       "add map" + in + "tcp_ports { type inet_service : ipv4_addr . inet_service; }\n" +
       "add map" + in + "udp_ports { type inet_service : ipv4_addr . inet_service; }\n" +
+      // Neighbours, and a container they reach through us when they use its mapped port: on networks that are not our bridge.
+      "add set" + in + "hairpin { type ipv4_addr . ipv4_addr; flags interval; }\n" +
       // The bridge routes loopback addresses, for 127.0.0.1:port of the machine; nobody on it may use that.
       "add chain" + in + "guard { type filter hook prerouting priority raw; policy accept; }\n" +
       "add rule" + in + "guard iifname " + bridge + " ip daddr 127.0.0.0/8 drop\n" +
@@ -91,6 +94,7 @@ std::string PortMap::table_text(const std::vector<Target>& all) const {
       "add chain" + in + "postrouting { type nat hook postrouting priority srcnat; policy accept; }\n" +
       // Replies to these must come back through us: to the machine's loopback, and to containers that use a mapped port.
       "add rule" + in + "postrouting oifname " + bridge + " ct status dnat ip saddr { 127.0.0.0/8, " + subnet_.text() + " } masquerade\n" +
+      "add rule" + in + "postrouting ct status dnat ip saddr . ip daddr @hairpin masquerade\n" +
       "add rule" + in + "postrouting ip saddr " + subnet_.text() + " oifname != " + bridge + " masquerade\n";
   for (const Target& t : all) out += elements_text("add", t, true);
   return out;

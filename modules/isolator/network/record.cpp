@@ -10,10 +10,26 @@ bool is_device(const std::string& s) { return !s.empty() && s.size() <= 15 && s.
 
 Rates rates_of(const Object& o) { return {static_cast<std::uint64_t>(integer_of(o, "ingress")), static_cast<std::uint64_t>(integer_of(o, "egress"))}; }
 
+Array json_of(const std::vector<Mapping>& ports) {
+  Array out;
+  for (const Mapping& m : ports) out.push_back(Object{{"host", m.host}, {"container", m.container}, {"udp", m.udp}});
+  return out;
+}
+
+Result<std::vector<Mapping>> ports_of(const Object& o) {
+  std::vector<Mapping> out;
+  const Array* ports = find_array(o, "ports");
+  for (std::size_t i = 0; ports && i < ports->size(); ++i) {
+    const Object* p = (*ports)[i].if_object();
+    const auto host = p ? integer_of(*p, "host") : 0, container = p ? integer_of(*p, "container") : 0;
+    if (host < 1 || host > 65535 || container < 1 || container > 65535) return damaged("ports has a port that is none");
+    out.push_back({static_cast<std::uint16_t>(host), static_cast<std::uint16_t>(container), flag_of(*p, "udp")});
+  }
+  return out;
+}
+
 Object json_of(const BridgeEnd& b) {
-  Array ports;
-  for (const Mapping& m : b.ports) ports.push_back(Object{{"host", m.host}, {"container", m.container}, {"udp", m.udp}});
-  return Object{{"interface", b.interface}, {"veth", b.veth}, {"ifb", b.ifb}, {"address", to_text(b.address)}, {"ports", std::move(ports)},
+  return Object{{"interface", b.interface}, {"veth", b.veth}, {"ifb", b.ifb}, {"address", to_text(b.address)}, {"ports", json_of(b.ports)},
                 {"ingress", b.rates.ingress}, {"egress", b.rates.egress}};
 }
 
@@ -27,17 +43,17 @@ Result<BridgeEnd> bridge_of(const Object& o) {
   if (!address) return damaged("bridge.address is no address");
   b.address = *address;
   b.rates = rates_of(o);
-  if (const Array* ports = find_array(o, "ports"))
-    for (const Json& p : *ports) {
-      if (!p.is_object()) return damaged("bridge.ports");
-      const auto host = integer_of(p.get_object(), "host"), container = integer_of(p.get_object(), "container");
-      if (host < 1 || host > 65535 || container < 1 || container > 65535) return damaged("bridge.ports has a port that is none");
-      b.ports.push_back({static_cast<std::uint16_t>(host), static_cast<std::uint16_t>(container), flag_of(p.get_object(), "udp")});
-    }
+  GANTRY_TRY(b.ports, ports_of(o));
   return b;
 }
 
 }  // namespace
+
+std::optional<Target> CniEnd::target() const {
+  const auto at = parse_interface(address);
+  if (ports.empty() || !at) return std::nullopt;
+  return Target{at->first, ports, at->second};
+}
 
 std::string print_record(const Record& r) {
   Object out{{"version", 1}, {"hostname", r.hostname}, {"own_namespace", r.own_namespace}};
@@ -47,7 +63,7 @@ std::string print_record(const Record& r) {
     Array inputs;
     for (const Object& i : c.inputs) inputs.push_back(i);
     cni.push_back(Object{{"interface", c.interface}, {"network", c.network}, {"cniVersion", c.version}, {"inputs", std::move(inputs)}, {"result", c.result},
-                         {"ingress", c.rates.ingress}, {"egress", c.rates.egress}, {"ifb", c.ifb}});
+                         {"ingress", c.rates.ingress}, {"egress", c.rates.egress}, {"ifb", c.ifb}, {"ports", json_of(c.ports)}, {"address", c.address}});
   }
   out["cni"] = std::move(cni);
   return print_json(out) + "\n";
@@ -76,6 +92,8 @@ Result<Record> parse_record(std::string_view text) {
       c.ifb = text_of(o, "ifb");
       if (!is_device(c.interface) || (!c.ifb.empty() && !is_device(c.ifb))) return damaged("a device of a CNI network has no name");
       if (const Object* result = find_object(o, "result")) c.result = *result;
+      c.address = text_of(o, "address");
+      GANTRY_TRY(c.ports, ports_of(o));
       const Array* inputs = find_array(o, "inputs");
       if (!inputs) return damaged("cni.inputs");
       for (const Json& i : *inputs) {
