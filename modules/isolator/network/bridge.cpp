@@ -82,15 +82,19 @@ Status Bridge::make(Links& links) {
   GANTRY_TRY(const auto found, links.find(device_));
   if (found) {
     if (!is_ours(*found))
-      return fail(Code::failed_precondition, "network device " + device_ + " exists and is not this agent's" + (found->alias.empty() ? "" : " (" + found->alias + ")") +
+      return fail(Code::failed_precondition, "network device " + device_ + " exists and is not this agent's" +
+                                                 (found->alias.empty() ? "" : " (" + found->alias + ")") +
                                                  "; set bridge_device, and subnet, of isolator.network to others");
     if (!members_.empty() && !found->alias.empty())
-      return fail(Code::failed_precondition, "bridge " + device_ + " was made for \"" + found->alias + "\" and has containers; set subnet back, or end them first");
+      return fail(Code::failed_precondition,
+                  "bridge " + device_ + " was made for \"" + found->alias + "\" and has containers; set subnet back, or end them first");
     GANTRY_CHECK(links.remove(device_));
   }
   GANTRY_TRY(const auto routes, links.routes());
   GANTRY_TRY(const auto devices, links.devices());
-  const auto device = [&](int index) { return std::find_if(devices.begin(), devices.end(), [index](const Device& d) { return d.index == index; }); };
+  const auto device = [&](int index) {
+    return std::find_if(devices.begin(), devices.end(), [index](const Device& d) { return d.index == index; });
+  };
   int mtu = 0;
   for (const Route& r : routes) {
     const auto d = device(r.device);
@@ -98,7 +102,8 @@ Status Bridge::make(Links& links) {
       if (d != devices.end()) mtu = d->mtu;  // what leaves the machine fits
     } else if (r.to.overlaps(subnet_)) {
       return fail(Code::failed_precondition, "subnet " + subnet_.text() + " overlaps the route to " + r.to.text() + " through " +
-                                                 (d == devices.end() ? "another device" : d->name) + "; set subnet of isolator.network to a free one");
+                                                 (d == devices.end() ? "another device" : d->name) +
+                                                 "; set subnet of isolator.network to a free one");
     }
   }
   GANTRY_CHECK(replace_file(note_, device_ + "\n"));

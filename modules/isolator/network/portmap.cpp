@@ -34,7 +34,8 @@ struct PortMap::Answer {
   }
 };
 
-PortMap::PortMap(std::string table, std::string bridge, Subnet subnet) : table_(std::move(table)), bridge_(std::move(bridge)), subnet_(subnet) {}
+PortMap::PortMap(std::string table, std::string bridge, Subnet subnet)
+    : table_(std::move(table)), bridge_(std::move(bridge)), subnet_(subnet) {}
 
 PortMap::~PortMap() {
   if (!context_) return;
@@ -69,14 +70,16 @@ std::string PortMap::elements_text(const char* verb, const Target& target, bool 
   std::string out;
   if (!tcp.empty()) out += std::string(verb) + " element ip " + table_ + " tcp_ports { " + tcp + " }\n";
   if (!udp.empty()) out += std::string(verb) + " element ip " + table_ + " udp_ports { " + udp + " }\n";
-  if (target.behind) out += std::string(verb) + " element ip " + table_ + " hairpin { " + target.behind->text() + " . " + to_text(target.address) + " }\n";
+  if (target.behind)
+    out += std::string(verb) + " element ip " + table_ + " hairpin { " + target.behind->text() + " . " + to_text(target.address) + " }\n";
   return out;
 }
 
 std::string PortMap::table_text(const std::vector<Target>& all) const {
   const std::string in = " ip " + table_ + " ";
   const std::string bridge = "\"" + bridge_ + "\"";
-  const std::string dnat[] = {"fib daddr type local dnat ip to tcp dport map @tcp_ports\n", "fib daddr type local dnat ip to udp dport map @udp_ports\n"};
+  const std::string dnat[] = {"fib daddr type local dnat ip to tcp dport map @tcp_ports\n",
+                              "fib daddr type local dnat ip to udp dport map @udp_ports\n"};
   std::string out =
       // Adding first makes the deletion succeed either way: what follows stands alone, whatever was there.
       "add table ip " + table_ + "\n" + "delete table ip " + table_ + "\n" + "add table ip " + table_ + "\n" +
@@ -158,7 +161,8 @@ Result<std::set<std::pair<Mapping, Ipv4>>> parse_maps(std::string_view json) {
         return fail(Code::data_loss, "nftables lists an element of another form");
       const auto address = parse_ipv4(std::string((*concat)[0].get_string()));
       if (!address) return fail(Code::data_loss, "nftables lists an address that is none");
-      out.insert({Mapping{static_cast<std::uint16_t>((*pair)[0].get_int64()), static_cast<std::uint16_t>((*concat)[1].get_int64()), udp}, *address});
+      out.insert({Mapping{static_cast<std::uint16_t>((*pair)[0].get_int64()), static_cast<std::uint16_t>((*concat)[1].get_int64()), udp},
+                  *address});
     }
   }
   return out;
@@ -181,7 +185,8 @@ void forget(nl_sock* socket, const Flow& flow) {
   struct Free {
     void operator()(nl_msg* m) const { nlmsg_free(m); }
   };
-  const std::unique_ptr<nl_msg, Free> message(nlmsg_alloc_simple((NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST | NLM_F_ACK));
+  const std::unique_ptr<nl_msg, Free> message(
+      nlmsg_alloc_simple((NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST | NLM_F_ACK));
   if (!message) return;
   const nfgenmsg head{AF_INET, NFNETLINK_V0, 0};
   nlmsg_append(message.get(), const_cast<nfgenmsg*>(&head), sizeof head, NLMSG_ALIGNTO);

@@ -6,9 +6,13 @@ namespace {
 Error damaged(const char* what) { return fail(Code::data_loss, std::string("the record is damaged: ") + what); }
 
 // Names of devices go to the kernel as they are.
-bool is_device(const std::string& s) { return !s.empty() && s.size() <= 15 && s.find_first_of("/ \n\t") == s.npos && s != "." && s != ".."; }
+bool is_device(const std::string& s) {
+  return !s.empty() && s.size() <= 15 && s.find_first_of("/ \n\t") == s.npos && s != "." && s != "..";
+}
 
-Rates rates_of(const Object& o) { return {static_cast<std::uint64_t>(integer_of(o, "ingress")), static_cast<std::uint64_t>(integer_of(o, "egress"))}; }
+Rates rates_of(const Object& o) {
+  return {static_cast<std::uint64_t>(integer_of(o, "ingress")), static_cast<std::uint64_t>(integer_of(o, "egress"))};
+}
 
 Array json_of(const std::vector<Mapping>& ports) {
   Array out;
@@ -38,7 +42,8 @@ Result<BridgeEnd> bridge_of(const Object& o) {
   b.interface = text_of(o, "interface");
   b.veth = text_of(o, "veth");
   b.ifb = text_of(o, "ifb");
-  if (!is_device(b.interface) || !is_device(b.veth) || (!b.ifb.empty() && !is_device(b.ifb))) return damaged("a device of the bridge has no name");
+  if (!is_device(b.interface) || !is_device(b.veth) || (!b.ifb.empty() && !is_device(b.ifb)))
+    return damaged("a device of the bridge has no name");
   const auto address = parse_ipv4(text_of(o, "address"));
   if (!address) return damaged("bridge.address is no address");
   b.address = *address;
@@ -62,8 +67,16 @@ std::string print_record(const Record& r) {
   for (const CniEnd& c : r.cni) {
     Array inputs;
     for (const Object& i : c.inputs) inputs.push_back(i);
-    cni.push_back(Object{{"interface", c.interface}, {"network", c.network}, {"cniVersion", c.version}, {"inputs", std::move(inputs)}, {"result", c.result},
-                         {"ingress", c.rates.ingress}, {"egress", c.rates.egress}, {"ifb", c.ifb}, {"ports", json_of(c.ports)}, {"address", c.address}});
+    cni.push_back(Object{{"interface", c.interface},
+                         {"network", c.network},
+                         {"cniVersion", c.version},
+                         {"inputs", std::move(inputs)},
+                         {"result", c.result},
+                         {"ingress", c.rates.ingress},
+                         {"egress", c.rates.egress},
+                         {"ifb", c.ifb},
+                         {"ports", json_of(c.ports)},
+                         {"address", c.address}});
   }
   out["cni"] = std::move(cni);
   return print_json(out) + "\n";
@@ -73,7 +86,8 @@ Result<Record> parse_record(std::string_view text) {
   auto root = parse_object(text);
   if (!root) return damaged(root.error().message.c_str());
   if (integer_of(*root, "version") != 1)
-    return fail(Code::data_loss, "the record has version " + std::to_string(integer_of(*root, "version")) + ", this release reads 1; end the container with the release that started it");
+    return fail(Code::data_loss, "the record has version " + std::to_string(integer_of(*root, "version")) +
+                                     ", this release reads 1; end the container with the release that started it");
   Record r;
   r.hostname = text_of(*root, "hostname");
   r.own_namespace = flag_of(*root, "own_namespace");
