@@ -32,12 +32,14 @@ std::string to_text(Ipv4 a) {
 
 std::optional<Ipv4> parse_ipv4(std::string_view text) {
   in_addr raw{};
+  if (text.find('\0') != text.npos) return std::nullopt;  // inet_pton would stop there, and files would not
   if (::inet_pton(AF_INET, std::string(text).c_str(), &raw) != 1) return std::nullopt;
   return ntohl(raw.s_addr);
 }
 
 bool is_address(const std::string& text) {
   in6_addr six{};
+  if (text.find('\0') != text.npos) return false;
   return parse_ipv4(text) || ::inet_pton(AF_INET6, text.c_str(), &six) == 1;
 }
 
@@ -56,10 +58,21 @@ Result<Subnet> parse_subnet(std::string_view text) {
   return s;
 }
 
+std::optional<std::pair<Ipv4, Subnet>> parse_interface(std::string_view text) {
+  const auto slash = text.find('/');
+  const auto address = parse_ipv4(text.substr(0, slash));
+  const auto prefix = slash == text.npos ? std::optional<std::uint64_t>(32) : whole_number(text.substr(slash + 1));
+  if (!address || !prefix || *prefix < 1 || *prefix > 32) return std::nullopt;
+  Subnet s{*address, static_cast<int>(*prefix)};
+  s.base &= s.mask();
+  return std::pair{*address, s};
+}
+
 Result<Ipv4> Pool::take() {
   const std::uint64_t size = std::uint64_t{subnet_.last()} - subnet_.first() + 1;
   if (taken_.size() >= size)
-    return fail(Code::resource_exhausted, "all " + std::to_string(size) + " addresses of subnet " + subnet_.text() + " are in use; set a larger subnet");
+    return fail(Code::resource_exhausted,
+                "all " + std::to_string(size) + " addresses of subnet " + subnet_.text() + " are in use; set a larger subnet");
   for (;;) {
     const Ipv4 a = next_;
     next_ = a >= subnet_.last() ? subnet_.first() : a + 1;
@@ -116,7 +129,8 @@ Result<std::uint64_t> parse_rate(std::string_view text) {
       const double bytes = std::floor(static_cast<double>(*number) * unit.bytes);
       if (bytes >= 1 && bytes <= 1e15) return static_cast<std::uint64_t>(bytes);
     }
-  return fail(Code::invalid_argument, "\"" + std::string(text) + "\" is no rate; write bytes a second as \"10MiB\", or bits as \"100Mbit\"");
+  return fail(Code::invalid_argument,
+              "\"" + std::string(text) + "\" is no rate; write bytes a second as \"10MiB\", or bits as \"100Mbit\"");
 }
 
 }  // namespace gantry::isolator_network

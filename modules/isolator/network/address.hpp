@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace gantry::isolator_network {
@@ -30,6 +31,8 @@ struct Subnet {
   [[nodiscard]] std::string text() const { return to_text(base) + "/" + std::to_string(prefix); }
   friend bool operator==(const Subnet&, const Subnet&) = default;
 };
+// "10.1.0.5/16" as an address and its subnet; nothing for IPv6 or what is neither.
+[[nodiscard]] std::optional<std::pair<Ipv4, Subnet>> parse_interface(std::string_view text);
 // "10.1.0.0/16", from /8 to /29. INVALID_ARGUMENT says what is wrong; host bits must be zero.
 [[nodiscard]] Result<Subnet> parse_subnet(std::string_view text);
 

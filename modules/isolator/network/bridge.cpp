@@ -28,9 +28,38 @@ bool Bridge::is_ours(const Device& d) const {
 
 std::vector<Target> Bridge::targets() const {
   std::vector<Target> out;
-  for (const auto& [address, ports] : members_) out.push_back({address, ports});
+  for (const auto& [address, target] : members_) out.push_back(target);
   return out;
 }
+
+Status Bridge::install() {
+  GANTRY_CHECK(replace_file(note_ + "-rules", ""));
+  return ports_.install(targets());
+}
+
+Status Bridge::map(const Target& target) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ports_.installed()) GANTRY_CHECK(install());
+    GANTRY_CHECK(ports_.add(target));
+    members_[target.address] = target;
+  }
+  PortMap::forget_flows(target);
+  return ok;
+}
+
+Status Bridge::unmap(const Target& target) {
+  Status removed;
+  {
+    const std::lock_guard lock(mutex_);
+    members_.erase(target.address);
+    removed = ports_.remove(target);
+  }
+  PortMap::forget_flows(target);
+  return removed;
+}
+
+bool Bridge::used() const { return ::access(note_.c_str(), F_OK) == 0 || ::access((note_ + "-rules").c_str(), F_OK) == 0; }
 
 Status Bridge::ensure() {
   const std::lock_guard lock(mutex_);
@@ -46,22 +75,26 @@ Status Bridge::ensure_locked() {
     GANTRY_CHECK(make(links));
   }
   if (ports_.installed()) return ok;
-  return ports_.install(targets());
+  return install();
 }
 
 Status Bridge::make(Links& links) {
   GANTRY_TRY(const auto found, links.find(device_));
   if (found) {
     if (!is_ours(*found))
-      return fail(Code::failed_precondition, "network device " + device_ + " exists and is not this agent's" + (found->alias.empty() ? "" : " (" + found->alias + ")") +
+      return fail(Code::failed_precondition, "network device " + device_ + " exists and is not this agent's" +
+                                                 (found->alias.empty() ? "" : " (" + found->alias + ")") +
                                                  "; set bridge_device, and subnet, of isolator.network to others");
     if (!members_.empty() && !found->alias.empty())
-      return fail(Code::failed_precondition, "bridge " + device_ + " was made for \"" + found->alias + "\" and has containers; set subnet back, or end them first");
+      return fail(Code::failed_precondition,
+                  "bridge " + device_ + " was made for \"" + found->alias + "\" and has containers; set subnet back, or end them first");
     GANTRY_CHECK(links.remove(device_));
   }
   GANTRY_TRY(const auto routes, links.routes());
   GANTRY_TRY(const auto devices, links.devices());
-  const auto device = [&](int index) { return std::find_if(devices.begin(), devices.end(), [index](const Device& d) { return d.index == index; }); };
+  const auto device = [&](int index) {
+    return std::find_if(devices.begin(), devices.end(), [index](const Device& d) { return d.index == index; });
+  };
   int mtu = 0;
   for (const Route& r : routes) {
     const auto d = device(r.device);
@@ -69,7 +102,8 @@ Status Bridge::make(Links& links) {
       if (d != devices.end()) mtu = d->mtu;  // what leaves the machine fits
     } else if (r.to.overlaps(subnet_)) {
       return fail(Code::failed_precondition, "subnet " + subnet_.text() + " overlaps the route to " + r.to.text() + " through " +
-                                                 (d == devices.end() ? "another device" : d->name) + "; set subnet of isolator.network to a free one");
+                                                 (d == devices.end() ? "another device" : d->name) +
+                                                 "; set subnet of isolator.network to a free one");
     }
   }
   GANTRY_CHECK(replace_file(note_, device_ + "\n"));
@@ -87,20 +121,22 @@ Status Bridge::make(Links& links) {
   return ok;
 }
 
-Status Bridge::restore(const std::vector<BridgeEnd>& living) {
+Status Bridge::restore(const std::vector<BridgeEnd>& living, const std::vector<Target>& mapped) {
   const std::lock_guard lock(mutex_);
   members_.clear();
-  for (const BridgeEnd& b : living) members_[b.address] = b.ports;
+  for (const BridgeEnd& b : living) members_[b.address] = {b.address, b.ports, {}};
+  for (const Target& t : mapped) members_[t.address] = t;
   if (!living.empty()) GANTRY_CHECK(ensure_locked());
   GANTRY_TRY(auto links, Links::open());
   GANTRY_TRY(const auto bridge, links.find(device_));
-  if (!bridge || !is_ours(*bridge)) return ok;
-  GANTRY_TRY(const auto devices, links.devices());
-  for (const Device& d : devices) {
-    const bool known = std::any_of(living.begin(), living.end(), [&](const BridgeEnd& b) { return b.veth == d.name; });
-    if (d.master == bridge->index && !known) GANTRY_CHECK(links.remove(d.name));
+  if (bridge && is_ours(*bridge)) {
+    GANTRY_TRY(const auto devices, links.devices());
+    for (const Device& d : devices) {
+      const bool known = std::any_of(living.begin(), living.end(), [&](const BridgeEnd& b) { return b.veth == d.name; });
+      if (d.master == bridge->index && !known) GANTRY_CHECK(links.remove(d.name));
+    }
   }
-  return ports_.install(targets());
+  return install();
 }
 
 Status Bridge::connect(const BridgeEnd& end, int netns) {
@@ -111,25 +147,12 @@ Status Bridge::connect(const BridgeEnd& end, int netns) {
   GANTRY_TRY(auto inside, Links::open(netns));
   GANTRY_CHECK(inside.set_up(end.interface, end.address, subnet_.prefix, subnet_.gateway()));
   if (!(end.rates == Rates())) GANTRY_CHECK(links.limit(end.veth, end.ifb, end.rates, mtu_));
-  const Target target{end.address, end.ports};
-  {
-    const std::lock_guard lock(mutex_);
-    GANTRY_CHECK(ports_.add(target));
-    members_[end.address] = end.ports;
-  }
-  PortMap::forget_flows(target);
-  return ok;
+  return map({end.address, end.ports, {}});
 }
 
 Status Bridge::disconnect(const BridgeEnd& end) {
-  const Target target{end.address, end.ports};
   // Each is tried, whatever became of the others.
-  Status first;
-  {
-    const std::lock_guard lock(mutex_);
-    members_.erase(end.address);
-    first = ports_.remove(target);
-  }
+  Status first = unmap({end.address, end.ports, {}});
   const auto keep = [&first](Status s) {
     if (!s && first) first = std::move(s);
   };
@@ -140,7 +163,6 @@ Status Bridge::disconnect(const BridgeEnd& end) {
   } else {
     keep(links.error());
   }
-  PortMap::forget_flows(target);
   return first;
 }
 
@@ -151,6 +173,7 @@ Status Bridge::remove() {
   if (found && is_ours(*found)) GANTRY_CHECK(links.remove(device_));
   GANTRY_CHECK(ports_.drop());
   ::unlink(note_.c_str());
+  ::unlink((note_ + "-rules").c_str());
   return ok;
 }
 

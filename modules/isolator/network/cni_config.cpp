@@ -62,7 +62,8 @@ Result<CniNetwork> parse_network(std::string_view text) {
   CniNetwork out;
   out.name = text_of(root, "name");
   if (out.name.empty()) return invalid("name is missing; a network needs one");
-  if (out.name.size() > 200 || out.name.find_first_of(" /\n\t") != out.name.npos) return invalid("name " + shown(out.name) + " has a blank or slash, or is too long");
+  if (out.name.size() > 200 || out.name.find_first_of(" /\n\t") != out.name.npos)
+    return invalid("name " + shown(out.name) + " has a blank or slash, or is too long");
   const Json* version = find(root, "cniVersion");
   if (version && !version->is_string()) return invalid("cniVersion is no text; write it as \"1.0.0\"");
   out.version = version ? text_of(root, "cniVersion") : std::string("0.3.1");
@@ -70,7 +71,8 @@ Result<CniNetwork> parse_network(std::string_view text) {
     return invalid("cniVersion " + shown(out.version) + " is not supported; write 0.3.0, 0.3.1, 0.4.0 or 1.0.0");
   if (const Json* list = find(root, "plugins")) {
     const Array* all = list->if_array();
-    if (!all || all->empty() || all->size() > most_plugins) return invalid("plugins must be a list of 1 to " + std::to_string(most_plugins) + " plugins");
+    if (!all || all->empty() || all->size() > most_plugins)
+      return invalid("plugins must be a list of 1 to " + std::to_string(most_plugins) + " plugins");
     for (const Json& p : *all) {
       if (!p.is_object()) return invalid("plugins[" + std::to_string(out.plugins.size()) + "] is no object");
       out.plugins.push_back(p.get_object());
@@ -78,11 +80,17 @@ Result<CniNetwork> parse_network(std::string_view text) {
   } else {
     out.plugins.push_back(std::move(root));
   }
+  // What Mesos' own plugin does is done here (see CniEnd::ports); what it leaves to another plugin remains.
+  for (Object& p : out.plugins)
+    if (const Object* delegate = find_object(p, "delegate"); delegate && text_of(p, "type") == "mesos-cni-port-mapper")
+      p = Object(*delegate);
   for (std::size_t i = 0; i < out.plugins.size(); ++i) {
     const std::string type = text_of(out.plugins[i], "type");
-    if (!is_file_name(type)) return invalid("type of plugins[" + std::to_string(i) + "] is " + shown(type) + "; give the name of a plugin, such as \"bridge\"");
+    if (!is_file_name(type))
+      return invalid("type of plugins[" + std::to_string(i) + "] is " + shown(type) + "; give the name of a plugin, such as \"bridge\"");
     if (const Object* ipam = find_object(out.plugins[i], "ipam"); ipam && find(*ipam, "type") && !is_file_name(text_of(*ipam, "type")))
-      return invalid("ipam.type of plugins[" + std::to_string(i) + "] is " + shown(text_of(*ipam, "type")) + "; give the name of a plugin, such as \"host-local\"");
+      return invalid("ipam.type of plugins[" + std::to_string(i) + "] is " + shown(text_of(*ipam, "type")) +
+                     "; give the name of a plugin, such as \"host-local\"");
     out.plugins[i].erase("name");
     out.plugins[i].erase("cniVersion");
   }
@@ -129,7 +137,8 @@ Result<CniResult> parse_result(std::string_view text) {
     out.dns.options = texts_of(*dns, "options");
     for (const auto* words : {&out.dns.search, &out.dns.options})
       for (const auto& w : *words)
-        if (w.empty() || std::any_of(w.begin(), w.end(), [](char c) { return static_cast<unsigned char>(c) <= ' '; })) return invalid("dns has " + shown(w) + ", which is no word");
+        if (w.empty() || std::any_of(w.begin(), w.end(), [](char c) { return static_cast<unsigned char>(c) <= ' '; }))
+          return invalid("dns has " + shown(w) + ", which is no word");
   }
   out.raw = std::move(root);
   return out;

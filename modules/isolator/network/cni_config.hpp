@@ -20,7 +20,8 @@ struct CniNetwork {
   [[nodiscard]] bool capable(std::string_view capability) const;  // one of the plugins declares it
 };
 
-// A file's text. INVALID_ARGUMENT says which member is wrong. A missing cniVersion is taken as 0.3.1, as files written for Mesos mean it.
+// A file's text. INVALID_ARGUMENT says which member is wrong. A missing cniVersion is taken as 0.3.1, as files
+// written for Mesos mean it, and mesos-cni-port-mapper as the plugin it delegates to.
 [[nodiscard]] Result<CniNetwork> parse_network(std::string_view text);
 
 // What a plugin reads on standard input, less the result of the plugin before it: its part of the configuration, the

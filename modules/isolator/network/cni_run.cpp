@@ -131,7 +131,8 @@ Result<std::string> find_plugin(const std::vector<std::string>& folders, const s
     if (::access(path.c_str(), X_OK) == 0) return path;
     looked += (looked.empty() ? "" : ", ") + f;
   }
-  return fail(Code::not_found, "CNI plugin \"" + type + "\" is in none of " + (looked.empty() ? "no folders" : looked) + "; install it or set cni_plugin_dirs");
+  return fail(Code::not_found, "CNI plugin \"" + type + "\" is in none of " + (looked.empty() ? "no folders" : looked) +
+                                   "; install it or set cni_plugin_dirs");
 }
 
 // One plugin, one command. What it printed, or why it failed in its own words.
@@ -181,8 +182,8 @@ CniFolder read_networks(const std::string& folder) {
   return out;
 }
 
-Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::string>& environment, std::string_view input, std::chrono::nanoseconds timeout,
-                             int held) {
+Result<PluginRun> run_plugin(const std::string& path, const std::vector<std::string>& environment, std::string_view input,
+                             std::chrono::nanoseconds timeout, int held) {
   const auto end = std::chrono::steady_clock::now() + timeout;
   Pipe in, out, err;
   if (!in.open() || !out.open() || !err.open()) return unable("pipe", errno);
@@ -246,7 +247,8 @@ Result<CniResult> cni_add(const CniCall& call, CniEnd& end) {
     GANTRY_TRY(const std::string said, command(call, end, i, "ADD", input_text(end.inputs[i], end.result)));
     auto parsed = parse_result(said);
     if (!parsed)
-      return std::move(parsed).error().because("network \"" + end.network + "\": the answer of plugin " + text_of(end.inputs[i], "type") + " to ADD");
+      return std::move(parsed).error().because("network \"" + end.network + "\": the answer of plugin " + text_of(end.inputs[i], "type") +
+                                               " to ADD");
     result = std::move(*parsed);
     end.result = result.raw;
   }

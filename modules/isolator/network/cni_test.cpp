@@ -8,7 +8,8 @@ template <class T>
 std::string error_of(const Result<T>& r) { return r ? "no error" : r.error().message; }
 
 TEST(CniConfig, ListsAndSinglePlugins) {
-  const auto list = parse_network(R"({"cniVersion":"1.0.0","name":"blue","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"portmap","capabilities":{"portMappings":true}}]})");
+  const auto list = parse_network(
+      R"({"cniVersion":"1.0.0","name":"blue","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"portmap","capabilities":{"portMappings":true}}]})");
   ASSERT_OK(list);
   EXPECT_EQ(list->name, "blue");
   EXPECT_EQ(list->plugins.size(), 2u);
@@ -24,9 +25,11 @@ TEST(CniConfig, MistakesAreNamed) {
   EXPECT_NE(error_of(parse_network("{")).find("at byte"), std::string::npos);
   EXPECT_EQ(error_of(parse_network("[]")), "no JSON object, but another value");
   EXPECT_EQ(error_of(parse_network(R"({"type":"bridge"})")), "name is missing; a network needs one");
-  EXPECT_EQ(error_of(parse_network(R"({"name":"a","cniVersion":"2.0.0","type":"bridge"})")), "cniVersion \"2.0.0\" is not supported; write 0.3.0, 0.3.1, 0.4.0 or 1.0.0");
+  EXPECT_EQ(error_of(parse_network(R"({"name":"a","cniVersion":"2.0.0","type":"bridge"})")),
+            "cniVersion \"2.0.0\" is not supported; write 0.3.0, 0.3.1, 0.4.0 or 1.0.0");
   EXPECT_EQ(error_of(parse_network(R"({"name":"a","cniVersion":1,"type":"bridge"})")), "cniVersion is no text; write it as \"1.0.0\"");
-  EXPECT_EQ(error_of(parse_network(R"({"name":"a","type":"../../bin/sh"})")), "type of plugins[0] is \"../../bin/sh\"; give the name of a plugin, such as \"bridge\"");
+  EXPECT_EQ(error_of(parse_network(R"({"name":"a","type":"../../bin/sh"})")),
+            "type of plugins[0] is \"../../bin/sh\"; give the name of a plugin, such as \"bridge\"");
   EXPECT_FALSE(parse_network(R"({"name":"a","type":"x","ipam":{"type":"/bin/sh"}})"));
   EXPECT_FALSE(parse_network(R"({"name":"a","plugins":[]})"));
   EXPECT_FALSE(parse_network(R"({"name":"a","plugins":[1]})"));
@@ -45,31 +48,37 @@ TEST(CniConfig, WhatAPluginReads) {
   w.info.name = "n";
   w.info.labels.push_back(label("k", "v"));
   w.info.port_mappings.push_back(mapping(31000, 80));
-  EXPECT_EQ(input_text(plugin_input(*network, 0, w), {}),
-            R"({"type":"a","args":{"cni":{"x":1},"org.apache.mesos":{"network_info":{"name":"n","labels":{"labels":[{"key":"k","value":"v"}]},)"
-            R"("port_mappings":[{"host_port":31000,"container_port":80,"protocol":"tcp"}]}}},"cniVersion":"0.4.0","name":"n"})");
+  EXPECT_EQ(
+      input_text(plugin_input(*network, 0, w), {}),
+      R"({"type":"a","args":{"cni":{"x":1},"org.apache.mesos":{"network_info":{"name":"n","labels":{"labels":[{"key":"k","value":"v"}]},)"
+      R"("port_mappings":[{"host_port":31000,"container_port":80,"protocol":"tcp"}]}}},"cniVersion":"0.4.0","name":"n"})");
   const Object second = plugin_input(*network, 1, w);
-  EXPECT_EQ(print_json(*find(second, "runtimeConfig")),
-            R"({"portMappings":[{"hostPort":31000,"containerPort":80,"protocol":"tcp"},{"hostPort":31001,"containerPort":53,"protocol":"udp"}],)"
-            R"("bandwidth":{"ingressRate":8000000,"ingressBurst":800000},"ips":["10.0.0.9"]})");
+  EXPECT_EQ(
+      print_json(*find(second, "runtimeConfig")),
+      R"({"portMappings":[{"hostPort":31000,"containerPort":80,"protocol":"tcp"},{"hostPort":31001,"containerPort":53,"protocol":"udp"}],)"
+      R"("bandwidth":{"ingressRate":8000000,"ingressBurst":800000},"ips":["10.0.0.9"]})");
   EXPECT_NE(input_text(second, Object{{"ips", Array{}}}).find(R"("prevResult":{"ips":[]})"), std::string::npos);
 }
 
 TEST(CniConfig, Results) {
-  const auto r = parse_result(R"({"cniVersion":"0.3.1","ips":[{"version":"4","address":"10.1.0.5/16","gateway":"10.1.0.1"},{"address":"fd00::5/64"}],)"
-                              R"("dns":{"nameservers":["10.1.0.1"],"domain":"example.org","options":["ndots:2"]},"new":1})");
+  const auto r =
+      parse_result(R"({"cniVersion":"0.3.1","ips":[{"version":"4","address":"10.1.0.5/16","gateway":"10.1.0.1"},{"address":"fd00::5/64"}],)"
+                   R"("dns":{"nameservers":["10.1.0.1"],"domain":"example.org","options":["ndots:2"]},"new":1})");
   ASSERT_OK(r);
   EXPECT_EQ(r->addresses, (std::vector<std::string>{"10.1.0.5/16", "fd00::5/64"}));
   EXPECT_EQ(print_resolv_conf(r->dns), "nameserver 10.1.0.1\nsearch example.org\noptions ndots:2\n");
   EXPECT_EQ(integer_of(r->raw, "new"), 1) << "what we do not know is handed on";
-  for (const char* bad : {"", "[]", R"({"ips":3})", R"({"ips":[3]})", R"({"ips":[{"address":"10.0.0.1\nevil"}]})", R"({"dns":{"nameservers":["x"]}})",
-                          R"({"dns":{"search":["a\nnameserver 6.6.6.6"]}})"})
+  EXPECT_FALSE(parse_result(R"({"ips":[{"address":"10.0.0.1\u0000\n6.6.6.6 bank"}]})"));
+  EXPECT_FALSE(parse_result(R"({"dns":{"nameservers":["fd00::1\u0000\nnameserver 6.6.6.6"]}})"));
+  for (const char* bad : {"", "[]", R"({"ips":3})", R"({"ips":[3]})", R"({"ips":[{"address":"10.0.0.1\nevil"}]})",
+                          R"({"dns":{"nameservers":["x"]}})", R"({"dns":{"search":["a\nnameserver 6.6.6.6"]}})"})
     EXPECT_EQ(parse_result(bad).has_value(), false) << bad;
   EXPECT_TRUE(parse_result("{}")->addresses.empty());
 }
 
 TEST(CniConfig, Errors) {
-  EXPECT_EQ(plugin_error(R"({"cniVersion":"0.4.0","code":11,"msg":"no room","details":"range full"})", ""), "no room; range full (code 11)");
+  EXPECT_EQ(plugin_error(R"({"cniVersion":"0.4.0","code":11,"msg":"no room","details":"range full"})", ""),
+            "no room; range full (code 11)");
   EXPECT_EQ(plugin_error("", "panic: oh\n"), "panic: oh");
   EXPECT_EQ(plugin_error("", ""), "it said nothing");
 }
@@ -132,7 +141,8 @@ class Cni : public Machine {
     work = scratch.path() + "/work";
   }
   testing::Values settings(std::map<std::string, testing::Value> more = {}) const {
-    testing::Values out = {{"cni_config_dir", scratch.path() + "/net.d"}, {"cni_plugin_dirs", std::vector<std::string>{scratch.path() + "/bin", "/usr/lib/cni"}}};
+    testing::Values out = {{"cni_config_dir", scratch.path() + "/net.d"},
+                           {"cni_plugin_dirs", std::vector<std::string>{scratch.path() + "/bin", "/usr/lib/cni"}}};
     for (auto& [key, value] : more) out.insert_or_assign(key, value);
     return out;
   }
@@ -143,7 +153,8 @@ class Cni : public Machine {
     return out;
   }
   void chain(const std::string& name = "told", const std::string& version = "0.4.0") const {
-    scratch.write("net.d/10-" + name + ".conflist", R"({"cniVersion":")" + version + R"(","name":")" + name + R"(","plugins":[{"type":"one"},{"type":"two"}]})");
+    scratch.write("net.d/10-" + name + ".conflist",
+                  R"({"cniVersion":")" + version + R"(","name":")" + name + R"(","plugins":[{"type":"one"},{"type":"two"}]})");
   }
   Scratch scratch;
   std::string work;
@@ -160,7 +171,8 @@ TEST_F(Cni, PluginsAreChainedAndUndoneInReverse) {
   ASSERT_EQ(a->networks.size(), 1u);
   EXPECT_EQ(a->networks[0]->name, "told");
   EXPECT_EQ(ip_of(a), "10.9.0.7");
-  EXPECT_NE(read_file(p->mounts[0]->source).value_or("").find("10.9.0.7\tbox\n"), std::string::npos) << "into the file that was mounted before";
+  EXPECT_NE(read_file(p->mounts[0]->source).value_or("").find("10.9.0.7\tbox\n"), std::string::npos)
+      << "into the file that was mounted before";
   EXPECT_EQ(read_file(p->mounts[2]->source).value_or("").substr(0, 41), "nameserver 10.9.0.1\nsearch nine.example\n");
   auto said = log();
   ASSERT_EQ(said.size(), 2u);
@@ -181,7 +193,8 @@ TEST_F(Cni, PluginsAreChainedAndUndoneInReverse) {
 
 TEST_F(Cni, NewFilesAreSeenAndBrokenOnesAreTold) {
   Agent agent(work, settings());
-  EXPECT_EQ(error_of(agent.prepare("box", on_networks({"told"}))), "Unknown CNI network 'told'; there are bridge, mesos-bridge (" + scratch.path() + "/net.d)");
+  EXPECT_EQ(error_of(agent.prepare("box", on_networks({"told"}))),
+            "Unknown CNI network 'told'; there are bridge, mesos-bridge (" + scratch.path() + "/net.d)");
   ASSERT_OK(agent.cleanup("box"));
   chain();
   scratch.write("net.d/00-broken.conf", "{\"name\":");
@@ -215,7 +228,8 @@ TEST_F(Cni, AFailureIsToldAndUndone) {
   Agent agent(work, settings());
   ASSERT_OK(agent.prepare("box", on_networks({"told"})));
   const Contained box;
-  EXPECT_EQ(error_of(agent.attach("box", box.pid())), "network \"told\": plugin two: ADD failed with status 1: told to fail; by a file (code 42)");
+  EXPECT_EQ(error_of(agent.attach("box", box.pid())),
+            "network \"told\": plugin two: ADD failed with status 1: told to fail; by a file (code 42)");
   ASSERT_OK(agent.cleanup("box"));
   const auto said = log();
   ASSERT_EQ(said.size(), 4u) << "ADD, ADD, DEL, DEL";
@@ -224,7 +238,8 @@ TEST_F(Cni, AFailureIsToldAndUndone) {
 
   scratch.write("net.d/30-missing.conf", R"({"name":"missing","type":"nowhere"})");
   ASSERT_OK(agent.prepare("box", on_networks({"missing"})));
-  EXPECT_EQ(error_of(agent.attach("box", box.pid())), "network \"missing\": CNI plugin \"nowhere\" is in none of " + scratch.path() + "/bin, /usr/lib/cni; install it or set cni_plugin_dirs");
+  EXPECT_EQ(error_of(agent.attach("box", box.pid())), "network \"missing\": CNI plugin \"nowhere\" is in none of " + scratch.path() +
+                                                          "/bin, /usr/lib/cni; install it or set cni_plugin_dirs");
   const Status s = agent.cleanup("box");
   EXPECT_FALSE(s) << "what has no plugin cannot be deleted by it";
   scratch.write("bin/nowhere", "#!/bin/sh\nexit 0\n");
@@ -244,7 +259,8 @@ TEST_F(Cni, ADelThatFailsIsRepeatedAfterARestart) {
     scratch.write("bin/fail-DEL-two", "");
     const Status s = agent.cleanup("box");
     ASSERT_FALSE(s);
-    EXPECT_EQ(s.error().message, "network of container box: network \"told\": plugin two: DEL failed with status 1: told to fail; by a file (code 42)");
+    EXPECT_EQ(s.error().message,
+              "network of container box: network \"told\": plugin two: DEL failed with status 1: told to fail; by a file (code 42)");
     EXPECT_EQ(log().size(), 4u) << "the other plugin's DEL was done";
   }
   std::filesystem::remove(scratch.path() + "/bin/fail-DEL-two");
@@ -259,7 +275,9 @@ TEST_F(Cni, ADelThatFailsIsRepeatedAfterARestart) {
 
 // A plugin whose agent was killed goes on; DEL must not overtake it.
 TEST_F(Cni, DelWaitsForAnAddThatOutlivedItsAgent) {
-  scratch.write("bin/slow", "#!/bin/sh\ncat > /dev/null\ntest $CNI_COMMAND = ADD && { echo begun >> $(dirname $0)/log; sleep 0.7; }\necho $CNI_COMMAND >> $(dirname $0)/log\necho '{}'\n");
+  scratch.write("bin/slow",
+                "#!/bin/sh\ncat > /dev/null\ntest $CNI_COMMAND = ADD && { echo begun >> $(dirname $0)/log; sleep 0.7; }\necho $CNI_COMMAND "
+                ">> $(dirname $0)/log\necho '{}'\n");
   ASSERT_EQ(::chmod((scratch.path() + "/bin/slow").c_str(), 0755), 0);
   scratch.write("net.d/slow.conf", R"({"cniVersion":"0.4.0","name":"slow","type":"slow"})");
   const Contained box;
@@ -290,7 +308,8 @@ class RealCni : public Cni {
     ASSERT_EQ(::mount("none", "/run", "tmpfs", 0, nullptr), 0);
   }
   // bridge, host-local, and what is given besides.
-  void bridge_network(const std::string& name, const std::string& subnet, const std::string& more = "", const std::string& version = "0.4.0") const {
+  void bridge_network(const std::string& name, const std::string& subnet, const std::string& more = "",
+                      const std::string& version = "0.4.0") const {
     scratch.write("net.d/" + name + ".conflist",
                   R"({"cniVersion":")" + version + R"(","name":")" + name + R"(","plugins":[{"type":"bridge","bridge":"cni-)" + name +
                       R"(","isGateway":true,"ipMasq":true,"hairpinMode":true,"ipam":{"type":"host-local","dataDir":")" + scratch.path() +
@@ -305,6 +324,7 @@ class RealCni : public Cni {
   }
   // Chains that plugins make for a container; their own base chains stay.
   static std::string rules() { return output_of("sh -c \"iptables-save 2>/dev/null | grep -E 'CNI-DN-|CNI-[0-9a-f]{16}|box' \""); }
+  static std::string leftovers_of_rules() { return output_of("sh -c \"nft list ruleset | grep 'elements = '\""); }
   static std::string devices() { return output_of("sh -c \"ip -o link | grep -vE '^[0-9]+: (lo:|up0@|cni-)'\""); }
   static constexpr char portmap[] = R"(,{"type":"portmap","capabilities":{"portMappings":true},"snat":true})";
 };
@@ -331,6 +351,41 @@ TEST_F(RealCni, BridgeWithPortmapAnswers) {
   ASSERT_OK(agent.network.stop());
 }
 
+// As Mesos' port mapper does; its configuration is understood, too.
+TEST_F(RealCni, WithoutPortmapWeMapThePorts) {
+  bridge_network("plain", "10.77.0.0/24");
+  scratch.write(
+      "net.d/mesos.conf",
+      R"({"name":"mesos","type":"mesos-cni-port-mapper","excludeDevices":["x"],"chain":"M","delegate":{"type":"bridge","bridge":"cni-mesos",)"
+      R"("isGateway":true,"ipMasq":true,"hairpinMode":true,"ipam":{"type":"host-local","dataDir":")" +
+          scratch.path() + R"(/leases","subnet":"10.79.0.0/24","routes":[{"dst":"0.0.0.0/0"}]}}})");
+  for (const std::string name : {"plain", "mesos"}) {
+    const Contained box;
+    auto task = on_networks({name});
+    task->container->network_infos[0]->port_mappings.push_back(mapping(31005, 80));
+    {
+      Agent agent(work, settings());
+      ASSERT_OK(agent.prepare("box", task));
+      ASSERT_OK(agent.attach("box", box.pid()));
+      EXPECT_EQ(error_of(agent.prepare("again", task)), "host port 31005/tcp is mapped to container box already");
+      ASSERT_OK(agent.cleanup("again"));
+    }  // killed
+    ASSERT_EQ(output_of("nft flush table ip $(nft list tables | grep -o gantry-.*)"), "");
+    Agent agent(work, settings());
+    ASSERT_OK(agent.recover({{"box", box.pid()}}));
+    const Process server = box.run([] { serve_tcp(80, "mapped"); });
+    EXPECT_EQ(eventually([] { return ask_tcp("192.0.2.2", 31005); }, "mapped").substr(0, 6), "mapped") << name;
+    Process outside = neighbour().run([] { ::_exit(ask_tcp("192.0.2.2", 31005) == "mapped 192.0.2.1" ? 0 : 1); });
+    EXPECT_EQ(outside.wait(), 0) << name;
+    Process hairpin = box.run([] { ::_exit(ask_tcp("192.0.2.2", 31005).substr(0, 6) == "mapped" ? 0 : 1); });
+    EXPECT_EQ(hairpin.wait(), 0) << name;
+    ASSERT_OK(agent.cleanup("box"));
+    EXPECT_EQ(leases() + rules() + devices() + leftovers_of_rules(), "") << name;
+    ASSERT_OK(agent.network.stop());
+    EXPECT_EQ(output_of("sh -c \"nft list tables | grep gantry\""), "") << name;
+  }
+}
+
 TEST_F(RealCni, EveryVersionWeNameIsSpoken) {
   for (const std::string version : {"0.3.0", "0.3.1", "0.4.0", "1.0.0"}) {
     bridge_network("blue", "10.77.0.0/24", portmap, version);
@@ -348,8 +403,9 @@ TEST_F(RealCni, EveryVersionWeNameIsSpoken) {
 
 TEST_F(RealCni, SeveralNetworksAndTheBuiltInBridgeTogether) {
   bridge_network("blue", "10.77.0.0/24");
-  scratch.write("net.d/red.conf", R"({"cniVersion":"0.4.0","name":"red","type":"macvlan","master":"up0","ipam":{"type":"host-local","dataDir":")" + scratch.path() +
-                                      R"(/leases","subnet":"10.88.0.0/24"}})");
+  scratch.write("net.d/red.conf",
+                R"({"cniVersion":"0.4.0","name":"red","type":"macvlan","master":"up0","ipam":{"type":"host-local","dataDir":")" +
+                    scratch.path() + R"(/leases","subnet":"10.88.0.0/24"}})");
   Agent agent(work, settings());
   ASSERT_OK(agent.prepare("box", on_networks({"blue", "red", "bridge"})));
   const Contained box;
@@ -359,7 +415,10 @@ TEST_F(RealCni, SeveralNetworksAndTheBuiltInBridgeTogether) {
   EXPECT_EQ(ip_of(a, 0), "10.77.0.2");
   EXPECT_EQ(ip_of(a, 1), "10.88.0.2");
   EXPECT_EQ(ip_of(a, 2), "172.31.240.2");
-  Process inside = box.run([] { ::_exit(output_of("sh -c \"ip -o -4 addr | grep -cE 'eth0 .*10.77.0.2/24|eth1 .*10.88.0.2/24|eth2 .*172.31.240.2/20'\"") == "3\n" ? 0 : 1); });
+  Process inside = box.run([] {
+    ::_exit(output_of("sh -c \"ip -o -4 addr | grep -cE 'eth0 .*10.77.0.2/24|eth1 .*10.88.0.2/24|eth2 .*172.31.240.2/20'\"") == "3\n" ? 0
+                                                                                                                                      : 1);
+  });
   EXPECT_EQ(inside.wait(), 0);
   ASSERT_OK(agent.cleanup("box"));
   EXPECT_EQ(leases() + rules(), "");
@@ -388,8 +447,9 @@ TEST_F(RealCni, RatesByThePluginOrByUs) {
     ASSERT_OK(agent.network.stop());
   }
   // A network that cannot be limited says so, and its container is not left unlimited.
-  scratch.write("net.d/red.conf", R"({"cniVersion":"0.4.0","name":"red","type":"macvlan","master":"up0","ipam":{"type":"host-local","dataDir":")" + scratch.path() +
-                                      R"(/leases","subnet":"10.88.0.0/24"}})");
+  scratch.write("net.d/red.conf",
+                R"({"cniVersion":"0.4.0","name":"red","type":"macvlan","master":"up0","ipam":{"type":"host-local","dataDir":")" +
+                    scratch.path() + R"(/leases","subnet":"10.88.0.0/24"}})");
   Agent agent(work, settings({{"ingress_rate", 1000000}}));
   ASSERT_OK(agent.prepare("box", on_networks({"red"})));
   const Contained box;

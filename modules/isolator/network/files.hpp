@@ -23,7 +23,8 @@ struct Resolver {
 [[nodiscard]] Resolver reachable(Resolver);
 
 // "127.0.0.1 localhost", the container's addresses with its name, further lines.
-[[nodiscard]] std::string hosts_file(const std::string& hostname, const std::vector<std::string>& addresses, const std::vector<std::string>& extra);
+[[nodiscard]] std::string hosts_file(const std::string& hostname, const std::vector<std::string>& addresses,
+                                     const std::vector<std::string>& extra);
 // The machine's file, for a container on its network, with a name of its own if it has one.
 [[nodiscard]] std::string hosts_file_of_host(std::string machine, const std::string& hostname, const std::vector<std::string>& extra);
 

@@ -1,16 +1,13 @@
 // PREPARE, ATTACH and CLEANUP, in this order. What is about to be done is written down first.
 #include "network.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 
 namespace gantry::isolator_network {
 namespace {
@@ -34,26 +31,6 @@ std::unique_ptr<fb::VariableT> variable(const char* name, std::string value) {
   v->name = name;
   v->value = std::move(value);
   return v;
-}
-
-Status errno_status(const std::string& what) { return fail(Code::unavailable, what + ": " + std::strerror(errno)); }
-
-// The folder of a container has no folders of its own.
-Status remove_folder(const std::string& folder) {
-  DIR* dir = ::opendir(folder.c_str());
-  if (!dir) return errno == ENOENT ? Status(ok) : errno_status("open " + folder);
-  while (const dirent* e = ::readdir(dir))
-    if (std::strcmp(e->d_name, ".") != 0 && std::strcmp(e->d_name, "..") != 0) ::unlinkat(::dirfd(dir), e->d_name, 0);
-  ::closedir(dir);
-  if (::rmdir(folder.c_str()) != 0 && errno != ENOENT) return errno_status("remove " + folder);
-  return ok;
-}
-
-Resolver merged(Resolver base, const Resolver& over) {
-  if (!over.nameservers.empty()) base.nameservers = over.nameservers;
-  if (!over.search.empty()) base.search = over.search;
-  if (!over.options.empty()) base.options = over.options;
-  return base;
 }
 
 Resolver own_resolver(const Plan& plan) { return {plan.nameservers, plan.search, plan.options}; }
@@ -97,9 +74,12 @@ Task<Result<fb::isolator::PreparedT>> Network::prepare(Request<fb::isolator::Pre
   fresh.host = fresh.plan.mode == Mode::host;
   if (!may_ && !fresh.host) {
     const std::string name = fresh.plan.networks.empty() ? "none" : "\"" + fresh.plan.networks[0].name + "\"";
-    co_return fail(Code::failed_precondition, "the container asks for network " + name + ", and this agent has no right to make networks; run gantryd with CAP_NET_ADMIN and CAP_SYS_ADMIN");
+    co_return fail(Code::failed_precondition,
+                   "the container asks for network " + name +
+                       ", and this agent has no right to make networks; run gantryd with CAP_NET_ADMIN and CAP_SYS_ADMIN");
   }
-  const bool nothing_to_make = fresh.host && !fresh.plan.image && fresh.plan.hostname.empty() && fresh.plan.extra_hosts.empty() && own_resolver(fresh.plan).empty();
+  const bool nothing_to_make =
+      fresh.host && !fresh.plan.image && fresh.plan.hostname.empty() && fresh.plan.extra_hosts.empty() && own_resolver(fresh.plan).empty();
   Container& c = containers_[id] = std::move(fresh);
   if (nothing_to_make || !may_) co_return prepared(id, c);
   const Status settled = co_await settle(id, c);
@@ -143,15 +123,17 @@ Task<Status> Network::settle(const std::string& id, Container& c) {
       std::string known;
       for (const auto& [name, network] : cni.networks) known += (known.empty() ? "" : ", ") + name;
       for (const auto& name : names) known += (known.empty() ? "" : ", ") + name;
-      co_return fail(Code::not_found, "Unknown CNI network '" + w.name + "'; there are " + (known.empty() ? "none" : known) + " (" + cni_dir_ + ")");
+      co_return fail(Code::not_found,
+                     "Unknown CNI network '" + w.name + "'; there are " + (known.empty() ? "none" : known) + " (" + cni_dir_ + ")");
     }
   }
 
   // The record before anything that outlives us.
   std::vector<std::string> addresses;
   if (c.record.bridge) addresses.push_back(to_text(c.record.bridge->address));
-  const std::string hosts = c.host ? hosts_file_of_host(read_file("/etc/hosts").value_or("127.0.0.1\tlocalhost\n"), c.plan.hostname, c.plan.extra_hosts)
-                                   : hosts_file(c.plan.hostname, addresses, c.plan.extra_hosts);
+  const std::string hosts =
+      c.host ? hosts_file_of_host(read_file("/etc/hosts").value_or("127.0.0.1\tlocalhost\n"), c.plan.hostname, c.plan.extra_hosts)
+             : hosts_file(c.plan.hostname, addresses, c.plan.extra_hosts);
   std::string name = c.plan.hostname;
   if (name.empty()) {
     char machine[256] = "localhost";
@@ -161,8 +143,11 @@ Task<Status> Network::settle(const std::string& id, Container& c) {
   c.recorded = true;
   const Resolver resolver = resolver_of(c.plan);
   if (resolver.nameservers.empty() && c.plan.mode == Mode::networks && !std::exchange(no_servers_told_, true))
-    host().warning("containers with a network of their own have no name server: the machine's are all on loopback; set nameservers of isolator.network");
-  auto write = [path = folder(id), record = print_record(c.record), hosts, name = name + "\n", resolver = print_resolv_conf(resolver)]() -> Status {
+    host().warning(
+        "containers with a network of their own have no name server: the machine's are all on loopback; set nameservers of "
+        "isolator.network");
+  auto write = [path = folder(id), record = print_record(c.record), hosts, name = name + "\n",
+                resolver = print_resolv_conf(resolver)]() -> Status {
     GANTRY_CHECK(make_dirs(path));
     GANTRY_CHECK(replace_file(path + "/record.json", record));
     GANTRY_CHECK(overwrite_file(path + "/hosts", hosts));
@@ -181,15 +166,23 @@ Task<Status> Network::settle(const std::string& id, Container& c) {
   co_return ok;
 }
 
-Status Network::settle_bridge(const std::string& id, Container& c, const Wanted& w, const std::string& interface) {
-  if (c.record.bridge) return fail(Code::invalid_argument, "network \"" + w.name + "\" is the built-in bridge again; a container can be on it once");
+Status Network::check_free(const std::vector<Mapping>& ports) const {
   for (const auto& [other, o] : containers_) {
-    if (!o.record.bridge) continue;
-    for (const Mapping& m : o.record.bridge->ports)
-      for (const Mapping& mine : w.ports)
+    std::vector<Mapping> taken = o.record.bridge ? o.record.bridge->ports : std::vector<Mapping>();
+    for (const CniEnd& end : o.record.cni) taken.insert(taken.end(), end.ports.begin(), end.ports.end());
+    for (const Mapping& m : taken)
+      for (const Mapping& mine : ports)
         if (m.host == mine.host && m.udp == mine.udp)
-          return fail(Code::already_exists, "host port " + std::to_string(m.host) + (m.udp ? "/udp" : "/tcp") + " is mapped to container " + other + " already");
+          return fail(Code::already_exists,
+                      "host port " + std::to_string(m.host) + (m.udp ? "/udp" : "/tcp") + " is mapped to container " + other + " already");
   }
+  return ok;
+}
+
+Status Network::settle_bridge(const std::string& id, Container& c, const Wanted& w, const std::string& interface) {
+  if (c.record.bridge)
+    return fail(Code::invalid_argument, "network \"" + w.name + "\" is the built-in bridge again; a container can be on it once");
+  GANTRY_CHECK(check_free(w.ports));
   BridgeEnd end = devices_of(id);
   end.interface = interface;
   if (!w.rates.egress) end.ifb.clear();
@@ -210,8 +203,10 @@ Status Network::settle_cni(const std::string& id, Container& c, const Wanted& w,
     end.rates = w.rates;
     if (w.rates.egress) end.ifb = "gi" + device_hash(owner_ + "/" + id + "/" + interface);
   }
-  if (!w.ports.empty() && !network.capable("portMappings"))
-    host().info("no plugin of the network declares the capability portMappings: ports are mapped only if one of them reads args", {{"container", id}, {"network", w.name}});
+  if (!network.capable("portMappings")) {
+    GANTRY_CHECK(check_free(w.ports));
+    end.ports = w.ports;
+  }
   c.record.cni.push_back(std::move(end));
   return ok;
 }
@@ -273,7 +268,8 @@ Task<Result<fb::isolator::AttachedT>> Network::attached(Request<fb::isolator::At
   AttachWork work;
   GANTRY_CO_TRY(work.netns, namespace_of(pid, pidfd));
   if (is_own_namespace(work.netns.get()))
-    co_return fail(Code::failed_precondition, "process " + std::to_string(pid) + " of container " + id + " is on the machine's network, not on one of its own");
+    co_return fail(Code::failed_precondition,
+                   "process " + std::to_string(pid) + " of container " + id + " is on the machine's network, not on one of its own");
   work.record = c.record;
   work.wanted = c.plan.networks;
   work.extra_hosts = c.plan.extra_hosts;
@@ -294,73 +290,6 @@ Task<Result<fb::isolator::AttachedT>> Network::attached(Request<fb::isolator::At
   keep_rules();
   for (const auto& n : c.networks) out.networks.push_back(std::make_unique<fb::NetworkInfoT>(n));
   co_return out;
-}
-
-namespace {
-
-// The namespace stays reachable when its processes have ended: plugins want it for DEL.
-Status keep_namespace(const std::string& path, int netns) {
-  GANTRY_CHECK(overwrite_file(path, ""));
-  if (::mount(("/proc/self/fd/" + std::to_string(netns)).c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0) return errno_status("keep the network namespace at " + path);
-  return ok;
-}
-
-// Rates on a CNI network whose plugins limit nothing: on the machine's end, if there is one.
-Status limit_cni(const CniEnd& end, int netns) {
-  if (end.rates == Rates()) return ok;
-  GANTRY_TRY(const auto inside, Links::open(netns));
-  GANTRY_TRY(const auto device, inside.find(end.interface));
-  GANTRY_TRY(auto links, Links::open());
-  std::optional<Device> outer;
-  if (device && device->kind == "veth" && device->peer) {
-    GANTRY_TRY(outer, links.find(device->peer));
-  }
-  if (!outer || outer->kind != "veth")
-    return fail(Code::failed_precondition, "network \"" + end.network + "\" cannot limit rates: no plugin of it declares the capability bandwidth, and it has no veth; "
-                                           "add plugin bandwidth to its configuration, or ask for no limit");
-  return links.limit(outer->name, end.ifb, end.rates, outer->mtu);
-}
-
-}  // namespace
-
-Result<AttachDone> attach_networks(AttachWork& work) {
-  {
-    GANTRY_TRY(auto inside, Links::open(work.netns.get()));
-    GANTRY_CHECK(inside.set_up_loopback());
-  }
-  std::map<std::string, std::vector<std::string>> addresses;  // by interface
-  if (work.record.bridge) {
-    GANTRY_CHECK(work.bridge->connect(*work.record.bridge, work.netns.get()));
-    addresses[work.record.bridge->interface] = {to_text(work.record.bridge->address)};
-  }
-  Resolver told;
-  if (!work.record.cni.empty()) {
-    const std::string path = work.folder + "/netns";
-    GANTRY_CHECK(keep_namespace(path, work.netns.get()));
-    work.call.netns = path;
-    for (CniEnd& end : work.record.cni) {
-      GANTRY_TRY(CniResult result, cni_add(work.call, end));
-      GANTRY_CHECK(limit_cni(end, work.netns.get()));
-      if (told.empty()) told = result.dns;
-      addresses[end.interface] = std::move(result.addresses);
-    }
-    GANTRY_CHECK(replace_file(work.folder + "/record.json", print_record(work.record)));
-    // In place: the container has these very files mounted.
-    std::vector<std::string> all;
-    for (const auto& [interface, some] : addresses) all.insert(all.end(), some.begin(), some.end());
-    GANTRY_CHECK(overwrite_file(work.folder + "/hosts", hosts_file(work.record.hostname, all, work.extra_hosts)));
-    if (!told.empty()) GANTRY_CHECK(overwrite_file(work.folder + "/resolv.conf", print_resolv_conf(merged(merged(work.resolver, told), work.own))));
-  }
-  AttachDone done;
-  fb::isolator::AttachedT attached;
-  for (std::size_t i = 0; i < work.wanted.size(); ++i) {
-    done.networks.push_back(answer(work.wanted[i], addresses["eth" + std::to_string(i)]));
-    attached.networks.push_back(std::make_unique<fb::NetworkInfoT>(done.networks.back()));
-  }
-  const Buffer bytes = pack(attached);
-  GANTRY_CHECK(replace_file(work.folder + "/attached", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
-  done.record = std::move(work.record);
-  return done;
 }
 
 // ---- CLEANUP
@@ -394,37 +323,15 @@ Task<Status> Network::cleanup(Request<fb::isolator::Cleanup> request) {
   };
   auto undoing = host().offload(std::move(work));
   Status undone = co_await std::move(undoing);
-  if (!undone) co_return std::move(undone).error().because("network of container " + id);  // the record stays: CLEANUP can be repeated, RECOVER finds it
+  if (!undone)
+    co_return std::move(undone).error().because("network of container " +
+                                                id);  // the record stays: CLEANUP can be repeated, RECOVER finds it
   const auto again = containers_.find(id);
   if (again != containers_.end()) {
     if (again->second.record.bridge) pool_.give_back(again->second.record.bridge->address);
     containers_.erase(again);
   }
   co_return ok;
-}
-
-Status undo(const Record& record, const std::string& folder, CniCall call, Bridge* bridge) {
-  Status first;
-  const auto keep = [&first](Status s) {
-    if (!s && first) first = std::move(s);
-  };
-  const std::string netns = folder + "/netns";
-  // A plain file is what is left of a mount after a restart of the machine, or before it was made.
-  const Fd file(::open(netns.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat inside{}, around{};
-  const bool mounted = file && ::fstat(file.get(), &inside) == 0 && ::stat(folder.c_str(), &around) == 0 && inside.st_dev != around.st_dev;
-  if (mounted) call.netns = netns;
-  if (!record.cni.empty()) GANTRY_CHECK(wait_for_plugins(call.lock, call.timeout));
-  for (auto end = record.cni.rbegin(); end != record.cni.rend(); ++end) keep(cni_del(call, *end));
-  if (!record.cni.empty()) {
-    auto links = Links::open();
-    for (const CniEnd& end : record.cni)
-      if (links && !end.ifb.empty()) keep(links->remove(end.ifb));
-  }
-  if (record.bridge) keep(bridge->disconnect(*record.bridge));
-  if (!first) return first;
-  if (mounted && ::umount2(netns.c_str(), MNT_DETACH) != 0) return errno_status("let go of the network namespace at " + netns);
-  return remove_folder(folder);
 }
 
 }  // namespace gantry::isolator_network

@@ -116,7 +116,8 @@ Result<Fd> namespace_of(int pid, int pidfd) {
 
 bool is_own_namespace(int fd) {
   struct stat theirs{}, ours{};
-  return ::fstat(fd, &theirs) == 0 && ::stat("/proc/thread-self/ns/net", &ours) == 0 && theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev;
+  return ::fstat(fd, &theirs) == 0 && ::stat("/proc/thread-self/ns/net", &ours) == 0 && theirs.st_ino == ours.st_ino &&
+         theirs.st_dev == ours.st_dev;
 }
 
 Result<Links> Links::open(int netns) {
@@ -131,7 +132,9 @@ Result<Links> Links::open(int netns) {
       else s = connected();
     }).join();
   }
-  if (error) return fail(error == EPERM ? Code::permission_denied : Code::unavailable, std::string("enter a container's network: ") + std::strerror(error) + "; " + no_rights);
+  if (error)
+    return fail(error == EPERM ? Code::permission_denied : Code::unavailable,
+                std::string("enter a container's network: ") + std::strerror(error) + "; " + no_rights);
   if (!s) return fail(Code::unavailable, "no netlink socket");
   return Links(s);
 }

@@ -68,7 +68,8 @@ class Links {
   Status make_bridge(const std::string& name, int mtu, Ipv4 address, int prefix);
   // A text the kernel keeps with a device, shown by `ip link`.
   Status set_alias(const std::string& name, const std::string& alias);
-  // A pair: `name` here, on the bridge and up; `peer` in the namespace `netns`. `hairpin`: frames may go back through the port they came from.
+  // A pair: `name` here, on the bridge and up; `peer` in the namespace `netns`. `hairpin`: frames may go back through the port they came
+  // from.
   Status make_veth(const std::string& name, int bridge, int mtu, bool hairpin, const std::string& peer, int netns, Ipv4 address);
   // Loopback up; `device` up with its address, and the default route through it.
   Status set_up(const std::string& device, Ipv4 address, int prefix, Ipv4 gateway);

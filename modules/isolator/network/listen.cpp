@@ -48,7 +48,9 @@ Status dump(int fd, std::uint8_t family, std::map<std::uint64_t, std::uint32_t>&
   request.body.sdiag_family = family;
   request.body.sdiag_protocol = IPPROTO_TCP;
   request.body.idiag_states = 1u << tcp_listen;
-  const auto trouble = [](int e) { return fail(Code::unavailable, std::string("ask the kernel for listening sockets: ") + std::strerror(e)); };
+  const auto trouble = [](int e) {
+    return fail(Code::unavailable, std::string("ask the kernel for listening sockets: ") + std::strerror(e));
+  };
   if (::send(fd, &request, sizeof request, 0) < 0) return trouble(errno);
   alignas(nlmsghdr) char buffer[32768];
   for (;;) {

@@ -23,6 +23,7 @@ struct Root {
 [[nodiscard]] Result<std::map<std::uint64_t, std::uint32_t>> listening_sockets();
 
 // Container -> ports within `watched`. Containers that listen on none are left out.
-[[nodiscard]] Result<std::map<std::string, std::set<std::uint32_t>>> listening_ports(const std::vector<Root>& roots, const PortRanges& watched);
+[[nodiscard]] Result<std::map<std::string, std::set<std::uint32_t>>> listening_ports(const std::vector<Root>& roots,
+                                                                                     const PortRanges& watched);
 
 }  // namespace gantry::isolator_network

@@ -35,7 +35,9 @@ Status check_device(const std::string& name) {
   const bool good = !name.empty() && name.size() <= 15 && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
   });
-  if (!good) return fail(Code::invalid_argument, "bridge_device = \"" + name + "\" is no device name; give 1 to 15 letters, digits, '-' or '_'", "bridge_device");
+  if (!good)
+    return fail(Code::invalid_argument, "bridge_device = \"" + name + "\" is no device name; give 1 to 15 letters, digits, '-' or '_'",
+                "bridge_device");
   return ok;
 }
 
@@ -54,7 +56,8 @@ Status check_id(std::string_view id) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
   });
   if (!good)
-    return fail(Code::invalid_argument, "container_id \"" + std::string(id.substr(0, 100)) + "\" cannot be the name of a network's container; use letters, digits, '-', '_' and '.'");
+    return fail(Code::invalid_argument, "container_id \"" + std::string(id.substr(0, 100)) +
+                                            "\" cannot be the name of a network's container; use letters, digits, '-', '_' and '.'");
   return ok;
 }
 
@@ -104,7 +107,8 @@ Task<Status> Network::configure(Settings settings) {
   owner_ = short_hash(work_dir_);
   pool_ = Pool(*subnet);
   bridge_ = std::make_shared<Bridge>(settings.text("bridge_device"), *subnet, owner_, work_dir_ + "/bridge", settings.flag("ip_forward"));
-  unallocated_ = host().metric("network_unallocated_ports", fb::MetricKind::COUNTER, "ports", "Ports that containers on the machine's network listened on without having been given them");
+  unallocated_ = host().metric("network_unallocated_ports", fb::MetricKind::COUNTER, "ports",
+                               "Ports that containers on the machine's network listened on without having been given them");
   co_return ok;
 }
 
@@ -129,13 +133,13 @@ Task<Status> Network::stop() {
     idle_.emplace();
     co_await idle_->get();
   }
-  const bool in_use = !bridge_ends().empty();
+  const bool in_use = !bridge_ends().empty() || !mapped().empty();
   for (auto& [id, c] : containers_) c.watcher.complete();
   containers_.clear();
   // The bridge stays while containers run; it goes with the last of them.
   if (may_ && !in_use && bridge_) {
-    auto work = [bridge = bridge_, note = work_dir_ + "/bridge"]() -> Status {
-      if (::access(note.c_str(), F_OK) != 0) return ok;
+    auto work = [bridge = bridge_]() -> Status {
+      if (!bridge->used()) return ok;
       return bridge->remove();
     };
     auto removing = host().offload(std::move(work));
@@ -187,6 +191,14 @@ std::vector<BridgeEnd> Network::bridge_ends() const {
   return out;
 }
 
+std::vector<Target> Network::mapped() const {
+  std::vector<Target> out;
+  for (const auto& [id, c] : containers_)
+    for (const CniEnd& end : c.record.cni)
+      if (auto t = end.target()) out.push_back(std::move(*t));
+  return out;
+}
+
 Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Recover> request) {
   fb::isolator::RecoveredT out;
   std::map<std::string, const fb::isolator::Known*> known;
@@ -210,7 +222,8 @@ Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Re
     }
     // Also of orphans: an address is free when they are cleaned up.
     if (c.record.bridge && c.record.bridge->address && !pool_.adopt(c.record.bridge->address))
-      host().error("address " + to_text(c.record.bridge->address) + " of a recovered container is not of subnet " + pool_.subnet().text() + ", or taken twice",
+      host().error("address " + to_text(c.record.bridge->address) + " of a recovered container is not of subnet " + pool_.subnet().text() +
+                       ", or taken twice",
                    {{"container", id}});
     if (const auto bytes = read_file(folder(id) + "/attached"))
       if (auto answered = unpack<fb::isolator::Attached>(as_bytes(*bytes)))
@@ -235,8 +248,8 @@ Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Re
   }
   watch_ports();
 
-  if (may_ && (!bridge_ends().empty() || ::access((work_dir_ + "/bridge").c_str(), F_OK) == 0)) {
-    auto work = [bridge = bridge_, ends = bridge_ends()] { return bridge->restore(ends); };
+  if (may_ && (bridge_->used() || !bridge_ends().empty())) {
+    auto work = [bridge = bridge_, ends = bridge_ends(), mapped = mapped()] { return bridge->restore(ends, mapped); };
     auto restoring = host().offload(std::move(work));
     const Status restored = co_await std::move(restoring);
     if (!restored) host().error("the built-in bridge could not be restored: " + restored.error().message);
@@ -249,10 +262,13 @@ Task<Result<fb::isolator::RecoveredT>> Network::recover(Request<fb::isolator::Re
 void Network::say_forwarding() {
   switch (bridge_->take_forwarding()) {
     case Bridge::Forwarding::turned_on:
-      host().info("net.ipv4.ip_forward was off and has been turned on for the built-in bridge; ip_forward = false leaves it", {{"device", bridge_->device()}});
+      host().info("net.ipv4.ip_forward was off and has been turned on for the built-in bridge; ip_forward = false leaves it",
+                  {{"device", bridge_->device()}});
       return;
     case Bridge::Forwarding::left_off:
-      host().warning("net.ipv4.ip_forward is off: containers on the built-in bridge are reached from this machine only, and reach nothing beyond it", {{"device", bridge_->device()}});
+      host().warning(
+          "net.ipv4.ip_forward is off: containers on the built-in bridge are reached from this machine only, and reach nothing beyond it",
+          {{"device", bridge_->device()}});
       return;
     case Bridge::Forwarding::as_it_was:
       return;
@@ -281,7 +297,8 @@ void Network::cancelled(std::uint64_t token) {
 
 Task<Status> Network::update(Request<fb::isolator::Update> request) {
   const auto it = containers_.find(std::string(text(request->container_id())));
-  if (it == containers_.end()) co_return fail(Code::not_found, "container " + std::string(text(request->container_id())) + " is not known here");
+  if (it == containers_.end())
+    co_return fail(Code::not_found, "container " + std::string(text(request->container_id())) + " is not known here");
   fb::isolator::UpdateT body;
   request->UnPackTo(&body);
   it->second.owned = ports_of(body.resources);

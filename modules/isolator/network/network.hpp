@@ -82,6 +82,8 @@ class Network final : public Isolator {
   [[nodiscard]] std::string folder(const std::string& id) const { return work_dir_ + "/containers/" + id; }
   [[nodiscard]] BridgeEnd devices_of(const std::string& id) const;  // names only, made from the id
   [[nodiscard]] std::vector<BridgeEnd> bridge_ends() const;
+  [[nodiscard]] std::vector<Target> mapped() const;             // on CNI networks, by us
+  [[nodiscard]] Status check_free(const std::vector<Mapping>& ports) const;
   [[nodiscard]] Resolver resolver_of(const Plan&) const;
 
   // PREPARE in steps (launch.cpp).
@@ -129,7 +131,7 @@ class Network final : public Isolator {
 // Counters of /proc/<pid>/net/dev, all devices but loopback. Pure.
 void add_counters(std::string_view net_dev, fb::isolator::UsageT& into);
 
-// What offload runs; no state of the instance.
+// What offload runs; no state of the instance (attach.cpp).
 struct AttachWork {
   Record record;
   std::vector<Wanted> wanted;                // as in the plan
@@ -148,5 +150,9 @@ struct AttachDone {
 [[nodiscard]] Result<AttachDone> attach_networks(AttachWork&);
 // Undoes everything in the record; the folder goes when all of it is undone.
 [[nodiscard]] Status undo(const Record&, const std::string& folder, CniCall, Bridge* bridge);
+// A container's folder, in which there are files only. OK if it is not there.
+[[nodiscard]] Status remove_folder(const std::string& folder);
+// What `over` says in the place of what `base` says.
+[[nodiscard]] Resolver merged(Resolver base, const Resolver& over);
 
 }  // namespace gantry::isolator_network

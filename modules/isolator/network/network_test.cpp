@@ -5,7 +5,9 @@ namespace gantry::isolator_network {
 namespace {
 
 Policy policy() { return {{"bridge", "mesos-bridge"}, {}}; }
-Result<Plan> plan(const std::unique_ptr<fb::TaskInfoT>& t, const Policy& p = policy()) { return plan_of(*t, "0123456789abcdef-01", false, p); }
+Result<Plan> plan(const std::unique_ptr<fb::TaskInfoT>& t, const Policy& p = policy()) {
+  return plan_of(*t, "0123456789abcdef-01", false, p);
+}
 
 template <class T>
 std::string error_of(const Result<T>& r) { return r ? "no error" : r.error().message; }
@@ -121,7 +123,8 @@ TEST(Addresses, Subnets) {
   EXPECT_TRUE(s->overlaps(*parse_subnet("172.31.0.0/16")));
   EXPECT_TRUE(s->overlaps(*parse_subnet("172.31.250.0/24")));
   EXPECT_FALSE(s->overlaps(*parse_subnet("172.31.0.0/17")));
-  for (const char* bad : {"", "172.31.240.0", "172.31.240.1/20", "172.31.240.0/30", "172.31.240.0/7", "x/20", "1.2.3.4/x", "172.31.240.0/20 "})
+  for (const char* bad :
+       {"", "172.31.240.0", "172.31.240.1/20", "172.31.240.0/30", "172.31.240.0/7", "x/20", "1.2.3.4/x", "172.31.240.0/20 "})
     EXPECT_FALSE(parse_subnet(bad)) << bad;
 }
 
@@ -147,11 +150,14 @@ TEST(Addresses, PortsAndRates) {
   EXPECT_EQ(*parse_rate("10MiB"), 10u << 20);
   EXPECT_EQ(*parse_rate("100Mbit"), 12'500'000u);
   EXPECT_EQ(*parse_rate("1000"), 1000u);
-  for (const char* bad : {"", "0", "fast", "-1", "1.5MB", "10 MB", "4bit", "99999999999GB"}) EXPECT_EQ(parse_rate(bad).has_value(), false) << bad;
+  for (const char* bad : {"", "0", "fast", "-1", "1.5MB", "10 MB", "4bit", "99999999999GB"})
+    EXPECT_EQ(parse_rate(bad).has_value(), false) << bad;
 }
 
 TEST(Files, ResolvConf) {
-  const Resolver r = parse_resolv_conf("# c\nnameserver 127.0.0.53\nnameserver 10.0.0.1 ; x\ndomain a\nsearch b c\noptions ndots:1\noptions edns0\nnameserver ::1\nrubbish\n");
+  const Resolver r = parse_resolv_conf(
+      "# c\nnameserver 127.0.0.53\nnameserver 10.0.0.1 ; x\ndomain a\nsearch b c\noptions ndots:1\noptions edns0\nnameserver "
+      "::1\nrubbish\n");
   EXPECT_EQ(print_resolv_conf(r), "nameserver 127.0.0.53\nnameserver 10.0.0.1\nnameserver ::1\nsearch b c\noptions ndots:1 edns0\n");
   EXPECT_EQ(reachable(r).nameservers, std::vector<std::string>{"10.0.0.1"});
 }
@@ -177,6 +183,9 @@ TEST(Records, ReadBackTheSame) {
   c.result = Object{{"ips", Array{}}};
   c.rates = {0, 9};
   c.ifb = "gi2";
+  c.ports = {{31005, 80, true}};
+  c.address = "10.1.0.5/16";
+  EXPECT_EQ(c.target()->behind->text(), "10.1.0.0/16");
   r.cni.push_back(c);
   const auto back = parse_record(print_record(r));
   ASSERT_OK(back);
@@ -189,10 +198,10 @@ TEST(Records, ReadBackTheSame) {
 
 TEST(Ports, TheTableIsTextAnOperatorKnows) {
   const PortMap ports("gantry-x", "gantry0", *parse_subnet("10.0.0.0/24"));
-  const Target t{*parse_ipv4("10.0.0.2"), {{31000, 80, false}, {31001, 81, false}, {31002, 53, true}}};
+  const Target t{*parse_ipv4("10.0.0.2"), {{31000, 80, false}, {31001, 81, false}, {31002, 53, true}}, {}};
   EXPECT_EQ(ports.elements_text("add", t, true), "add element ip gantry-x tcp_ports { 31000 : 10.0.0.2 . 80, 31001 : 10.0.0.2 . 81 }\n"
                                                  "add element ip gantry-x udp_ports { 31002 : 10.0.0.2 . 53 }\n");
-  EXPECT_EQ(ports.elements_text("delete", {0, {}}, false), "");
+  EXPECT_EQ(ports.elements_text("delete", {0, {}, {}}, false), "");
 }
 
 TEST(Usage, CountersOfAllDevicesButLoopback) {
@@ -233,7 +242,8 @@ TEST(Module, ANameOnTheHostsNetwork) {
   const auto p = agent.prepare("one", t);
   ASSERT_OK(p);
   EXPECT_EQ(p->hostname, "named");
-  EXPECT_EQ(p->namespaces, static_cast<std::uint32_t>(fb::isolator::Namespace::UTS) | static_cast<std::uint32_t>(fb::isolator::Namespace::MOUNT));
+  EXPECT_EQ(p->namespaces,
+            static_cast<std::uint32_t>(fb::isolator::Namespace::UTS) | static_cast<std::uint32_t>(fb::isolator::Namespace::MOUNT));
   ASSERT_EQ(p->mounts.size(), 3u);
   EXPECT_EQ(p->mounts[1]->target, "/etc/hostname");
   EXPECT_EQ(read_file(p->mounts[1]->source), "named\n");
@@ -256,7 +266,9 @@ TEST(Module, WithoutRightsTheHostsNetworkGoesOn) {
   EXPECT_EQ(health->state, fb::HealthState::DEGRADED);
   ASSERT_OK(agent.prepare("host", task_with_ports(1, 2), {"/layer"}));
   const auto refused = agent.prepare("bridge", docker_bridge());
-  EXPECT_EQ(error_of(refused), "the container asks for network \"bridge\", and this agent has no right to make networks; run gantryd with CAP_NET_ADMIN and CAP_SYS_ADMIN");
+  EXPECT_EQ(error_of(refused),
+            "the container asks for network \"bridge\", and this agent has no right to make networks; run gantryd with CAP_NET_ADMIN and "
+            "CAP_SYS_ADMIN");
   ASSERT_OK(agent.cleanup("host"));
   ASSERT_OK(agent.cleanup("bridge"));
   ASSERT_OK(agent.network.stop());
@@ -264,7 +276,10 @@ TEST(Module, WithoutRightsTheHostsNetworkGoesOn) {
 
 TEST(Module, SettingsAreCheckedWithTheirKeys) {
   Scratch scratch;
-  for (const auto& [key, value] : {std::pair{"subnet", "10.0.0.1/8"}, {"bridge_device", "a/b"}, {"bridge_device", "a-name-much-too-long"}, {"listening_ports_range", "1-"}}) {
+  for (const auto& [key, value] : {std::pair{"subnet", "10.0.0.1/8"},
+                                   {"bridge_device", "a/b"},
+                                   {"bridge_device", "a-name-much-too-long"},
+                                   {"listening_ports_range", "1-"}}) {
     testing::Host host;
     testing::Subject<Network> m(host, "network");
     m.defaults(default_settings());

@@ -30,9 +30,11 @@ Result<std::vector<Mapping>> mappings_of(const Mappings& asked, const PortRanges
       const auto comma = rest.find(',');
       const std::string_view protocol = rest.substr(0, comma);
       rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
-      if (protocol != "tcp" && protocol != "udp") return invalid(where + ".protocol is \"" + m.protocol + "\"; give tcp, udp or both with a comma");
+      if (protocol != "tcp" && protocol != "udp")
+        return invalid(where + ".protocol is \"" + m.protocol + "\"; give tcp, udp or both with a comma");
       const Mapping mapping{static_cast<std::uint16_t>(m.host_port), static_cast<std::uint16_t>(m.container_port), protocol == "udp"};
-      const bool twice = std::any_of(out.begin(), out.end(), [&](const Mapping& o) { return o.host == mapping.host && o.udp == mapping.udp; });
+      const bool twice =
+          std::any_of(out.begin(), out.end(), [&](const Mapping& o) { return o.host == mapping.host && o.udp == mapping.udp; });
       if (twice) return invalid(where + " maps host port " + std::to_string(m.host_port) + " a second time; map each port once");
       out.push_back(mapping);
     }
@@ -66,7 +68,8 @@ Status docker_parameters(Plan& plan, const fb::DockerInfoT& docker) {
     } else if (p->key == "add-host") {
       const auto colon = p->value.find(':');
       const std::string name = p->value.substr(0, colon);
-      if (colon == std::string::npos || !is_hostname(name) || !is_address(p->value.substr(colon + 1))) return invalid(where + " is not NAME:ADDRESS");
+      if (colon == std::string::npos || !is_hostname(name) || !is_address(p->value.substr(colon + 1)))
+        return invalid(where + " is not NAME:ADDRESS");
       plan.extra_hosts.push_back(p->value.substr(colon + 1) + "\t" + name);
     } else if (p->key == "dns") {
       if (!is_address(p->value)) return invalid(where + " is no address");
@@ -130,7 +133,9 @@ Result<Plan> plan_of(const fb::TaskInfoT& task, const std::string& container_id,
       for (std::size_t i = 0; i < info->ip_addresses.size(); ++i) {
         const std::string& address = info->ip_addresses[i]->ip_address;
         if (address.empty()) continue;
-        if (!is_address(address)) return invalid("network_infos: ip_addresses[" + std::to_string(i) + "] is \"" + address.substr(0, 100) + "\"; give an IPv4 or IPv6 address");
+        if (!is_address(address))
+          return invalid("network_infos: ip_addresses[" + std::to_string(i) + "] is \"" + address.substr(0, 100) +
+                         "\"; give an IPv4 or IPv6 address");
         w.addresses.push_back(address);
       }
     }
@@ -154,14 +159,16 @@ Result<Plan> plan_of(const fb::TaskInfoT& task, const std::string& container_id,
         break;
       case fb::DockerNetwork::BRIDGE:
         if (policy.bridge_names.empty())
-          return fail(Code::failed_precondition, "docker.network is BRIDGE, and this agent's built-in bridge is turned off; set bridge_names of isolator.network");
+          return fail(Code::failed_precondition,
+                      "docker.network is BRIDGE, and this agent's built-in bridge is turned off; set bridge_names of isolator.network");
         plan.mode = Mode::networks;
         GANTRY_CHECK(want(policy.bridge_names[0], first, docker.port_mappings, "docker.port_mappings"));
         break;
       case fb::DockerNetwork::USER:
         if (!first || first->name.empty()) return invalid("docker.network is USER, but network_infos[0].name is missing; name a network");
         plan.mode = Mode::networks;
-        GANTRY_CHECK(want(first->name, first, docker.port_mappings.empty() ? first->port_mappings : docker.port_mappings, "docker.port_mappings"));
+        GANTRY_CHECK(
+            want(first->name, first, docker.port_mappings.empty() ? first->port_mappings : docker.port_mappings, "docker.port_mappings"));
         break;
     }
     GANTRY_CHECK(docker_parameters(plan, docker));

@@ -34,7 +34,8 @@ struct PortMap::Answer {
   }
 };
 
-PortMap::PortMap(std::string table, std::string bridge, Subnet subnet) : table_(std::move(table)), bridge_(std::move(bridge)), subnet_(subnet) {}
+PortMap::PortMap(std::string table, std::string bridge, Subnet subnet)
+    : table_(std::move(table)), bridge_(std::move(bridge)), subnet_(subnet) {}
 
 PortMap::~PortMap() {
   if (!context_) return;
@@ -69,18 +70,23 @@ std::string PortMap::elements_text(const char* verb, const Target& target, bool 
   std::string out;
   if (!tcp.empty()) out += std::string(verb) + " element ip " + table_ + " tcp_ports { " + tcp + " }\n";
   if (!udp.empty()) out += std::string(verb) + " element ip " + table_ + " udp_ports { " + udp + " }\n";
+  if (target.behind)
+    out += std::string(verb) + " element ip " + table_ + " hairpin { " + target.behind->text() + " . " + to_text(target.address) + " }\n";
   return out;
 }
 
 std::string PortMap::table_text(const std::vector<Target>& all) const {
   const std::string in = " ip " + table_ + " ";
   const std::string bridge = "\"" + bridge_ + "\"";
-  const std::string dnat[] = {"fib daddr type local dnat ip to tcp dport map @tcp_ports\n", "fib daddr type local dnat ip to udp dport map @udp_ports\n"};
+  const std::string dnat[] = {"fib daddr type local dnat ip to tcp dport map @tcp_ports\n",
+                              "fib daddr type local dnat ip to udp dport map @udp_ports\n"};
   std::string out =
       // Adding first makes the deletion succeed either way: what follows stands alone, whatever was there.
       "add table ip " + table_ + "\n" + "delete table ip " + table_ + "\n" + "add table ip " + table_ + "\n" +
       "add map" + in + "tcp_ports { type inet_service : ipv4_addr . inet_service; }\n" +
       "add map" + in + "udp_ports { type inet_service : ipv4_addr . inet_service; }\n" +
+      // Neighbours, and a container they reach through us when they use its mapped port: on networks that are not our bridge.
+      "add set" + in + "hairpin { type ipv4_addr . ipv4_addr; flags interval; }\n" +
       // The bridge routes loopback addresses, for 127.0.0.1:port of the machine; nobody on it may use that.
       "add chain" + in + "guard { type filter hook prerouting priority raw; policy accept; }\n" +
       "add rule" + in + "guard iifname " + bridge + " ip daddr 127.0.0.0/8 drop\n" +
@@ -91,6 +97,7 @@ std::string PortMap::table_text(const std::vector<Target>& all) const {
       "add chain" + in + "postrouting { type nat hook postrouting priority srcnat; policy accept; }\n" +
       // Replies to these must come back through us: to the machine's loopback, and to containers that use a mapped port.
       "add rule" + in + "postrouting oifname " + bridge + " ct status dnat ip saddr { 127.0.0.0/8, " + subnet_.text() + " } masquerade\n" +
+      "add rule" + in + "postrouting ct status dnat ip saddr . ip daddr @hairpin masquerade\n" +
       "add rule" + in + "postrouting ip saddr " + subnet_.text() + " oifname != " + bridge + " masquerade\n";
   for (const Target& t : all) out += elements_text("add", t, true);
   return out;
@@ -154,7 +161,8 @@ Result<std::set<std::pair<Mapping, Ipv4>>> parse_maps(std::string_view json) {
         return fail(Code::data_loss, "nftables lists an element of another form");
       const auto address = parse_ipv4(std::string((*concat)[0].get_string()));
       if (!address) return fail(Code::data_loss, "nftables lists an address that is none");
-      out.insert({Mapping{static_cast<std::uint16_t>((*pair)[0].get_int64()), static_cast<std::uint16_t>((*concat)[1].get_int64()), udp}, *address});
+      out.insert({Mapping{static_cast<std::uint16_t>((*pair)[0].get_int64()), static_cast<std::uint16_t>((*concat)[1].get_int64()), udp},
+                  *address});
     }
   }
   return out;
@@ -177,7 +185,8 @@ void forget(nl_sock* socket, const Flow& flow) {
   struct Free {
     void operator()(nl_msg* m) const { nlmsg_free(m); }
   };
-  const std::unique_ptr<nl_msg, Free> message(nlmsg_alloc_simple((NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST | NLM_F_ACK));
+  const std::unique_ptr<nl_msg, Free> message(
+      nlmsg_alloc_simple((NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST | NLM_F_ACK));
   if (!message) return;
   const nfgenmsg head{AF_INET, NFNETLINK_V0, 0};
   nlmsg_append(message.get(), const_cast<nfgenmsg*>(&head), sizeof head, NLMSG_ALIGNTO);

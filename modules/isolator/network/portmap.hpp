@@ -8,6 +8,7 @@
 #include <gantry/result.hpp>
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@ namespace gantry::isolator_network {
 struct Target {
   Ipv4 address = 0;
   std::vector<Mapping> ports;
+  std::optional<Subnet> behind;  // it is not on our bridge, but among these neighbours
 };
 
 class PortMap {

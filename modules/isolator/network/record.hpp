@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cni_config.hpp"
+#include "portmap.hpp"
 
 #include <optional>
 #include <string>
@@ -30,6 +31,10 @@ struct CniEnd {
   Object result;               // the last plugin's answer; empty: ADD did not end
   Rates rates;                 // limits that no plugin keeps, so we do
   std::string ifb;             // for that, on the machine; empty: sending is not limited
+  std::vector<Mapping> ports;  // mappings that no plugin makes, so we do
+  std::string address;         // they lead here: "10.1.0.5/16"; empty: ADD did not end
+  // What is mapped, or about to be.
+  [[nodiscard]] std::optional<Target> target() const;
 };
 
 struct Record {

@@ -250,9 +250,18 @@ inline std::unique_ptr<fb::TaskInfoT> on_networks(std::vector<std::string> names
 // ---- the agent's side
 
 inline testing::Values default_settings() {
-  return {{"bridge_names", {"bridge", "mesos-bridge"}}, {"bridge_device", "gantry0"}, {"subnet", "172.31.240.0/20"}, {"ip_forward", true},
-          {"cni_config_dir", "/nonexistent"}, {"cni_plugin_dirs", {"/opt/cni/bin", "/usr/lib/cni"}}, {"cni_timeout", 30s}, {"ingress_rate", 0},
-          {"egress_rate", 0}, {"nameservers", std::vector<std::string>()}, {"listening_ports", "report"}, {"listening_ports_interval", 30s},
+  return {{"bridge_names", {"bridge", "mesos-bridge"}},
+          {"bridge_device", "gantry0"},
+          {"subnet", "172.31.240.0/20"},
+          {"ip_forward", true},
+          {"cni_config_dir", "/nonexistent"},
+          {"cni_plugin_dirs", {"/opt/cni/bin", "/usr/lib/cni"}},
+          {"cni_timeout", 30s},
+          {"ingress_rate", 0},
+          {"egress_rate", 0},
+          {"nameservers", std::vector<std::string>()},
+          {"listening_ports", "report"},
+          {"listening_ports_interval", 30s},
           {"listening_ports_range", "31000-32000"}};
 }
 
@@ -298,7 +307,8 @@ struct Agent {
     network.destroy();
     EXPECT_EQ(host.faults(), std::vector<std::string>{});
   }
-  Result<fb::isolator::PreparedT> prepare(const std::string& id, const std::unique_ptr<fb::TaskInfoT>& task, std::vector<std::string> layers = {}) {
+  Result<fb::isolator::PreparedT> prepare(const std::string& id, const std::unique_ptr<fb::TaskInfoT>& task,
+                                          std::vector<std::string> layers = {}) {
     fb::isolator::PrepareT p;
     p.container_id = id;
     p.sandbox = "/tmp";
@@ -361,9 +371,9 @@ class Machine : public ::testing::Test {
     const std::string pid = std::to_string(neighbour_->pid()), in = "nsenter -t " + pid + " -n ip ";
     std::string said;
     for (const std::string& command :
-         {std::string("ip link set lo up"), "ip link add up0 type veth peer name eth0 netns " + pid, std::string("ip addr add 192.0.2.2/24 dev up0"),
-          std::string("ip link set up0 up mtu 1400"), in + "link set lo up", in + "addr add 192.0.2.1/24 dev eth0", in + "link set eth0 up mtu 1400",
-          std::string("ip route add default via 192.0.2.1")})
+         {std::string("ip link set lo up"), "ip link add up0 type veth peer name eth0 netns " + pid,
+          std::string("ip addr add 192.0.2.2/24 dev up0"), std::string("ip link set up0 up mtu 1400"), in + "link set lo up",
+          in + "addr add 192.0.2.1/24 dev eth0", in + "link set eth0 up mtu 1400", std::string("ip route add default via 192.0.2.1")})
       said += output_of(command);
     ASSERT_EQ(said, "");
   }
