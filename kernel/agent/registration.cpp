@@ -104,6 +104,7 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::Registered: return on_registered(step, *frame->body_as_Registered());
     case FromMaster::Refused: return on_refused(step, *frame->body_as_Refused());
     case FromMaster::RunTask: return on_run(step, *frame->body_as_RunTask());
+    case FromMaster::RunGroup: return on_run_group(step, *frame->body_as_RunGroup());
     case FromMaster::KillTask: return on_kill(step, *frame->body_as_KillTask());
     case FromMaster::AckUpdate: return on_ack(step, *frame->body_as_AckUpdate());
     case FromMaster::RemoveFramework: return on_remove_framework(step, *frame->body_as_RemoveFramework());
@@ -135,6 +136,7 @@ void Core::send_register(Step& step) {
   reg.info = std::make_unique<fb::AgentInfoT>(options_.info);
   reg.info->id = agent_id_;
   reg.boot_id = options_.boot_id;
+  reg.groups = true;
   std::set<std::string> frameworks;
   for (const Task* task : in_order()) {
     if (task->unknown) continue;

@@ -29,6 +29,7 @@
 #define GANTRY_SUP_CAPABILITIES 64u /* set bounding and effective */
 #define GANTRY_SUP_NO_NEW_PRIVILEGES 128u
 #define GANTRY_SUP_READ_ONLY_ROOT 256u
+#define GANTRY_SUP_HOLD 512u /* no task: keep the namespaces until SIGTERM or SIGUSR1, then record exit 0; reported is the supervisor */
 
 struct gantry_sup_header {
   uint32_t magic;
