@@ -183,6 +183,7 @@ struct Task {
   // until the task was delivered. The default one: a container of its own inside the executor's.
   std::shared_ptr<Executor> executor;
   std::string group;                     // those of one executor with the same one end together; empty: alone
+  std::uint32_t group_size = 0;          // of all that were launched with it, itself among them
 
   // Being killed, and why.
   enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown, drained, drained_gone, group } cause = Cause::none;
@@ -338,6 +339,7 @@ class Core {
   void end_holder(Step&, Executor&);
   void shut_down_holder(Step&, Executor&);
   void holder_recovered(Step&, Executor&);
+  void end_torn_groups(Step&, Executor&);
 
   // executors.cpp: custom executors
   void on(Step&, const event::Serve&);

@@ -617,6 +617,7 @@ void Core::executors_recovered(Step& step, const std::vector<RecoveredContainer>
       e->phase = Executor::Phase::running;
       if (e->identity) e->identity->networks = r.networks;
       e->delivered = e->known;
+      end_torn_groups(step, *e);
       e->sized = e->size - 1;  // not known how much the container was given
       if (is_default(*e->info)) {
         holder_recovered(step, *e);

@@ -10,6 +10,8 @@
 #include "kernel/agent/core.hpp"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 namespace gantry::agent {
 
@@ -89,6 +91,7 @@ void Core::on_run_group(Step& step, const fb::link::RunGroup& run) {
     Task& task = add(framework.id, info);
     task.launched_wall = step.time.wall;
     task.group = group;
+    task.group_size = static_cast<std::uint32_t>(infos.size());
     add_to(task, e);
     if (is_nested(*info)) nest(task, new_container_id());
     auto intent = entry(EntryType::INTENT, task, step.time.wall);
@@ -96,6 +99,7 @@ void Core::on_run_group(Step& step, const fb::link::RunGroup& run) {
     intent.container_id = task.container_id;
     intent.sandbox = task.sandbox;
     intent.group = group;
+    intent.exit_status = static_cast<int>(task.group_size);
     append(step, std::move(intent));
     task.status = make_status(step, task, TaskState::TASK_STAGING);
   }
@@ -114,11 +118,13 @@ std::optional<Core::Refusal> Core::refusal_of(const std::string& framework_id, c
   if (stopping_ || draining_)
     return Refusal{dropped, Reason::REASON_AGENT_DRAINING, stopping_ ? "The agent is shutting down" : "The agent is draining"};
   const auto& executor = infos.front()->executor;
+  std::set<std::string_view> ids;
   for (const auto& info : infos) {
     const auto culprit = [&](const std::string& what) { return invalid("Task '" + info->task_id + "' of the group " + what); };
     if (!info->executor || !executor || info->executor->executor_id != executor->executor_id) return culprit("has not the executor of the others");
     if (!is_folder_name(framework_id) || !is_folder_name(info->task_id) || !is_folder_name(executor->executor_id))
       return culprit("or its executor has an id that cannot be used as a folder name: remove slashes and control characters");
+    if (!ids.insert(info->task_id).second) return culprit("has the id of another of them");
     if (is_nested(*info) && !has_command(*info)) return culprit("has no command: set command.value");
   }
   if (!is_default(*executor)) {
@@ -236,6 +242,30 @@ void Core::shut_down_holder(Step& step, Executor& e) {
     kill(step, *task, cause, cause == Task::Cause::asked ? std::min(grace_of(*task), grace_of(e)) : grace_of(*task));
   }
   end_holder(step, e);
+}
+
+// The agent died while it wrote a group down: nobody knows of the others, and they are launched together or not at all.
+void Core::end_torn_groups(Step& step, Executor& e) {
+  std::map<std::string, std::vector<std::string>> waiting;
+  std::set<std::string> whole;
+  for (const Task* task : e.tasks) {
+    if (task->group.empty()) continue;
+    if (task->status.state != TaskState::TASK_STAGING) whole.insert(task->group);  // it had gone on from there
+    auto& ids = waiting[task->group];
+    ids.push_back(task->info->task_id);
+    if (ids.size() == task->group_size) whole.insert(task->group);
+  }
+  for (const auto& [group, ids] : waiting) {
+    if (whole.contains(group)) continue;
+    for (const auto& id : ids) {
+      Task* task = get(e.framework_id, id);
+      if (!task || task->phase == Task::Phase::ended) continue;
+      auto status = make_status(step, *task, TaskState::TASK_FAILED);
+      status.reason = Reason::REASON_AGENT_RESTARTED;
+      status.message = "The agent was restarted while it took the task group";
+      finish(step, *task, std::move(status));
+    }
+  }
 }
 
 // The agent is back and the container still there. Tasks that it was never given are given to it as if nothing had been; those it was

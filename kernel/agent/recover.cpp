@@ -30,6 +30,7 @@ void Core::replay(const fb::record::Entry& e) {
       task.launched_wall = static_cast<base::Wall>(e.wall_ns());
       task.status.task_id = task.info->task_id;
       task.group = text(e.group());
+      if (!task.group.empty()) task.group_size = static_cast<std::uint32_t>(e.exit_status());
       if (task.info->executor) {
         task.status.state = fb::TaskState::TASK_STAGING;
         if (const auto executor = find_executor(framework_id, task.info->executor->executor_id)) add_to(task, executor);
@@ -189,6 +190,7 @@ std::vector<fb::record::EntryT> Core::snapshot() const {
     intent.container_id = task->container_id;
     intent.sandbox = task->sandbox;
     intent.group = task->group;
+    intent.exit_status = static_cast<int>(task->group_size);
     out.push_back(std::move(intent));
     if (task->identity) {
       auto started = entry(EntryType::STARTED, *task, task->launched_wall);

@@ -419,6 +419,20 @@ TEST_F(GroupsTest, TheAgentDiedBeforeTheTasksWereGivenToTheHolder) {
   EXPECT_EQ(launches().size(), 2u) << "as if nothing had been";
 }
 
+TEST_F(GroupsTest, TheAgentDiedWhileItWroteAGroupDown) {
+  running({"a"});
+  run({member("b"), member("c")}, false);
+  rig.journal.pop_back();  // c's INTENT
+  const auto a = container("a");
+  restart({a, holder});
+  EXPECT_EQ(task("b").status.state, TaskState::TASK_FAILED) << "never without c";
+  EXPECT_EQ(task("b").status.reason, Reason::REASON_AGENT_RESTARTED);
+  EXPECT_EQ(rig.core->find("F", "c"), nullptr);
+  resized();
+  EXPECT_TRUE(launches().empty());
+  EXPECT_EQ(task("a").status.state, TaskState::TASK_RUNNING);
+}
+
 TEST_F(GroupsTest, TheAgentDiedHalfWayThroughAGroup) {
   run({member("a"), member("b"), member("c")});
   launched(holder, 42);
