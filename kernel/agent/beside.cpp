@@ -62,6 +62,7 @@ Task<Result<int>> ContainerLauncher::run_beside(ContainerPtr c, fb::CommandInfoT
     how.supervisor = supervisor;
     how.container_id = c->spec.container_id;
     how.join_pidfd = c->spawned.pidfd.get();
+    how.beside = true;
     GANTRY_CHECK(put_command(how, command, nullptr, false));
     // The task's environment below the command's own.
     Environment environment(how.environment);
@@ -146,11 +147,11 @@ Task<Result<std::vector<fb::isolator::UsageT>>> ContainerLauncher::ask_usage(std
 }
 
 void ContainerLauncher::release_sandbox(const std::string& sandbox) {
-  if (pinned_.erase(sandbox) == 0) return;
+  const auto pinned = pinned_.extract(sandbox);
+  if (pinned.empty()) return;
   // Its age counts from now, also for a later run of the agent.
   ::utimensat(AT_FDCWD, sandbox.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
-  const std::string id = sandbox.substr(sandbox.rfind('/') + 1);
-  if (!find(id)) forget_files(id);
+  if (!find(pinned.mapped())) forget_files(pinned.mapped());
 }
 
 void ContainerLauncher::collect_later() {
@@ -159,7 +160,9 @@ void ContainerLauncher::collect_later() {
     if (stopping_) return;
     begin();
     auto result = std::make_shared<GcResult>();
-    loop_.offload([result, keep = pinned_, wall = loop_.wall(), dir = options_.work_dir, rules = options_.gc] { *result = collect_sandboxes(dir, rules, keep, wall); },
+    std::set<std::string> pinned;
+    for (const auto& [sandbox, id] : pinned_) pinned.insert(sandbox);
+    loop_.offload([result, keep = std::move(pinned), wall = loop_.wall(), dir = options_.work_dir, rules = options_.gc] { *result = collect_sandboxes(dir, rules, keep, wall); },
                   [this, result] {
                     for (const auto& p : result->problems) base::log_warning("agent", p);
                     if (result->removed) base::log_info("agent", "collected old sandboxes", {{"count", std::to_string(result->removed)}});
@@ -177,6 +180,7 @@ void ContainerLauncher::stop(Function<void()> done) {
     loop_.cancel(std::exchange(c->kill_timer, 0));
     for (const auto& [isolator, call] : std::exchange(c->watches, {})) isolator->cancel(call);
     if (c->phase == Container::Phase::launching) c->interrupt();  // a launch that has not begun to run is taken back
+    for (const auto& gone : std::exchange(c->gone, {})) loop_.post([gone] { gone.set(true); });
   }
   end_sessions();
   stopped_ = std::move(done);

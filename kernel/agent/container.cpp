@@ -167,22 +167,20 @@ Task<void> ContainerLauncher::finish(ContainerPtr c) {
   const auto record = read_record(record_path(c->spec.container_id));
   ExitInfo info;
   if (record) info.wait_status = record->wait_status;
+  co_await end_nested(c);
+  if (stopping_ && has_nested(*c)) co_return;  // the next life of the agent sees to them, and to this one
   if (!info.wait_status) {
     // Somebody killed the supervisor. Without a pid namespace its task may live on, in a session of its own.
     if (!(c->how.namespaces & static_cast<std::uint32_t>(fb::isolator::Namespace::PID)) && c->identity.pid > 1) ::kill(-c->identity.pid, SIGKILL);
   }
   co_await unwind(c);
   if (c->limited) {
-    info.reason = c->limited->reason;
-    info.message = c->limited->message;
-    for (const auto& r : c->limited->resources) info.limitation.push_back(*r);
+    put_limit(info, *c->limited);
   } else if (!info.wait_status) {
     info.message = "the container's supervisor was killed";
   }
-  const std::string id = c->spec.container_id;
-  containers_.erase(id);
   // The record stays until the sandbox is released: should we die before the exit is remembered, it is found again.
-  if (on_exit_) on_exit_(id, std::move(info));
+  tell_exit(c, std::move(info));
 }
 
 Task<void> ContainerLauncher::cleanup(module::Instance* isolator, std::string container_id) {

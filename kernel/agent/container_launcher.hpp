@@ -5,6 +5,7 @@
 //   reattach.cpp  recovery after a restart                 prepared.*     what isolators asked for
 //   pull.cpp      the image and the account in it          image.*        what an image means
 //   exec.cpp      commands beside containers, with streams
+//   nested.cpp    containers in containers
 #pragma once
 
 #include "kernel/agent/describe.hpp"
@@ -85,6 +86,9 @@ class ContainerLauncher final : public Launcher {
     base::TimerId kill_timer = 0;
     bool termed = false;
     std::optional<fb::isolator::LimitedT> limited;
+    bool with_parent = false;                    // ends because the one it is nested in does
+    std::vector<Promise<bool>> gone;             // who waits for its end
+    std::vector<std::pair<std::string, ExitInfo>> ended_inside;  // nested ones that ended with it, told before it is
   };
   using ContainerPtr = std::shared_ptr<Container>;
 
@@ -112,6 +116,15 @@ class ContainerLauncher final : public Launcher {
   // exec.cpp
   class Session;
   void end_sessions();
+  // nested.cpp
+  Status join_parent(Container&) const;
+  [[nodiscard]] bool has_nested(const Container&) const;
+  gantry::Task<void> end_nested(ContainerPtr);
+  static void put_limit(ExitInfo&, const fb::isolator::LimitedT&);
+  void tell_exit(const ContainerPtr&, ExitInfo);
+  void erase(const ContainerPtr&);
+  gantry::Task<void> end_forsaken(std::vector<RecoveredContainer>& out, std::vector<ContainerPtr>& running, std::vector<std::string>& ended);
+  static void explain_forsaken(std::vector<RecoveredContainer>& out, const std::map<std::string, std::string>& parents);
   // reattach.cpp
   gantry::Task<Result<std::vector<RecoveredContainer>>> recover_flow(std::vector<KnownContainer>);
   gantry::Task<void> recover_images(std::vector<std::string> live);
@@ -150,7 +163,7 @@ class ContainerLauncher final : public Launcher {
   std::function<void(const std::string&, ExitInfo)> on_exit_;
   std::unordered_map<std::string, ContainerPtr> containers_;
   std::vector<std::pair<module::Instance*, std::string>> orphans_;  // told by an isolator that is not open yet
-  std::set<std::string> pinned_;               // sandboxes not released yet
+  std::map<std::string, std::string> pinned_;  // sandboxes not released yet -> whose they are
   std::vector<std::shared_ptr<Session>> sessions_;
   std::size_t launching_ = 0;
   std::deque<Promise<bool>> waiting_;          // launches beyond options_.parallel

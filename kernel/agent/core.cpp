@@ -142,7 +142,7 @@ Task& Core::add(const std::string& framework_id, std::shared_ptr<const fb::TaskI
 void Core::drop(Task& task) {
   for (int due = 0; due < kDues; ++due) set_due(&task, static_cast<Due>(due), Instant{0});
   if (task.executor) std::erase(task.executor->tasks, &task);
-  else if (!task.container_id.empty()) containers_.erase(task.container_id);
+  if (const auto it = containers_.find(task.container_id); it != containers_.end() && it->second == &task) containers_.erase(it);
   tasks_.erase(key(task.framework_id, task.info->task_id));
 }
 

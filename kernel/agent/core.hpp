@@ -128,9 +128,16 @@ using Effects = std::vector<Effect>;
 // Of a check that has not run, or gave no answer in time.
 [[nodiscard]] fb::CheckStatusInfoT no_result(fb::CheckType);
 
+// Ids become folders of the sandbox tree.
+[[nodiscard]] bool is_folder_name(std::string_view id);
+// Of the default executor there is only a container, which holds what its tasks share; those are nested in it (groups.cpp).
+[[nodiscard]] bool is_default(const fb::ExecutorInfoT&);
+[[nodiscard]] bool is_nested(const fb::TaskInfoT&);
+[[nodiscard]] bool shares_cgroups(const fb::TaskInfoT&);  // of a nested one: with the executor's container
+
 struct Task;
 
-// A custom executor: one container that several tasks share.
+// An executor: one container that several tasks share.
 struct Executor {
   std::string framework_id;
   std::shared_ptr<const fb::ExecutorInfoT> info;  // framework_id set
@@ -172,12 +179,15 @@ struct Task {
   base::Wall launched_wall = 0;
   bool unknown = false;                  // made only to tell the master that we do not know the task
   bool recorded = true;                  // false: nothing about it is in the journal, nor will be
-  std::shared_ptr<Executor> executor;    // its custom executor; absent: it is a command with a container of its own.
-                                         // phase is then `launching` until it was delivered
+  // Absent: it is a command with a container of its own. A custom one: the container is the executor's, and phase is `launching`
+  // until the task was delivered. The default one: a container of its own inside the executor's.
+  std::shared_ptr<Executor> executor;
+  std::string group;                     // those of one executor with the same one end together; empty: alone
+  std::uint32_t group_size = 0;          // of all that were launched with it, itself among them
 
   // Being killed, and why.
-  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown, drained, drained_gone } cause = Cause::none;
-  static constexpr Cause kLastCause = Cause::drained_gone;  // of the journal's
+  enum class Cause { none, asked, unhealthy, too_long, framework_removed, shutdown, drained, drained_gone, group } cause = Cause::none;
+  static constexpr Cause kLastCause = Cause::group;  // of the journal's
   Instant kill_due{0};
 
   // Status updates not acknowledged, oldest first; the first one may be in flight.
@@ -289,7 +299,7 @@ class Core {
   void on(Step&, const event::ShutDown&);
   void running(Step&, Task&, bool resumed);
   void ended(Step&, Task&, const ExitInfo&);
-  void finish(Step&, Task&, fb::TaskStatusT);
+  void finish(Step&, Task&, fb::TaskStatusT, bool with_parent = false);
   void kill(Step&, Task&, Task::Cause, Nanos grace);
   void refuse(Step&, const std::string& framework_id, std::shared_ptr<const fb::TaskInfoT>, fb::TaskState, fb::Reason,
               std::string message);
@@ -297,6 +307,7 @@ class Core {
                   fb::TaskState, fb::Reason, std::string message);
   void tell_unknown(Step&, const std::string& framework_id, const std::string& task_id);
   Nanos grace_of(const Task&) const;
+  [[nodiscard]] LaunchSpec spec_of_command(const Task&) const;
 
   // health.cpp: health checks and the completion time
   void on(Step&, const event::CheckDone&);
@@ -308,6 +319,27 @@ class Core {
   void start_check(Step&, Task&, bool resumed);
   void on_check_due(Step&, Task&);
   void stop_checks(Task&);                 // and health checks
+
+  // groups.cpp: task groups, and the default executor
+  struct Refusal {
+    fb::TaskState state;
+    fb::Reason reason;
+    std::string message;
+  };
+  void on_run_group(Step&, const fb::link::RunGroup&);
+  [[nodiscard]] std::optional<Refusal> refusal_of(const std::string& framework_id, const std::vector<std::shared_ptr<const fb::TaskInfoT>>&,
+                                                  fb::TaskState dropped, std::optional<bool> launch_executor, std::shared_ptr<Executor>&) const;
+  void nest(Task&, std::string container_id);
+  [[nodiscard]] static bool waits(const Task&);
+  [[nodiscard]] LaunchSpec spec_of_nested(const Task&) const;
+  void launch_nested(Step&, Executor&);
+  void kill_waiting(Step&, Task&);
+  [[nodiscard]] std::vector<Task*> group_of(const Executor&, const std::string& group) const;
+  void left_group(Step&, const std::shared_ptr<Executor>&, const std::string& group, bool well);
+  void end_holder(Step&, Executor&);
+  void shut_down_holder(Step&, Executor&);
+  void holder_recovered(Step&, Executor&);
+  void end_torn_groups(Step&, Executor&);
 
   // executors.cpp: custom executors
   void on(Step&, const event::Serve&);

@@ -70,6 +70,7 @@ Environment basic_environment(const LaunchSpec& spec, const Account& account, co
   e.set("MESOS_AGENT_ID", spec.agent_id);
   e.set("MESOS_SLAVE_ID", spec.agent_id);
   e.set("MESOS_CONTAINER_ID", spec.container_id);
+  for (const auto& [name, value] : spec.environment) e.set(name, value);
   return e;
 }
 

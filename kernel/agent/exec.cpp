@@ -115,6 +115,7 @@ class ContainerLauncher::Session final : public Beside, public std::enable_share
       how.supervisor = supervisor;
       how.container_id = c->spec.container_id;
       how.join_pidfd = c->spawned.pidfd.get();
+      how.beside = true;
       GANTRY_CHECK(put_command(how, self->options_.command, nullptr, false));
       Environment environment(how.environment);
       if (self->options_.terminal) environment.set("TERM", "xterm");

@@ -27,7 +27,7 @@ bool same_secret(std::string_view a, std::string_view b) {
 Result<Executor*> Core::admit(std::string_view framework_id, std::string_view executor_id, std::string_view token) {
   if (!started_) return fail(Code::unavailable, "Agent has not finished recovery");
   const auto e = find_executor(std::string(framework_id), std::string(executor_id));
-  if (!e) {
+  if (!e || is_default(*e->info)) {  // nobody speaks for the default one
     const bool known = std::any_of(executors_.begin(), executors_.end(), [&](const auto& x) { return x.second->framework_id == framework_id; }) ||
                        std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& x) { return x.second->framework_id == framework_id && !x.second->unknown; });
     return fail(Code::invalid_argument, known ? "Executor cannot be found" : "Framework cannot be found");

@@ -29,11 +29,6 @@ std::string key(std::string_view framework_id, std::string_view executor_id) {
   return k;
 }
 
-bool is_folder_name(std::string_view id) {
-  return !id.empty() && id.size() <= 255 && id != "." && id != ".." &&
-         std::none_of(id.begin(), id.end(), [](unsigned char c) { return c == '/' || c == '\\' || c < 0x20 || c == 0x7F; });
-}
-
 // As the field writes durations: "15mins", "2secs", "500ms".
 std::string duration_text(Nanos d) {
   struct Unit {
@@ -139,8 +134,10 @@ void Core::remove_from(Step& step, Task& task) {
 
 std::vector<std::unique_ptr<fb::ResourceT>> Core::resources_of(const Executor& e) const {
   std::vector<std::unique_ptr<fb::ResourceT>> all;
-  const auto add = [&](const std::vector<std::unique_ptr<fb::ResourceT>>& more) {
+  const auto add = [&](const std::vector<std::unique_ptr<fb::ResourceT>>& more, bool nested) {
     for (const auto& r : more) {
+      // A nested task's devices, ports and volumes are its own; what it shares with the others is the room it has.
+      if (nested && ((r->name != "cpus" && r->name != "mem" && r->name != "disk") || (r->disk && r->disk->volume))) continue;
       const auto same = std::find_if(all.begin(), all.end(), [&](const auto& x) {
         return r->scalar && x->scalar && x->name == r->name && !x->disk && !r->disk && x->revocable == r->revocable;
       });
@@ -148,8 +145,9 @@ std::vector<std::unique_ptr<fb::ResourceT>> Core::resources_of(const Executor& e
       else (*same)->scalar = *(*same)->scalar + *r->scalar;
     }
   };
-  add(e.info->resources);
-  for (const Task* task : e.tasks) add(task->info->resources);
+  add(e.info->resources, false);
+  for (const Task* task : e.tasks)
+    if (const bool nested = is_nested(*task->info); !nested || shares_cgroups(*task->info)) add(task->info->resources, nested);
   return all;
 }
 
@@ -181,7 +179,9 @@ LaunchSpec Core::spec_of(const Executor& e) const {
   spec.agent_id = agent_id_;
   spec.framework_id = e.framework_id;
   const auto* info = framework(e.framework_id);
-  if (options_.switch_user) spec.user = e.info->command->user.empty() && info ? info->user : e.info->command->user;
+  const std::string own_user = e.info->command ? e.info->command->user : std::string();
+  if (options_.switch_user) spec.user = own_user.empty() && info ? info->user : own_user;
+  spec.hold = is_default(*e.info);
   spec.sandbox = e.sandbox;
   spec.executor = true;
   spec.environment = environment_of(e);
@@ -189,7 +189,7 @@ LaunchSpec Core::spec_of(const Executor& e) const {
   task->name = e.info->name.empty() ? e.id() : e.info->name;
   task->task_id = e.id();
   task->agent_id = agent_id_;
-  task->command = std::make_unique<fb::CommandInfoT>(*e.info->command);
+  task->command = e.info->command ? std::make_unique<fb::CommandInfoT>(*e.info->command) : std::make_unique<fb::CommandInfoT>();
   if (e.info->container) task->container = std::make_unique<fb::ContainerInfoT>(*e.info->container);
   task->resources = resources_of(e);
   spec.task = std::move(task);
@@ -308,6 +308,7 @@ void Core::executor_launched(Step& step, Executor& e, const Identity& identity) 
     step.effects.emplace_back(effect::Kill{e.container_id, Nanos{0}});
     return;
   }
+  if (is_default(*e.info)) return deliver(step, e);
   if (!e.subscribed) set_executor_due(e, step.time.now + options_.executor_registration);
   else deliver(step, e);
 }
@@ -335,20 +336,32 @@ void Core::on(Step& step, const event::Resized& r) {
 // Everything that waits goes out in order, once the container can hold it.
 void Core::deliver(Step& step, Executor& e) {
   if (!journal_problem_.empty()) return;  // that a task is meant to run may not be written yet; Journal{ok} comes back
-  if (!e.stream || e.phase != Executor::Phase::running || e.cause != Executor::Cause::none) return;
+  const bool nested = is_default(*e.info);
+  if ((!e.stream && !nested) || e.phase != Executor::Phase::running || e.cause != Executor::Cause::none) return;
   const bool waiting = std::any_of(e.tasks.begin(), e.tasks.end(), [](const Task* t) { return t->phase == Task::Phase::launching; });
   if (!waiting) return;
   resize(step, e);
   if (e.resizing) return;
+  if (nested) return launch_nested(step, e);
+  const auto hand_over = [&](Task& task) {
+    task.phase = Task::Phase::running;
+    e.delivered = true;
+    auto info = std::make_unique<fb::TaskInfoT>(*task.info);
+    if (info->executor) info->executor->framework_id = e.framework_id;
+    return info;
+  };
   for (Task* task : e.tasks) {
     if (task->phase != Task::Phase::launching) continue;
-    task->phase = Task::Phase::running;
-    e.delivered = true;
     ex::EventT event;
-    event.type = ex::EventType::LAUNCH;
-    event.launch = std::make_unique<ex::LaunchT>();
-    event.launch->task = std::make_unique<fb::TaskInfoT>(*task->info);
-    if (event.launch->task->executor) event.launch->task->executor->framework_id = e.framework_id;
+    if (task->group.empty()) {
+      event.type = ex::EventType::LAUNCH;
+      event.launch = std::make_unique<ex::LaunchT>();
+      event.launch->task = hand_over(*task);
+    } else {
+      event.type = ex::EventType::LAUNCH_GROUP;
+      event.launch_group = std::make_unique<ex::LaunchGroupT>();
+      for (Task* member : group_of(e, task->group)) event.launch_group->task_infos.push_back(hand_over(*member));
+    }
     say(step, e, event);
   }
 }
@@ -366,10 +379,9 @@ void Core::kill_at_executor(Step& step, Task& task, Task::Cause cause, std::opti
   }
   if (silent) return;  // the executor as a whole is shut down
   if (task.phase == Task::Phase::launching) {
-    auto status = make_status(step, task, TaskState::TASK_KILLED);
-    status.reason = Reason::REASON_TASK_KILLED_DURING_LAUNCH;
-    status.message = "Killed before delivery to the executor";
-    finish(step, task, std::move(status));
+    const std::string group = task.group;
+    kill_waiting(step, task);
+    for (Task* member : group_of(*e, group)) kill_waiting(step, *member);  // together or not at all
     if (e->tasks.empty() && !e->delivered) shut_down_executor(step, *e, Executor::Cause::idle);
     return;
   }
@@ -400,7 +412,9 @@ void Core::shut_down_executor(Step& step, Executor& e, Executor::Cause cause) {
     killing.exit_status = static_cast<int>(cause);
     append(step, std::move(killing));
   }
-  if (!first || e.phase == Executor::Phase::recovering) return;
+  if (e.phase == Executor::Phase::recovering) return;
+  if (is_default(*e.info)) return shut_down_holder(step, e);
+  if (!first) return;
   const bool polite = e.stream && e.phase == Executor::Phase::running && cause != Cause::resize;
   if (!polite) {
     set_executor_due(e, Instant{0});
@@ -545,10 +559,11 @@ void Core::append_executors(std::vector<fb::record::EntryT>& out) const {
 void Core::replay_executor(const fb::record::Entry& r) {
   const std::string container_id(text(r.container_id()));
   if (r.type() == EntryType::INTENT) {
-    if (!r.task() || !r.task()->executor() || !r.task()->executor()->command() || executor_containers_.contains(container_id)) return;
+    if (!r.task() || !r.task()->executor() || executor_containers_.contains(container_id)) return;
     auto e = std::make_shared<Executor>();
     auto info = std::make_shared<fb::ExecutorInfoT>();
     r.task()->executor()->UnPackTo(info.get());
+    if (!info->command && !is_default(*info)) return;
     e->framework_id = text(r.framework_id());
     e->info = std::move(info);
     e->container_id = container_id;
@@ -602,7 +617,12 @@ void Core::executors_recovered(Step& step, const std::vector<RecoveredContainer>
       e->phase = Executor::Phase::running;
       if (e->identity) e->identity->networks = r.networks;
       e->delivered = e->known;
+      end_torn_groups(step, *e);
       e->sized = e->size - 1;  // not known how much the container was given
+      if (is_default(*e->info)) {
+        holder_recovered(step, *e);
+        continue;
+      }
       for (Task* task : e->tasks)
         if (task->phase == Task::Phase::recovering) task->phase = e->known ? Task::Phase::running : Task::Phase::launching;
       if (e->cause != Executor::Cause::none) {

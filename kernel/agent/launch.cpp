@@ -26,7 +26,7 @@ void ContainerLauncher::launch(LaunchSpec spec, Function<void(Started)> started)
   auto c = std::make_shared<Container>();
   c->spec = std::move(spec);
   containers_[c->spec.container_id] = c;
-  pinned_.insert(c->spec.sandbox);
+  pinned_[c->spec.sandbox] = c->spec.container_id;
   begin();
   loop_.post([this, c, started = std::move(started)]() mutable { spawn(launch_flow(std::move(c), std::move(started)), [this] { end(); }); });
 }
@@ -58,25 +58,28 @@ Task<void> ContainerLauncher::launch_flow(ContainerPtr c, Function<void(Started)
   }
   co_await unwind(c);
   forget_files(c->spec.container_id);
-  containers_.erase(c->spec.container_id);
-  started(LaunchError{result.error(), fb::Reason::REASON_CONTAINER_LAUNCH_FAILED});
+  erase(c);
+  if (c->with_parent) started(LaunchError{fail(Code::cancelled, "the container it belongs to has ended"), fb::Reason::REASON_EXECUTOR_TERMINATED});
+  else started(LaunchError{result.error(), fb::Reason::REASON_CONTAINER_LAUNCH_FAILED});
 }
 
 Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
   if (c->kill_wanted || stopping_) co_return killed();
+  GANTRY_CO_CHECK(join_parent(*c));  // or nothing is begun
 
   // 1. The account and its sandbox.
   const std::string user = options_.switch_user ? c->spec.user : std::string();
   // (Named lambdas: gcc 12 destroys a temporary one in a co_await expression twice.)
   auto make = [c, user, sandbox = c->spec.sandbox, meta = options_.work_dir + "/meta",
-               work_dir = options_.work_dir, task = c->spec.task]() -> Result<Account> {
+               work_dir = options_.work_dir, spec = &c->spec]() -> Result<Account> {
+    const auto& task = spec->task;
     auto found = find_account(user);
     // An account that was named for this task may be the image's.
     c->user_in_image = !found && found.error().code == Code::not_found && wanted_image(*task) && task->command && task->command->user == user;
     if (c->user_in_image) found = find_account("");
     if (!found) return std::move(found).error();
     Account a = std::move(*found);
-    GANTRY_CHECK(make_sandbox(sandbox, a));
+    GANTRY_CHECK(!spec->parent.empty() ? make_nested_sandbox(sandbox, a) : spec->hold ? make_shared_sandbox(sandbox, a) : make_sandbox(sandbox, a));
     GANTRY_CHECK(link_volumes(work_dir, sandbox, task->resources, a));
     ::mkdir(meta.c_str(), 0755);
     ::mkdir((meta + "/containers").c_str(), 0700);
@@ -99,6 +102,7 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
 
   // 3. The first process, held if somebody wants to attach to it. What a command beside it needs is on disk before it runs.
   c->how.held = c->attach_mask != 0;
+  GANTRY_CO_CHECK(join_parent(*c));
   auto clone = [c, work_dir = options_.work_dir, inside = inside_path(c->spec.container_id), how = &c->how]() -> Result<Spawned> {
     // The image may have named another user than the one the sandbox was made for.
     if (c->image && how->account.change) {
@@ -137,6 +141,7 @@ Task<Status> ContainerLauncher::launch_steps(ContainerPtr c) {
 void ContainerLauncher::keep_little(Container& c) {
   Spawn little;
   little.namespaces = c.how.namespaces;
+  little.join = c.how.join;
   little.account = std::move(c.how.account);
   little.held = c.how.held;
   c.how = std::move(little);
@@ -198,6 +203,8 @@ Task<Status> ContainerLauncher::prepare(ContainerPtr c) {
   body.user = c->how.account.name;
   body.uid = c->how.account.uid;
   body.gid = c->how.account.gid;
+  body.parent = c->spec.parent;
+  body.share_cgroups = c->spec.share_cgroups;
   for (const auto& r : c->spec.task->resources) {
     if (!r->disk || !r->disk->persistence || !r->disk->volume) continue;
     auto v = std::make_unique<fb::isolator::HostedVolumeT>();
@@ -263,11 +270,12 @@ Status ContainerLauncher::describe(Container& c) const {
   c.how.out = "stdout";
   c.how.err = "stderr";
   c.how.record = record_path(c.spec.container_id);
+  c.how.hold = c.spec.hold;
   Environment checked;
   GANTRY_CHECK(put_variables(checked, *task.command));
   GANTRY_TRY(c.docker, docker_wishes(task));
   // With an image it is the image's turn to say what is executed.
-  return wanted_image(task) ? ok : put_command(c.how, *task.command, nullptr, false);
+  return c.spec.hold || wanted_image(task) ? ok : put_command(c.how, *task.command, nullptr, false);
 }
 
 // A parameter of `docker run` that has no effect would be a promise broken in silence.

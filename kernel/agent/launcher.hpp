@@ -39,7 +39,14 @@ struct LaunchSpec {
   // Of a custom executor's container: what it finds in its environment, below what its command says. `task` is then made
   // up: id and command of the executor, resources of it and its tasks.
   bool executor = false;
+  // Of any other: what is added to its environment, below what its command says.
   std::vector<std::pair<std::string, std::string>> environment;
+  // It only holds namespaces, cgroups and a sandbox for containers nested in it; nothing is executed, it ends when it is killed.
+  bool hold = false;
+  // The container it is nested in, which runs: it uses that one's network, ipc and uts namespaces unless it wants its own, and ends
+  // before that one does. Its sandbox lies in that one's. Empty: not nested.
+  std::string parent;
+  bool share_cgroups = false;                // with its parent
 };
 
 // Why and how a container ended.
@@ -48,6 +55,7 @@ struct ExitInfo {
   std::optional<fb::Reason> reason;          // set when it was ended from outside: a limitation, a failed isolator
   std::string message;                       // goes with reason
   std::vector<fb::ResourceT> limitation;     // resources of a limitation
+  bool with_parent = false;                  // because the container ended that it was nested in
 };
 
 // A container the agent believes alive, for recovery.

@@ -98,7 +98,7 @@ std::unique_ptr<op::GetTasksT> tasks_of(const Core& core) {
   for (const Task* t : in_order(core)) {
     auto row = describe(core, t->framework_id, *t->info, t->status, &t->outbox);
     if (t->phase == Task::Phase::ended) out->terminated_tasks.push_back(std::move(row));
-    else if (t->executor && t->phase == Task::Phase::launching) out->queued_tasks.push_back(std::move(row));
+    else if (t->executor && t->phase == Task::Phase::launching && t->status.state == fb::TaskState::TASK_STAGING) out->queued_tasks.push_back(std::move(row));
     else out->launched_tasks.push_back(std::move(row));
   }
   for (const auto& c : core.completed()) out->completed_tasks.push_back(describe(core, c.framework_id, *c.info, c.status, nullptr));
@@ -175,15 +175,23 @@ Running containers_of(const Core& core, double timestamp) {
     if (e->phase != Executor::Phase::running) continue;
     double cpus = amount(e->info->resources, "cpus"), mem = amount(e->info->resources, "mem");
     for (const Task* t : e->tasks) {
+      if (is_nested(*t->info) && !shares_cgroups(*t->info)) continue;
       cpus += amount(t->info->resources, "cpus");
       mem += amount(t->info->resources, "mem");
     }
     add(e->framework_id, *e->info, e->container_id, e->identity, cpus, mem);
   }
   for (const Task* t : in_order(core)) {
-    if (t->info->executor || t->phase != Task::Phase::running) continue;
-    add(t->framework_id, executor_of_command(t->framework_id, *t->info), t->container_id, t->identity,
+    const bool nested = is_nested(*t->info);
+    if ((t->info->executor && !nested) || t->phase != Task::Phase::running) continue;
+    add(t->framework_id, nested ? *t->info->executor : executor_of_command(t->framework_id, *t->info), t->container_id, t->identity,
         amount(t->info->resources, "cpus"), amount(t->info->resources, "mem"));
+    if (nested && t->executor) {
+      auto parent = std::make_unique<fb::ContainerIdT>();
+      parent->value = t->executor->container_id;
+      out.rows.back()->container_status->container_parent = std::make_unique<fb::ContainerIdT>(*parent);
+      out.rows.back()->container_id->parent = std::move(parent);
+    }
   }
   return out;
 }

@@ -119,7 +119,7 @@ void Preparations::apply(Spawn& to) const {
 
 fb::container::InsideT inside_of(const Spawn& s) {
   fb::container::InsideT out;
-  out.namespaces = s.namespaces;
+  out.namespaces = s.namespaces | s.join;
   out.enter_files = s.enter_files;
   out.environment = s.environment;
   out.sandbox = s.sandbox;
@@ -149,7 +149,7 @@ fb::container::InsideT inside_of(const Spawn& s) {
 
 Spawn spawn_inside(const fb::container::InsideT& in) {
   Spawn s;
-  s.namespaces = in.namespaces;
+  s.join = in.namespaces;
   s.enter_files = in.enter_files;
   s.environment = in.environment;
   s.sandbox = in.sandbox;

@@ -31,7 +31,8 @@ class Preparations {
   std::map<std::string, std::string> first_;  // what can be wanted only once -> who wanted it
 };
 
-// What a command beside the container is given, as table Inside; and back. Not in it: arguments, files, mounts, descriptors.
+// What a command beside the container is given, as table Inside; and back: its namespaces are then those to join. Not in it:
+// arguments, files, mounts, descriptors.
 [[nodiscard]] fb::container::InsideT inside_of(const Spawn&);
 [[nodiscard]] Spawn spawn_inside(const fb::container::InsideT&);
 

@@ -42,12 +42,14 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
   std::vector<ContainerPtr> running;
   std::vector<std::string> ended;
   std::set<std::string> listed;
+  std::map<std::string, std::string> parents;
 
   // 1. What became of each: alive under its identity, or what its supervisor wrote down.
   for (KnownContainer& k : known) {
     const std::string id = k.spec.container_id;
     listed.insert(id);
-    pinned_.insert(k.spec.sandbox);
+    pinned_[k.spec.sandbox] = id;
+    parents[id] = k.spec.parent;
     const auto record = read_record(record_path(id));
     RecoveredContainer r;
     r.container_id = id;
@@ -76,6 +78,8 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
     }
     out.push_back(std::move(r));
   }
+
+  co_await end_forsaken(out, running, ended);
 
   // 2. Records nobody asked about: containers of a launch that was never remembered.
   std::error_code e;
@@ -131,6 +135,8 @@ Task<Result<std::vector<RecoveredContainer>>> ContainerLauncher::recover_flow(st
     r->exit.message = (*limited)->message;
     for (const auto& resource : (*limited)->resources) r->exit.limitation.push_back(*resource);
   }
+
+  explain_forsaken(out, parents);
 
   // 4. Those that run are ours again.
   for (const auto& c : running) {

@@ -29,9 +29,12 @@ void Core::replay(const fb::record::Entry& e) {
       task.sandbox = text(e.sandbox());
       task.launched_wall = static_cast<base::Wall>(e.wall_ns());
       task.status.task_id = task.info->task_id;
+      task.group = text(e.group());
+      if (!task.group.empty()) task.group_size = static_cast<std::uint32_t>(e.exit_status());
       if (task.info->executor) {
         task.status.state = fb::TaskState::TASK_STAGING;
         if (const auto executor = find_executor(framework_id, task.info->executor->executor_id)) add_to(task, executor);
+        if (is_nested(*task.info)) nest(task, std::string(text(e.container_id())));
         return;
       }
       task.status.state = fb::TaskState::TASK_STARTING;
@@ -87,6 +90,11 @@ void Core::on(Step& step, const event::Start&) {
     recorded_boot_ = options_.boot_id;
   }
   std::vector<KnownContainer> known;
+  if (rebooted) {
+    std::vector<std::shared_ptr<Executor>> executors;
+    for (const auto& [k, executor] : executors_) executors.push_back(executor);
+    for (const auto& executor : executors) executor_ended(step, *executor, {}, std::pair(fb::Reason::REASON_AGENT_RESTARTED, "The machine was restarted"));
+  }
   for (Task* task : in_order()) {
     if (task->phase != Task::Phase::recovering) continue;
     if (rebooted) {
@@ -96,24 +104,13 @@ void Core::on(Step& step, const event::Start&) {
       finish(step, *task, std::move(status));
       continue;
     }
-    if (task->info->executor) continue;  // its container is the executor's
+    const bool nested = is_nested(*task->info);
+    if (task->info->executor && !nested) continue;           // its container is the executor's
+    if (nested && (!task->executor || waits(*task))) continue;  // it never had one
     KnownContainer k;
-    k.spec.container_id = task->container_id;
-    k.spec.agent_id = agent_id_;
-    k.spec.framework_id = task->framework_id;
-    const auto* info = framework(task->framework_id);
-    if (options_.switch_user && task->info->command) {
-      k.spec.user = task->info->command->user.empty() && info ? info->user : task->info->command->user;
-    }
-    k.spec.sandbox = task->sandbox;
-    k.spec.task = task->info;
+    k.spec = nested ? spec_of_nested(*task) : spec_of_command(*task);
     k.identity = task->identity;
     known.push_back(std::move(k));
-  }
-  if (rebooted) {
-    std::vector<std::shared_ptr<Executor>> executors;
-    for (const auto& [k, executor] : executors_) executors.push_back(executor);
-    for (const auto& executor : executors) executor_ended(step, *executor, {}, std::pair(fb::Reason::REASON_AGENT_RESTARTED, "The machine was restarted"));
   }
   executors_started(known);
   // Also with nothing known: the launcher removes what an earlier life left behind.
@@ -192,6 +189,8 @@ std::vector<fb::record::EntryT> Core::snapshot() const {
     intent.task = std::make_unique<fb::TaskInfoT>(*task->info);
     intent.container_id = task->container_id;
     intent.sandbox = task->sandbox;
+    intent.group = task->group;
+    intent.exit_status = static_cast<int>(task->group_size);
     out.push_back(std::move(intent));
     if (task->identity) {
       auto started = entry(EntryType::STARTED, *task, task->launched_wall);

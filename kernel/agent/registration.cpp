@@ -104,6 +104,7 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::Registered: return on_registered(step, *frame->body_as_Registered());
     case FromMaster::Refused: return on_refused(step, *frame->body_as_Refused());
     case FromMaster::RunTask: return on_run(step, *frame->body_as_RunTask());
+    case FromMaster::RunGroup: return on_run_group(step, *frame->body_as_RunGroup());
     case FromMaster::KillTask: return on_kill(step, *frame->body_as_KillTask());
     case FromMaster::AckUpdate: return on_ack(step, *frame->body_as_AckUpdate());
     case FromMaster::RemoveFramework: return on_remove_framework(step, *frame->body_as_RemoveFramework());
@@ -117,7 +118,6 @@ void Core::on(Step& step, const event::Frame& e) {
     case FromMaster::MasterMessage: return on_message(step, *frame->body_as_MasterMessage());
     case FromMaster::ShutdownExecutor: return on_shutdown_executor(step, *frame->body_as_ShutdownExecutor());
     case FromMaster::UpdateFramework: return on_update_framework(step, *frame->body_as_UpdateFramework());
-    case FromMaster::RunGroup:  // no agent of this release says that it knows groups
     case FromMaster::NONE: break;
   }
   log(step, base::Level::debug, "ignored a frame of an unknown type from a newer master");
@@ -136,6 +136,7 @@ void Core::send_register(Step& step) {
   reg.info = std::make_unique<fb::AgentInfoT>(options_.info);
   reg.info->id = agent_id_;
   reg.boot_id = options_.boot_id;
+  reg.groups = true;
   std::set<std::string> frameworks;
   for (const Task* task : in_order()) {
     if (task->unknown) continue;

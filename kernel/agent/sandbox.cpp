@@ -1,5 +1,7 @@
 #include "kernel/agent/sandbox.hpp"
 
+#include "kernel/base/fd.hpp"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -84,6 +86,27 @@ Status make_sandbox(const std::string& sandbox, const Account& account) {
     if (errno != EEXIST || ::symlink(target.c_str(), fresh.c_str()) != 0 || ::rename(fresh.c_str(), link.c_str()) != 0)
       return path_error("cannot make the link", link, errno);
   }
+  return ok;
+}
+
+Status make_shared_sandbox(const std::string& sandbox, const Account& account) {
+  GANTRY_CHECK(make_sandbox(sandbox, Account{}));
+  if (account.change && (::chown(sandbox.c_str(), static_cast<uid_t>(-1), account.gid) != 0 || ::chmod(sandbox.c_str(), 01775) != 0))
+    return path_error("cannot share with user \"" + account.name + "\" the sandbox", sandbox, errno);
+  return ok;
+}
+
+Status make_nested_sandbox(const std::string& sandbox, const Account& account) {
+  const fs::path path(sandbox), tasks = path.parent_path();
+  const auto open = [](int at, const std::string& name) { return base::Fd(::openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)); };
+  const auto made = [&](const base::Fd& in, const fs::path& what) {
+    const std::string name = what.filename().string();
+    return in && (::mkdirat(in.get(), name.c_str(), 0755) == 0 || errno == EEXIST) ? open(in.get(), name) : base::Fd();
+  };
+  const base::Fd parent = open(AT_FDCWD, tasks.parent_path().string()), between = made(parent, tasks), last = made(between, path);
+  if (!last) return path_error("cannot create the sandbox", sandbox, errno);
+  if (account.change && ::fchown(last.get(), account.uid, account.gid) != 0)
+    return path_error("cannot give to user \"" + account.name + "\" the sandbox", sandbox, errno);
   return ok;
 }
 

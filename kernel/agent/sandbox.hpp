@@ -13,6 +13,13 @@ namespace gantry::agent {
 // and points the `latest` link beside it to it. Blocks.
 [[nodiscard]] Status make_sandbox(const std::string& sandbox, const Account& account);
 
+// The same for a container that others are nested in: the account may make files in it, but not move what is ours, such as the
+// directory of their sandboxes. (It is the agent's, sticky, and writable for the account's group.) Blocks.
+[[nodiscard]] Status make_shared_sandbox(const std::string& sandbox, const Account& account);
+
+// The sandbox of a nested container, <sandbox of its parent>/tasks/<task>, which may be there from an earlier one. Blocks.
+[[nodiscard]] Status make_nested_sandbox(const std::string& sandbox, const Account& account);
+
 // The sandbox and what artifacts are in it already become the account's. Links are given away, not followed. Blocks.
 [[nodiscard]] Status give_sandbox(const std::string& sandbox, const Account& account);
 

@@ -186,13 +186,11 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
   Description d;
   auto& h = d.header;
   if (s.held) h.flags |= GANTRY_SUP_HELD;
-  if (s.join_pidfd >= 0) {
-    h.flags |= GANTRY_SUP_BESIDE;
-    h.join = static_cast<std::uint32_t>(namespaces);
-  } else {
-    if (namespaces & CLONE_NEWPID) h.flags |= GANTRY_SUP_PID_NS;
-    if (namespaces & CLONE_NEWNS) h.flags |= GANTRY_SUP_MOUNT_NS;
-  }
+  if (s.beside) h.flags |= GANTRY_SUP_BESIDE;
+  if (s.hold) h.flags |= GANTRY_SUP_HOLD;
+  if (namespaces & CLONE_NEWPID) h.flags |= GANTRY_SUP_PID_NS;
+  if (namespaces & CLONE_NEWNS) h.flags |= GANTRY_SUP_MOUNT_NS;
+  h.join = static_cast<std::uint32_t>(clone_flags(s.join));
   if (s.account.change) h.flags |= GANTRY_SUP_SWITCH_USER;
   if (s.read_only_root) h.flags |= GANTRY_SUP_READ_ONLY_ROOT;
   if (s.no_new_privileges) h.flags |= GANTRY_SUP_NO_NEW_PRIVILEGES;
@@ -238,7 +236,7 @@ Result<Spawned> spawn_supervised(const Spawn& s) {
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   int pidfd = -1;
-  const unsigned long flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | (s.join_pidfd >= 0 ? 0 : namespaces);
+  const unsigned long flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | namespaces;
   const int pid = ::clone(child, stack + sizeof stack, static_cast<int>(flags), &args, &pidfd, nullptr, nullptr);
   const int error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -290,7 +288,7 @@ Result<int> read_report(int control, const Spawn& s) {
     return fail(Code::internal, "the supervisor " + s.supervisor + " ended before it could start the task; is it there and executable?");
   if (report.step == GANTRY_SUP_STARTED) {
     // Without a pid namespace the sender is the supervisor, and its word is good; with one the kernel translated the pid.
-    if (!(s.namespaces & static_cast<std::uint32_t>(fb::isolator::Namespace::PID)) || s.join_pidfd >= 0) return report.pid;
+    if (!(s.namespaces & static_cast<std::uint32_t>(fb::isolator::Namespace::PID))) return report.pid;
     for (cmsghdr* c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
       if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS) continue;
       ucred who{};

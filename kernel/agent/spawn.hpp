@@ -59,12 +59,17 @@ struct Spawn {
   bool no_new_privileges = false;
   std::vector<std::uint8_t> seccomp;  // sock_filter[]; empty: none
   Account account;
-  std::uint32_t namespaces = 0;  // bits of fb::isolator::Namespace
+  std::uint32_t namespaces = 0;  // to make: bits of fb::isolator::Namespace
   bool held = false;             // wait for release()
   std::string record;            // file the exit is appended to; empty: none
   int in_fd = -1, out_fd = -1, err_fd = -1;  // its standard streams; -1: files as above, or /dev/null
   bool terminal = false;         // in_fd is a terminal, and becomes its controlling one
-  int join_pidfd = -1;           // run beside the container of this supervisor, in the namespaces of `namespaces`
+  bool hold = false;             // executes nothing, see GANTRY_SUP_HOLD
+  // Namespaces to enter: those of `join` that the process of `join_pidfd` has. That is a parent's supervisor, or, with `beside`,
+  // the one of the container this runs beside, for as long as the command takes.
+  std::uint32_t join = 0;
+  int join_pidfd = -1;
+  bool beside = false;
 };
 
 struct Spawned {

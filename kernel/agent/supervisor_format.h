@@ -30,6 +30,7 @@
 #define GANTRY_SUP_NO_NEW_PRIVILEGES 128u
 #define GANTRY_SUP_READ_ONLY_ROOT 256u
 #define GANTRY_SUP_TERMINAL 512u /* in_fd becomes the controlling terminal */
+#define GANTRY_SUP_HOLD 1024u /* no task: keep the namespaces until SIGTERM or SIGUSR1, then record exit 0; reported is the supervisor */
 
 struct gantry_sup_header {
   uint32_t magic;

@@ -18,13 +18,6 @@ using fb::TaskState;
 
 namespace {
 
-// Ids become folders of the sandbox tree.
-bool is_folder_name(std::string_view id) {
-  return !id.empty() && id.size() <= 255 && id != "." && id != ".." &&
-         std::none_of(id.begin(), id.end(),
-                      [](unsigned char c) { return c == '/' || c == '\\' || c < 0x20 || c == 0x7F; });
-}
-
 std::string exit_message(int wait_status) {
   if (WIFSIGNALED(wait_status))
     return std::string("Command terminated with signal ") + ::strsignal(WTERMSIG(wait_status));
@@ -90,17 +83,22 @@ void Core::on_run(Step& step, const fb::link::RunTask& run) {
   intent.sandbox = task.sandbox;
   append(step, std::move(intent));
 
-  LaunchSpec spec;
-  spec.container_id = task.container_id;
-  spec.agent_id = agent_id_;
-  spec.framework_id = framework_id;
-  if (options_.switch_user) spec.user = info->command->user.empty() ? framework.user : info->command->user;
-  spec.sandbox = task.sandbox;
-  spec.task = info;
   auto status = make_status(step, task, TaskState::TASK_STARTING);
   status.source = fb::Source::SOURCE_EXECUTOR;
   update(step, task, std::move(status));
-  step.effects.emplace_back(effect::Launch{std::move(spec)});
+  step.effects.emplace_back(effect::Launch{spec_of_command(task)});
+}
+
+LaunchSpec Core::spec_of_command(const Task& task) const {
+  LaunchSpec spec;
+  spec.container_id = task.container_id;
+  spec.agent_id = agent_id_;
+  spec.framework_id = task.framework_id;
+  const auto* info = framework(task.framework_id);
+  if (options_.switch_user && task.info->command) spec.user = task.info->command->user.empty() && info ? info->user : task.info->command->user;
+  spec.sandbox = task.sandbox;
+  spec.task = task.info;
+  return spec;
 }
 
 // A task that never got a container. Nothing of it is on disk: if the agent dies, the master finds it missing.
@@ -208,7 +206,9 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
   std::string message =
       exit.wait_status ? exit_message(*exit.wait_status) : "The exit status of the command is not known";
   std::optional<bool> healthy;
-  switch (task.cause) {
+  // That others of its group fell first, when all fell with their executor, is no reason.
+  const Task::Cause cause = exit.with_parent && task.cause == Task::Cause::group ? Task::Cause::none : task.cause;
+  switch (cause) {
     case Task::Cause::too_long:
       reason = Reason::REASON_MAX_COMPLETION_TIME_REACHED;
       message = "The task ran longer than its max_completion_time";
@@ -222,6 +222,7 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
     case Task::Cause::drained_gone:
     case Task::Cause::framework_removed:
     case Task::Cause::shutdown:
+    case Task::Cause::group:
       state = TaskState::TASK_KILLED;
       break;
     case Task::Cause::none:
@@ -240,27 +241,38 @@ void Core::ended(Step& step, Task& task, const ExitInfo& exit) {
   if (reason) status.reason = *reason;
   if (healthy) status.healthy = *healthy;
   status.message = std::move(message);
-  if (task.cause == Task::Cause::none && !exit.limitation.empty()) {
+  if (cause == Task::Cause::none && !exit.limitation.empty()) {
     status.limitation = std::make_unique<fb::LimitationT>();
     for (const auto& r : exit.limitation) status.limitation->resources.push_back(std::make_unique<fb::ResourceT>(r));
   }
-  finish(step, task, std::move(status));
+  finish(step, task, std::move(status), exit.with_parent);
 }
 
-void Core::finish(Step& step, Task& task, fb::TaskStatusT status) {
+void Core::finish(Step& step, Task& task, fb::TaskStatusT status, bool with_parent) {
   task.phase = Task::Phase::ended;
   stop_checks(task);
   set_due(&task, Due::completion, Instant{0});
-  if (task.executor) remove_from(step, task);
-  if (task.cause == Task::Cause::framework_removed || task.cause == Task::Cause::shutdown) {
+  const auto holder = is_nested(*task.info) ? task.executor : nullptr;
+  const std::string group = task.group;
+  const bool silent = task.cause == Task::Cause::framework_removed || task.cause == Task::Cause::shutdown;
+  const bool well = silent || with_parent || status.state == TaskState::TASK_FINISHED;
+  if (holder) {
+    std::erase(holder->tasks, &task);
+    ++holder->size;
+  } else if (task.executor) {
+    remove_from(step, task);
+  }
+  if (silent) {
     // Nobody is left to acknowledge it: told once, then forgotten.
     if (task.cause == Task::Cause::framework_removed) status.reason = Reason::REASON_FRAMEWORK_REMOVED;
     task.status = status;
     if (registered()) send_status(step, task, std::move(status));
     forget(step, task);
+    if (holder) left_group(step, holder, group, well);
     return finish_shutdown(step);
   }
   update(step, task, std::move(status));
+  if (holder) left_group(step, holder, group, well);
 }
 
 Nanos Core::grace_of(const Task& task) const {
@@ -271,11 +283,15 @@ Nanos Core::grace_of(const Task& task) const {
 
 void Core::kill(Step& step, Task& task, Task::Cause cause, Nanos grace) {
   if (task.phase == Task::Phase::ended) return;
-  if (task.executor) return kill_at_executor(step, task, cause, grace);
+  if (task.executor && !is_nested(*task.info)) return kill_at_executor(step, task, cause, grace);
   // Far beyond any sensible grace, near enough to add to a clock.
   const Instant due = step.time.now + std::min<Nanos>(grace, std::chrono::hours(24 * 365));
   const bool first = task.cause == Task::Cause::none;
   const bool silent = cause == Task::Cause::framework_removed || cause == Task::Cause::shutdown;
+  if (waits(task)) {
+    if (first || silent) task.cause = cause;
+    return kill_waiting(step, task);
+  }
   if (!first && due >= task.kill_due && !silent) return;  // a repeated kill can only shorten
   task.kill_due = first ? due : std::min(due, task.kill_due);
   if (first || silent) {
@@ -308,7 +324,7 @@ void Core::on_kill(Step& step, const fb::link::KillTask& e) {
     return;
   }
   const auto grace = e.grace_ns();
-  if (task->executor) {
+  if (task->executor && !is_nested(*task->info)) {
     // Without a word of the framework the executor's own is asked for.
     return kill_at_executor(step, *task, Task::Cause::asked, grace ? std::optional(Nanos(*grace)) : std::nullopt);
   }

@@ -18,12 +18,13 @@ fb::TaskStatusT Core::make_status(const Step& step, const Task& task, fb::TaskSt
   s.source = fb::Source::SOURCE_AGENT;
   if (!task.container_id.empty()) {
     if (!task.executor) s.executor_id = task.info->task_id;  // as a command task always had
+    if (is_nested(*task.info)) s.executor_id = task.info->executor->executor_id;
     s.container_status = std::make_unique<fb::ContainerStatusT>();
     describe_container(task, *s.container_status);
   }
   // Updates of one kind must not erase what another kind has told.
   if (!is_terminal(state) && state != fb::TaskState::TASK_KILLING) s.healthy = task.status.healthy;
-  if (task.info->check && !task.executor) {
+  if (task.info->check && (!task.executor || is_nested(*task.info))) {
     s.check_status = task.status.check_status ? std::make_unique<fb::CheckStatusInfoT>(*task.status.check_status)
                                               : std::make_unique<fb::CheckStatusInfoT>(no_result(task.info->check->type));
   }
@@ -35,7 +36,12 @@ void Core::describe_container(const Task& task, fb::ContainerStatusT& c) const {
   c.container_id = task.container_id;
   c.container_parent.reset();
   const auto& identity = task.executor ? task.executor->identity : task.identity;
-  if (identity) c.executor_pid = static_cast<std::uint32_t>(identity->pid);
+  const auto& process = is_nested(*task.info) ? task.identity : identity;
+  if (process) c.executor_pid = static_cast<std::uint32_t>(process->pid);
+  if (is_nested(*task.info) && task.executor) {
+    c.container_parent = std::make_unique<fb::ContainerIdT>();
+    c.container_parent->value = task.executor->container_id;
+  }
   const auto& container = task.executor ? task.executor->info->container : task.info->container;
   const bool other_network = container && std::any_of(container->network_infos.begin(), container->network_infos.end(),
                                                       [](const auto& n) { return !n->name.empty(); });
@@ -142,7 +148,7 @@ void Core::on_ack(Step& step, const fb::link::AckUpdate& ack) {
 // Nobody will ask for it any more: the end of every task.
 void Core::forget(Step& step, Task& task) {
   if (task.recorded) append(step, entry(fb::record::EntryType::FORGOTTEN, task, step.time.wall));
-  if (!task.sandbox.empty() && !task.info->executor) step.effects.emplace_back(effect::Release{task.sandbox});
+  if (!task.sandbox.empty() && (!task.info->executor || is_nested(*task.info))) step.effects.emplace_back(effect::Release{task.sandbox});
   if (!task.unknown) {
     completed_.push_back(
         Completed{task.framework_id, task.info, task.status, task.container_id, task.sandbox, task.launched_wall});

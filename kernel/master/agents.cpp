@@ -203,6 +203,7 @@ void Core::complete_registration(Handle h, Bytes frame, const link::Register& re
   a.missed = 0;
   a.tell_gone = false;
   a.returning = false;
+  a.knows_groups = reg.groups();
   Resources total = with_reservations(a.id(), *resource::from_wire(reg.info()->resources()));
 
   set_total(h, std::move(total));

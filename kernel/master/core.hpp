@@ -361,13 +361,14 @@ class Core {
   // launch.cpp
   void on_accept(Handle framework, Bytes bytes, const fb::Accept& a, RequestId request);
   void reject_operations(const Framework& f, const fb::Accept& a, Handle agent, std::string_view why, std::size_t from = 0);
-  void reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why);
   // Tells the framework what became of an operation, if it gave it an id.
   void tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state, std::string_view why);
   void run_operations(Handle framework, Handle agent, RoleId role, Resources pool, Bytes bytes, const fb::Accept& a,
                       std::size_t from);
   void continue_accept(Pending& p, bool stored);
   void launch(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::TaskInfo& info);
+  [[nodiscard]] static std::optional<std::string> bad_id(std::string_view id);  // what is wrong with it
+  [[nodiscard]] Status validate_own(const Framework& f, const Agent& agent, const fb::TaskInfo& t, Resources& own) const;
   [[nodiscard]] Status validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
                                      const Resources& pool, Resources& needs, Resources& of_executor) const;
   // What a task is charged of an agent's resources: its volumes as the agent has them, and nothing that is shared.
@@ -375,6 +376,12 @@ class Core {
   Handle add_task(Handle framework, Handle agent, RoleId role, Blob info, Resources resources);
   [[nodiscard]] Handle find_task(Handle framework, std::string_view id) const;
   void send_run_task(const Agent& agent, const Framework& f, const Task& t, std::optional<bool> launch_executor);
+
+  // groups.cpp
+  void reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why);
+  [[nodiscard]] Status validate_group(const Framework& f, const Agent& agent, const fb::LaunchGroup& group, RoleId role,
+                                      const Resources& pool, std::vector<Resources>& needs, Resources& of_executor) const;
+  void launch_group(Handle framework, Handle agent, RoleId role, Resources& pool, const fb::LaunchGroup& group, bool has_id);
 
   // updates.cpp
   void on_update(Handle agent, Bytes frame, const fb::link::StatusUpdate& u);
@@ -404,7 +411,8 @@ class Core {
   // executors.cpp
   [[nodiscard]] const Executor* find_executor(Handle agent, Handle framework, std::string_view id) const;
   [[nodiscard]] Resources executor_resources(Handle agent) const;
-  [[nodiscard]] Status validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, Resources& needs) const;
+  [[nodiscard]] Status validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, bool may_be_default,
+                                         Resources& needs) const;
   bool use_executor(Handle agent, Handle framework, RoleId role, const fb::ExecutorInfo& info, Resources resources);
   void end_executors(Handle agent, bool give, const std::function<bool(const Executor&)>& which);
   void end_executors_of(Handle framework, std::set<LinkId>& links);

@@ -44,11 +44,13 @@ Resources Core::executor_resources(Handle agent) const {
 }
 
 // What a task's executor asks for: nothing if it lives. `needs` is added to.
-Status Core::validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, Resources& needs) const {
+Status Core::validate_executor(const Framework& f, const Agent& agent, const fb::ExecutorInfo& x, RoleId role, bool may_be_default,
+                               Resources& needs) const {
   if (const auto own = text(x.framework_id()); !own.empty() && own != f.id)
     return invalid("ExecutorInfo has an invalid FrameworkID (Actual: " + std::string(own) + " vs Expected: " + f.id + ")");
-  if (x.type() == fb::ExecutorType::DEFAULT) return invalid("'ExecutorInfo.type' must be 'CUSTOM'");
-  if (!x.command()) return invalid("'ExecutorInfo.command' must be set for 'CUSTOM' executor");
+  const bool is_default = x.type() == fb::ExecutorType::DEFAULT;
+  if (is_default && !may_be_default) return invalid("'ExecutorInfo.type' must be 'CUSTOM'");
+  if (!is_default && !x.command()) return invalid("'ExecutorInfo.command' must be set for 'CUSTOM' executor");
   if (x.shutdown_grace_period_ns().value_or(0) < 0) return invalid("ExecutorInfo's 'shutdown_grace_period' must be non-negative");
   const auto extra = resource::from_wire(x.resources());
   if (!extra) return invalid("Executor uses invalid resources: " + extra.error().message);

@@ -13,7 +13,11 @@ using base::Level;
 namespace {
 
 // Why a text may not be an id; it becomes part of paths on the agent.
-std::optional<std::string> bad_id(std::string_view id) {
+Error invalid(std::string message) { return fail(Code::invalid_argument, std::move(message)); }
+
+}  // namespace
+
+std::optional<std::string> Core::bad_id(std::string_view id) {
   if (id.empty()) return "ID must not be empty";
   if (id.size() > 255) return "ID must not be greater than 255 characters";
   if (id == "." || id == "..") return "'" + std::string(id) + "' is disallowed";
@@ -23,10 +27,6 @@ std::optional<std::string> bad_id(std::string_view id) {
   }
   return std::nullopt;
 }
-
-Error invalid(std::string message) { return fail(Code::invalid_argument, std::move(message)); }
-
-}  // namespace
 
 Handle Core::find_task(Handle framework, std::string_view id) const {
   return task_by_id_.find(hash_text(id, framework),
@@ -117,15 +117,6 @@ void Core::reject_operations(const Framework& f, const fb::Accept& a, Handle age
   }
 }
 
-void Core::reject_group(const Framework& f, const fb::LaunchGroup& group, std::string_view why) {
-  if (!group.task_infos()) return;
-  for (const auto* t : *group.task_infos()) {
-    ++counters_.tasks_error;
-    send_update(f, status_of(text(t->task_id()), text(t->agent_id()), fb::TaskState::TASK_ERROR,
-                             fb::Reason::REASON_TASK_GROUP_INVALID, std::string(why)));
-  }
-}
-
 void Core::tell_operation(const Framework& f, std::string_view id, Handle agent, fb::OperationState state,
                           std::string_view why) {
   if (id.empty() || !f.stream) return;
@@ -182,8 +173,7 @@ void Core::run_operations(Handle fh, Handle agent, RoleId role, Resources pool, 
       after += c->converted;
       return persist_booking(agent, std::move(pool), std::move(after), std::move(p), std::move(ops));
     } else if (op.type() == fb::OperationType::LAUNCH_GROUP && op.launch_group()) {
-      ++counters_.refused_operations;
-      reject_group(frameworks_[fh], *op.launch_group(), "Task groups are not supported by this release");
+      launch_group(fh, agent, role, pool, *op.launch_group(), op.id() != nullptr);
     } else {
       ++counters_.refused_operations;
       log(Level::warning, "dropped an operation this release does not know",
@@ -237,8 +227,8 @@ Resources Core::charge_of(const Resources& there, const Resources& needs) {
   return resource::as_in(there, needs).filter([](const resource::Resource& r) { return !r.shared(); });
 }
 
-Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
-                           const Resources& pool, Resources& needs, Resources& of_executor) const {
+// What holds for every task, alone or in a group; `own` is what it asks for itself.
+Status Core::validate_own(const Framework& f, const Agent& agent, const fb::TaskInfo& t, Resources& own) const {
   const std::string_view id = text(t.task_id());
   if (auto bad = bad_id(id)) return invalid(*bad);
   if (text(t.agent_id()) != agent.id()) {
@@ -250,36 +240,42 @@ Status Core::validate_task(const Framework& f, const Agent& agent, const fb::Tas
     return invalid(tasks_[other].absent ? "Task reuses the ID '" + std::string(id) + "' of an unreachable task"
                                         : "Task has duplicate ID: " + std::string(id));
   }
-  if (!t.command() == !t.executor())
-    return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
   if (t.kill_policy() && t.kill_policy()->grace_period_ns().value_or(0) < 0)
     return invalid("Task's 'kill_policy.grace_period' must be non-negative");
   if (t.max_completion_time_ns().value_or(0) < 0) return invalid("Task's 'max_completion_time' must be non-negative");
-  auto own = resource::from_wire(t.resources());
-  if (!own) return invalid("Task uses invalid resources: " + own.error().message);
-  if (own->empty()) return invalid("Task uses no resources");
-  Resources all = *own;
+  auto asked_for = resource::from_wire(t.resources());
+  if (!asked_for) return invalid("Task uses invalid resources: " + asked_for.error().message);
+  if (asked_for->empty()) return invalid("Task uses no resources");
+  own = std::move(*asked_for);
+  if (!t.limits()) return ok;
+  for (const auto* l : *t.limits()) {
+    const std::string_view key = text(l->key());
+    if (key != "cpus" && key != "mem")
+      return invalid("Task's limits name '" + std::string(key) + "'; only cpus and mem can be limited");
+    const auto asked = own.scalar(resource::intern_name(key));
+    if (std::isnan(l->value()) || (std::isfinite(l->value()) && resource::Scalar::of(l->value()) < asked)) {
+      return invalid("Task's " + std::string(key) + " limit " + std::to_string(l->value()) + " is less than its request " +
+                     asked.text());
+    }
+  }
+  return ok;
+}
+
+Status Core::validate_task(const Framework& f, const Agent& agent, const fb::TaskInfo& t, RoleId role,
+                           const Resources& pool, Resources& needs, Resources& of_executor) const {
+  Resources all;
+  GANTRY_CHECK(validate_own(f, agent, t, all));
+  if (!t.command() == !t.executor())
+    return invalid("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present");
   if (t.executor()) {
     if (auto bad = bad_id(text(t.executor()->executor_id()))) return invalid("Executor ID is invalid: " + *bad);
     Resources extra;
-    GANTRY_CHECK(validate_executor(f, agent, *t.executor(), role, extra));
+    GANTRY_CHECK(validate_executor(f, agent, *t.executor(), role, false, extra));
     of_executor = extra.unallocated();
     all += extra;
   }
   needs = all.unallocated();
   if (!needs.gpus().is_whole()) return invalid("The 'gpus' resource must be an unsigned integer");
-  if (t.limits()) {
-    for (const auto* l : *t.limits()) {
-      const std::string_view key = text(l->key());
-      if (key != "cpus" && key != "mem")
-        return invalid("Task's limits name '" + std::string(key) + "'; only cpus and mem can be limited");
-      const auto asked = own->scalar(resource::intern_name(key));
-      if (std::isnan(l->value()) || (std::isfinite(l->value()) && resource::Scalar::of(l->value()) < asked)) {
-        return invalid("Task's " + std::string(key) + " limit " + std::to_string(l->value()) +
-                       " is less than its request " + asked.text());
-      }
-    }
-  }
   needs = resource::as_in(pool, needs);
   if (!pool.contains(needs))
     return invalid("Total resources " + resource::words(needs, role) + " required by task and its executor is more than available " +

@@ -50,6 +50,16 @@ Buffer run_task(Bytes framework_info, Bytes task_info, std::optional<bool> launc
   const auto f = graft(b, framework_info, flatbuffers::GetRoot<fb::FrameworkInfo>(framework_info.data()));
   return to_agent_frame(b, link::FromMaster::RunTask, link::CreateRunTask(b, f, t, launch_executor));
 }
+Buffer run_group(Bytes framework_info, const std::vector<Bytes>& task_infos, bool launch_executor) {
+  std::size_t size = framework_info.size() + 128;
+  for (const Bytes t : task_infos) size += t.size();
+  FlatBufferBuilder b(size);
+  std::vector<Offset<fb::TaskInfo>> tasks;
+  for (const Bytes t : task_infos) tasks.push_back(graft(b, t, flatbuffers::GetRoot<fb::TaskInfo>(t.data())));
+  const auto f = graft(b, framework_info, flatbuffers::GetRoot<fb::FrameworkInfo>(framework_info.data()));
+  const auto all = b.CreateVector(tasks);
+  return to_agent_frame(b, link::FromMaster::RunGroup, link::CreateRunGroup(b, f, all, launch_executor));
+}
 Buffer kill_task(std::string_view framework_id, std::string_view task_id, std::optional<std::int64_t> grace_ns) {
   FlatBufferBuilder b(192);
   const auto f = put(b, framework_id), t = put(b, task_id);

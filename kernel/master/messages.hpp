@@ -18,6 +18,7 @@ namespace gantry::master {
 [[nodiscard]] Buffer welcome(std::string_view master_id, base::Nanos timeout, base::Nanos ping_interval);
 [[nodiscard]] Buffer fb_registered(std::string_view agent_id, std::string_view master_id);
 [[nodiscard]] Buffer refused(std::string_view message, bool fatal);
+[[nodiscard]] Buffer run_group(Bytes framework_info, const std::vector<Bytes>& task_infos, bool launch_executor);
 [[nodiscard]] Buffer run_task(Bytes framework_info, Bytes task_info, std::optional<bool> launch_executor);  // each a root of its own
 [[nodiscard]] Buffer kill_task(std::string_view framework_id, std::string_view task_id,
                                std::optional<std::int64_t> grace_ns);

@@ -87,6 +87,7 @@ struct Agent {
   bool overdrawn = false;  // its tasks use more than it now has
   bool returning = false;  // its registration waits for the store: what it said there must not be overtaken
   bool going = false;      // that it is gone for good is being stored
+  bool knows_groups = false;  // it takes RunGroup
   bool renew = false;      // the allocator forgets what it knows of it: its attributes have changed
   std::unique_ptr<Upkeep> upkeep;
 

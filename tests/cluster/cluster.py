@@ -447,6 +447,17 @@ master = "127.0.0.1:%d"
         return [pid for pid in all_pids() if pid not in daemons and alive(pid) and
                 (mark in _read("/proc/%d/cmdline" % pid) or mark in _read("/proc/%d/environ" % pid))]
 
+    def supervisors(self):
+        """Of containers whose records are there. Some have no task of their own, and their command lines name no cluster."""
+        found = []
+        for agent in _list(self.dir):
+            folder = os.path.join(self.dir, agent, "meta", "containers")
+            for name in _list(folder):
+                words = _read(os.path.join(folder, name)).decode().split()
+                if words[:1] == ["supervisor"] and alive(int(words[1])) and start_time(int(words[1])) == words[2]:
+                    found.append(int(words[1]))
+        return found
+
     def cgroups(self):
         found = []
         tops = ["/sys/fs/cgroup"] + [os.path.join("/sys/fs/cgroup", d) for d in _list("/sys/fs/cgroup")]
@@ -482,7 +493,7 @@ master = "127.0.0.1:%d"
                 d.process.kill()
                 d.process.wait()
         for _ in range(100):
-            left = self.leftovers()
+            left = self.leftovers() + [p for p in self.supervisors() if alive(p)]
             for group in self.cgroups():
                 for folder, _, files in os.walk(group):
                     if "cgroup.procs" in files:

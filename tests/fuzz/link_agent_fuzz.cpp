@@ -73,7 +73,7 @@ class Agent {
     return t;
   }
   void one() {
-    switch (p_.below(13)) {
+    switch (p_.below(16)) {
       case 0: {
         step(agent::event::LinkUp{});
         fb::link::WelcomeT w;
@@ -142,6 +142,23 @@ class Agent {
         if (core_->next_due() <= now_) step(agent::event::Tick{});
         return;
       }
+      case 12: {
+        fb::link::RunGroupT r;
+        r.framework = std::make_unique<fb::FrameworkInfoT>();
+        r.framework->id = p_.name("f");
+        fb::ExecutorInfoT executor;
+        executor.executor_id = p_.name("e");
+        executor.type = p_.below(4) ? fb::ExecutorType::DEFAULT : fb::ExecutorType::CUSTOM;
+        if (executor.type == fb::ExecutorType::CUSTOM || p_.below(8) == 0) executor.command = std::make_unique<fb::CommandInfoT>();
+        for (int n = p_.below(4); n > 0; --n) {
+          r.tasks.push_back(task());
+          if (p_.below(16)) r.tasks.back()->executor = std::make_unique<fb::ExecutorInfoT>(executor);
+        }
+        if (p_.below(2)) r.launch_executor = p_.below(2) == 0;
+        return frame(std::move(r));
+      }
+      case 13: return step(agent::event::Resized{container(), p_.below(4) != 0, "no"});
+      case 14: return step(agent::event::LaunchFailed{container(), fb::Reason::REASON_CONTAINER_LAUNCH_FAILED, "no", p_.below(4) == 0});
       default: {
         const auto raw = p_.bytes(200);
         return step(agent::event::Frame{raw});

@@ -282,6 +282,17 @@ class Player {
         tasks_.emplace(t.id, t);
         op->launch->task_infos.push_back(make_task(t, offer, role, principal));
       }
+      if (!s.group.empty()) {
+        op->type = fb::OperationType::LAUNCH_GROUP;
+        op->launch_group = std::make_unique<fb::LaunchGroupT>();
+        op->launch_group->executor = std::make_unique<fb::ExecutorInfoT>();
+        op->launch_group->executor->type = fb::ExecutorType::DEFAULT;
+        op->launch_group->executor->executor_id = s.group;
+        op->launch_group->executor->resources = resource::to_wire(*resource::Resources::parse("cpus:0.5;mem:32;disk:10"));
+        op->launch_group->task_infos = std::move(op->launch->task_infos);
+        op->launch.reset();
+        if (s.tasks.front().executor_runs) tasks_[s.group].runs = s.tasks.front().executor_runs;
+      }
       c.accept->operations.push_back(std::move(op));
     }
     c.accept->filters = filters(s);

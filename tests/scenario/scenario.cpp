@@ -100,7 +100,7 @@ const std::map<std::string_view, Verb>& verbs() {
       {"wait", {N::nothing, {}}},
       {"expect", {N::event, {"framework", "agent", "task", "state", "reason", "source", "uuid", "role", "resources", "message", "offer", "as", "within"}}},
       {"forbid", {N::event, {"framework", "agent", "task", "state", "reason", "source", "uuid", "role", "resources", "message", "offer", "for"}}},
-      {"accept", {N::framework, {"offers", "tasks", "reserve", "unreserve", "refuse"}}},
+      {"accept", {N::framework, {"offers", "tasks", "group", "reserve", "unreserve", "refuse"}}},
       {"decline", {N::framework, {"offers", "refuse"}}},
       {"kill", {N::task, {"framework", "agent", "grace"}}},
       {"acknowledge", {N::task, {"framework"}}},
@@ -310,6 +310,7 @@ class Builder {
     if (takes("grace")) s.grace = r.duration("grace");
     if (takes("value")) s.value = r.flag("value", true);
     if (takes("reserve")) s.reserve = r.text("reserve"), resources(n, "reserve", s.reserve);
+    if (takes("group")) s.group = r.text("group");
     if (takes("unreserve")) s.unreserve = r.text("unreserve"), resources(n, "unreserve", s.unreserve);
     if (s.verb == "reconcile") {
       for (auto& id : r.list("tasks")) s.tasks.emplace_back().id = std::move(id);

@@ -65,7 +65,7 @@ struct Step {
   std::optional<bool> uuid;
   std::vector<std::string> offers, roles;
   std::vector<TaskSpec> tasks;
-  std::string reserve, unreserve;
+  std::string reserve, unreserve, group;
   std::optional<Nanos> refuse, grace, length;
   Nanos within{0};
   bool value = true;

@@ -164,6 +164,8 @@ void SimAgent::execute(agent::Effect& effect) {
       } else if (it->second.ended) {
         c.fate = agent::RecoveredContainer::Fate::exited;
         c.exit.wait_status = it->second.wait_status;
+        c.exit.with_parent = it->second.with_parent;
+        if (c.exit.with_parent) c.exit.reason = fb::Reason::REASON_EXECUTOR_TERMINATED;
         containers_.erase(it);
       } else {
         c.fate = agent::RecoveredContainer::Fate::running;
@@ -237,6 +239,20 @@ void SimAgent::launch(agent::LaunchSpec spec) {
   c.plan = world_.plan ? world_.plan(spec.framework_id, task.task_id) : chance_plan();
   if (const auto r = resource::from_wire(task.resources)) c.resources = r->unallocated();
   c.executor = spec.executor;
+  c.hold = spec.hold;
+  c.parent = spec.parent;
+  if (c.hold) {
+    // What it holds is counted where it is; the rest of its own is known with the first of them.
+    c.resources = {};
+    if (!world_.plan && !world_.random.chance(10)) c.plan.ends_after.reset();
+    c.plan.exit_code = 0;
+  }
+  if (!c.parent.empty()) {
+    const auto holder = containers_.find(c.parent);
+    if (holder == containers_.end() || !holder->second.started) return world_.violated("task " + task.task_id + " was launched into a container that does not run");
+    if (const auto own = resource::from_wire(task.executor->resources)) holder->second.resources = own->unallocated();
+    if (holder->second.ended) c.kill_at = world_.loop.now();
+  }
   c.ends = Instant::max();
   const std::string id = spec.container_id;
   const Nanos delay = c.plan.starts_after;
@@ -268,7 +284,7 @@ void SimAgent::launch(agent::LaunchSpec spec) {
     }
     const bool executor = c.executor;
     step(agent::event::Launched{id, c.identity});
-    if (executor) connect_executor(id);
+    if (executor && !c.hold) connect_executor(id);
   });
 }
 
@@ -276,11 +292,34 @@ void SimAgent::end_container(const std::string& id, agent::ExitInfo exit) {
   auto& c = containers_.at(id);
   c.ended = true;
   c.wait_status = exit.wait_status.value_or(0);
+  const bool holder = c.hold;
+  if (holder) end_nested(id);
   if (!core_) return;  // found by the next life of the daemon
-  after(world_.random.between(1ms, 100ms), [this, id, exit = std::move(exit)]() mutable {
+  // Those nested in one are told of before it.
+  after(holder ? Nanos(101ms) : world_.random.between(1ms, 100ms), [this, id, exit = std::move(exit)]() mutable {
     if (!containers_.erase(id)) return;
     step(agent::event::Exited{id, std::move(exit)});
   });
+}
+
+void SimAgent::end_nested(const std::string& parent) {
+  std::vector<std::string> inside;
+  for (const auto& [id, c] : containers_)
+    if (c.parent == parent && !c.ended) inside.push_back(id);
+  for (const auto& id : inside) {
+    SimContainer& c = containers_.at(id);
+    if (c.started) {
+      c.with_parent = true;
+      agent::ExitInfo exit;
+      exit.wait_status = 9;
+      exit.reason = fb::Reason::REASON_EXECUTOR_TERMINATED;
+      exit.with_parent = true;
+      end_container(id, std::move(exit));
+    } else {
+      containers_.erase(id);
+      after(Nanos(1ms), [this, id] { step(agent::event::LaunchFailed{id, fb::Reason::REASON_EXECUTOR_TERMINATED, "simulated"}); });
+    }
+  }
 }
 
 // Only a launch can take too much.

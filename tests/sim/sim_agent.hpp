@@ -23,6 +23,9 @@ struct SimContainer {
   std::optional<Instant> kill_at;
   TaskPlan plan;
   bool executor = false;
+  bool hold = false;                   // of the default executor
+  std::string parent;                  // the container it is nested in
+  bool with_parent = false;            // ended because that one did
   std::uint64_t stream = 0;            // of its executor; 0: it has none, or was not connected yet
 };
 
@@ -55,6 +58,7 @@ class SimAgent {
   void launch(agent::LaunchSpec spec);
   [[nodiscard]] TaskPlan chance_plan();
   void end_container(const std::string& id, agent::ExitInfo exit);
+  void end_nested(const std::string& parent);
   // sim_executor.cpp: a custom executor that does what it is told
   void connect_executor(const std::string& container);
   void tell_executor(std::uint64_t stream, Bytes event);

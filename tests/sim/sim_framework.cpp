@@ -201,6 +201,18 @@ void SimFramework::on_offer(const fb::Offer& offer) {
   auto op = std::make_unique<fb::OperationT>();
   op->type = fb::OperationType::LAUNCH;
   op->launch = std::make_unique<fb::LaunchT>();
+  std::string group;
+  const auto of_executor = resource::Resources::parse("cpus:0.1;mem:32;disk:1");
+  if (random.chance(20) && pool->contains(*of_executor)) {
+    *pool -= *of_executor;
+    group = std::to_string(++next_group_);
+    op->type = fb::OperationType::LAUNCH_GROUP;
+    op->launch_group = std::make_unique<fb::LaunchGroupT>();
+    op->launch_group->executor = std::make_unique<fb::ExecutorInfoT>();
+    op->launch_group->executor->type = fb::ExecutorType::DEFAULT;
+    op->launch_group->executor->executor_id = "pod-" + std::to_string(random.below(2));  // which may live, or be ending
+    op->launch_group->executor->resources = resource::to_wire(*of_executor);
+  }
   std::vector<std::string> ids;
   const std::uint64_t n = random.between(1, 4);
   for (std::uint64_t i = 0; i < n; ++i) {
@@ -224,9 +236,11 @@ void SimFramework::on_offer(const fb::Offer& offer) {
     SimTask& task = tasks_[t->task_id];
     task.id = t->task_id;
     task.agent_id = t->agent_id;
+    task.group = group;
     ids.push_back(t->task_id);
-    op->launch->task_infos.push_back(std::move(t));
+    (group.empty() ? op->launch->task_infos : op->launch_group->task_infos).push_back(std::move(t));
   }
+  if (!group.empty()) op->launch.reset();
   c.accept->operations.push_back(std::move(op));
   c.accept->filters = std::make_unique<fb::FiltersT>();
   c.accept->filters->refuse_seconds = static_cast<double>(random.below(10));

@@ -20,6 +20,7 @@ struct SimTask {
   int rank = 0;                        // of the furthest state an agent has told
   std::set<std::vector<std::uint8_t>> uuids;
   bool kill_asked = false;
+  std::string group;                   // those with the same one end together
 };
 
 class SimFramework {
@@ -56,7 +57,7 @@ class SimFramework {
   bool subscribed_ = false;
   std::uint64_t session_ = 0;          // grows with each subscription
   master::StreamId stream_ = 0;
-  std::uint64_t next_task_ = 0;
+  std::uint64_t next_task_ = 0, next_group_ = 0;
   std::map<std::string, SimTask> tasks_;
 };
 

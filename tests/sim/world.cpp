@@ -366,6 +366,9 @@ void World::check_convergence() {
         return violated("task " + id + " of " + f->id() + " is forgotten: nobody runs it, the framework last heard " + fb::EnumNameTaskState(t.last));
       if (lives && t.last != fb::TaskState::TASK_RUNNING && t.last != fb::TaskState::TASK_KILLING)
         return violated("task " + id + " of " + f->id() + " runs, but the framework last heard " + fb::EnumNameTaskState(t.last));
+      for (const auto& [other, o] : f->tasks())
+        if (lives && !t.group.empty() && o.group == t.group && !o.final_uuid.empty() && o.final_state != fb::TaskState::TASK_FINISHED)
+          return violated("task " + id + " of " + f->id() + " runs, but " + other + " of its group ended as " + fb::EnumNameTaskState(o.final_state));
     }
   }
   resource::Resources total, used, offered, running;

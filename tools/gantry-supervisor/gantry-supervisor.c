@@ -468,6 +468,14 @@ static int supervise(int task, uint64_t signals) {
   }
 }
 
+/* There is no task: the container is there for others. Whoever wants it to end has seen to those. */
+static int hold(uint64_t signals) {
+  for (;;) {
+    const int signal = next_signal(signals, 0);
+    if (signal == SIGTERM || signal == SIGUSR1) return 0;
+  }
+}
+
 enum { kept_fds = 6 };
 static void close_others(void) {
   int keep[kept_fds] = {head->control_fd, head->record_fd, head->target_fd, head->in_fd, head->out_fd, head->err_fd};
@@ -535,6 +543,12 @@ int main(int argc, char** argv) {
     long n;
     while ((n = read_fd(head->control_fd, &byte, 1)) < 0 && last_error == EINTR) {}
     if (n != 1 || byte != GANTRY_SUP_GO) leave(0);
+  }
+  if (head->flags & GANTRY_SUP_HOLD) {
+    report.step = GANTRY_SUP_STARTED;
+    send_report((int)SYS0(SYS_getpid));
+    record_exit(head->record_fd, hold(signals));
+    leave(0);
   }
   const int confined = head->flags & (GANTRY_SUP_CAPABILITIES | GANTRY_SUP_NO_NEW_PRIVILEGES) || find_record(GANTRY_SUP_SECCOMP);
   if (confined) be_opaque();

@@ -146,6 +146,11 @@ Task<Result<fb::isolator::PreparedT>> Cgroups::prepare(Request<fb::isolator::Pre
   if (!cgroups_) co_return out;
   GANTRY_CO_CHECK(check_id(request->container_id()));
   const std::string id(text(request->container_id()));
+  if (const std::string parent(text(request->parent())); !parent.empty() && request->share_cgroups()) {
+    if (!cgroups_->exists(parent)) co_return fail(Code::not_found, "container " + parent + ", whose cgroup " + id + " is to share, has none here");
+    out.enter_files = cgroups_->enter_files(parent);
+    co_return out;
+  }
   fb::TaskInfoT task;
   if (request->task()) request->task()->UnPackTo(&task);
   Limits limits = limits_of(task.resources, task.limits, quota_);
@@ -282,6 +287,10 @@ Task<Status> Cgroups::cleanup(Request<fb::isolator::Cleanup> request) {
     it->second.watcher.complete();
     listener_->remove(id);
     containers_.erase(it);
+  } else {
+    // It may have shared another's memory and been killed for want of it: that is told before this answer, too.
+    for (auto& [other, c] : containers_)
+      if (!c.reported && cgroups_->oom_kills(other) > 0) report_oom(other, c);
   }
   const auto give_up = host().now() + cleanup_patience;
   for (auto pause = 1ms;; pause = std::min(pause * 2, 200ms)) {

@@ -617,6 +617,37 @@ TEST_F(RealCgroups, OutOfMemoryIsKnownWhenCleanupEndsEvenUnwatched) {
   EXPECT_TRUE(stream.done());
 }
 
+TEST_F(RealCgroups, ANestedOneSharesItsParentsAndItsLimit) {
+  const auto files = enter("pod", task(1, 40));
+  auto nested = prepare("inside", task(1, 4000));
+  nested.parent = "pod";
+  nested.share_cgroups = true;
+  const auto p = module_.call<fb::isolator::Prepared>(Method::PREPARE, nested);
+  ASSERT_TRUE(p) << p.error().message;
+  EXPECT_EQ(p->enter_files, files);
+  EXPECT_TRUE(p->cgroup_kill.empty()) << "that would end the others, too";
+  auto stream = module_.open(Method::WATCH, watch("pod"));
+  auto own = module_.open(Method::WATCH, watch("inside"));
+  EXPECT_TRUE(own.done()) << "it has no cgroup to watch";
+  const pid_t pid = in(p->enter_files, [] { eat(100); });
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  ASSERT_TRUE(cleanup("inside"));
+  EXPECT_EQ(stream.chunks().size(), 1u) << "why it ended is known when it has been cleaned up";
+  EXPECT_FALSE(stream.done());
+  ASSERT_TRUE(cleanup("pod"));
+
+  nested.parent = "never-heard-of";
+  EXPECT_FALSE(module_.call<fb::isolator::Prepared>(Method::PREPARE, nested));
+  nested.parent = "pod";
+  nested.share_cgroups = false;
+  const auto apart = module_.call<fb::isolator::Prepared>(Method::PREPARE, nested);
+  ASSERT_TRUE(apart) << apart.error().message;
+  EXPECT_NE(apart->enter_files, files);
+  ASSERT_TRUE(cleanup("inside"));
+}
+
 TEST_F(RealCgroups, NoLimitationWithoutCause) {
   const auto files = enter("calm", task(1, 64));
   auto stream = module_.open(Method::WATCH, watch("calm"));

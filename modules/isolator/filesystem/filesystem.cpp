@@ -182,7 +182,7 @@ Task<Result<PreparedT>> Filesystem::prepare(Request<fb::isolator::Prepare> reque
     co_return fail(Code::invalid_argument, "container_id \"" + body.container_id + "\" cannot be the name of a directory");
   Plan plan;
   if (body.task) {
-    GANTRY_CO_TRY(plan, plan_of(*body.task, rules_, image));
+    GANTRY_CO_TRY(plan, plan_of(*body.task, rules_, image, !body.parent.empty()));
   }
   out.parameters = plan.parameters;
   const bool read_only_volume = std::any_of(body.volumes.begin(), body.volumes.end(), [](const auto& v) { return v->read_only; });
@@ -231,11 +231,14 @@ Task<Result<PreparedT>> Filesystem::prepare(Request<fb::isolator::Prepare> reque
           break;
         }
         case Source::Kind::sandbox:
-          if (!source.empty()) GANTRY_CHECK(make_below(body.sandbox, source, body.uid, body.gid));
+        case Source::Kind::parent:
           base = body.sandbox;
+          // The sandbox of a nested container is <sandbox of its parent>/tasks/<task>.
+          if (v.source.kind == Source::Kind::parent) base = std::filesystem::path(base).parent_path().parent_path().string();
+          if (!source.empty()) GANTRY_CHECK(make_below(base, source, body.uid, body.gid));
           extra = options(MountOption::STRICT_SOURCE);
           if (source.empty()) source = ".";
-          file = !std::filesystem::is_directory(body.sandbox + "/" + source);
+          file = !std::filesystem::is_directory(base + "/" + source);
           break;
         case Source::Kind::named:
           source = volumes_ + "/" + source;

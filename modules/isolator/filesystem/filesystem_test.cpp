@@ -238,6 +238,42 @@ TEST_F(FilesystemTest, PersistentVolumesAreWhereTheirLinksLead) {
   EXPECT_TRUE(at(*p, top_ + "/volumes/ro"));
 }
 
+TEST_F(FilesystemTest, TheParentsSandboxIsForNestedOnes) {
+  start();
+  const auto with = [&](const std::string& path, bool nested) {
+    auto t = task();
+    auto& v = volume(t, "common");
+    v.source = std::make_unique<fb::VolumeSourceT>();
+    v.source->type = fb::VolumeSourceType::SANDBOX_PATH;
+    v.source->sandbox_path = std::make_unique<fb::SandboxPathT>();
+    v.source->sandbox_path->type = fb::SandboxPathType::PARENT;
+    v.source->sandbox_path->path = path;
+    auto r = request(std::move(t), false);
+    if (nested) {
+      r.parent = "pod";
+      r.sandbox = top_ + "/sandbox/tasks/t1";
+      fs::create_directories(r.sandbox);
+    }
+    return r;
+  };
+  auto p = prepare(with("shared/deep", false));
+  ASSERT_FALSE(p);
+  EXPECT_THAT(p.error().message, HasSubstr("only nested containers have a parent's sandbox"));
+  p = prepare(with("shared/deep", true));
+  ASSERT_TRUE(p) << p.error().message;
+  EXPECT_TRUE(fs::is_directory(top_ + "/sandbox/shared/deep"));
+  const auto* m = at(*p, top_ + "/sandbox/tasks/t1/common");
+  ASSERT_TRUE(m);
+  EXPECT_EQ(m->base, top_ + "/sandbox");
+  EXPECT_EQ(m->source, "shared/deep");
+  EXPECT_TRUE(m->options & static_cast<std::uint32_t>(MountOption::STRICT_SOURCE));
+  fs::create_directories(top_ + "/victim");
+  fs::create_symlink(top_ + "/victim", top_ + "/sandbox/bad");
+  EXPECT_FALSE(prepare(with("bad/x", true)));
+  EXPECT_FALSE(prepare(with("../x", true)));
+  EXPECT_TRUE(fs::is_empty(top_ + "/victim"));
+}
+
 TEST_F(FilesystemTest, LinksInASandboxAreNotFollowed) {
   start();
   fs::create_directories(top_ + "/victim");

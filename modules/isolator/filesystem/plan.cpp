@@ -39,7 +39,7 @@ Result<Source> source_of(const std::string& path, const Rules& rules, bool docke
   return s;
 }
 
-Result<Volume> volume_of(const fb::VolumeT& v, const Rules& rules, bool docker) {
+Result<Volume> volume_of(const fb::VolumeT& v, const Rules& rules, bool docker, bool nested) {
   Volume out;
   out.read_only = v.mode == fb::VolumeMode::RO;
   out.target = v.container_path;
@@ -66,11 +66,14 @@ Result<Volume> volume_of(const fb::VolumeT& v, const Rules& rules, bool docker) 
     }
     case fb::VolumeSourceType::SANDBOX_PATH: {
       if (!source->sandbox_path) return fail(Code::invalid_argument, words(v) + ": source.sandbox_path is missing");
-      if (source->sandbox_path->type != fb::SandboxPathType::SELF)
-        return fail(Code::invalid_argument, words(v) + ": only nested containers have a parent's sandbox");
+      const bool of_parent = source->sandbox_path->type == fb::SandboxPathType::PARENT;
+      if (!of_parent && source->sandbox_path->type != fb::SandboxPathType::SELF)
+        return fail(Code::invalid_argument, words(v) + ": source.sandbox_path.type must be SELF or PARENT");
+      if (of_parent && !nested) return fail(Code::invalid_argument, words(v) + ": only nested containers have a parent's sandbox");
       if (!source->sandbox_path->path.empty() && source->sandbox_path->path[0] == '/') return fail(Code::invalid_argument, words(v) + ": source.sandbox_path.path must be relative");
       GANTRY_TRY(out.source, source_of(source->sandbox_path->path, rules, docker, words(v)));
       if (out.source.path.empty()) return fail(Code::invalid_argument, words(v) + ": source.sandbox_path.path is the sandbox itself");
+      if (of_parent) out.source.kind = Source::Kind::parent;
       return out;
     }
     case fb::VolumeSourceType::SECRET:
@@ -161,13 +164,13 @@ bool below(const std::string& path, const std::vector<std::string>& allowed) {
   });
 }
 
-Result<Plan> plan_of(const fb::TaskInfoT& task, const Rules& rules, bool image) {
+Result<Plan> plan_of(const fb::TaskInfoT& task, const Rules& rules, bool image, bool nested) {
   Plan plan;
   const auto* c = task.container.get();
   if (!c) return plan;
   const bool docker = c->type == fb::ContainerType::DOCKER;
   for (const auto& v : c->volumes) {
-    GANTRY_TRY(Volume one, volume_of(*v, rules, docker));
+    GANTRY_TRY(Volume one, volume_of(*v, rules, docker, nested));
     plan.volumes.push_back(std::move(one));
   }
   if (docker && c->docker) {

@@ -23,10 +23,11 @@ struct Source {
     host,    // must be there
     create,  // a directory, made if it is missing (Docker's volumes)
     sandbox, // below the sandbox, made if it is missing, owned by the task's user; no links on the way
+    parent,  // the same below the sandbox of the container it is nested in
     named,   // a volume by name, kept by this module
     secret,  // a file with these bytes
   } kind = Kind::host;
-  std::string path;     // host, create: absolute; sandbox: relative; named: the name; secret: the bytes
+  std::string path;     // host, create: absolute; sandbox, parent: relative; named: the name; secret: the bytes
 };
 
 struct Volume {
@@ -53,7 +54,7 @@ struct Plan {
 
 // INVALID_ARGUMENT, PERMISSION_DENIED or FAILED_PRECONDITION name the volume. Source: mesos-kernel.md A6 filesystem, A7;
 // marathon.md A4; docker run.
-[[nodiscard]] Result<Plan> plan_of(const fb::TaskInfoT& task, const Rules& rules, bool image);
+[[nodiscard]] Result<Plan> plan_of(const fb::TaskInfoT& task, const Rules& rules, bool image, bool nested = false);
 
 // Absolute, without "." and "..", no slash at the end. Empty if ".." would lead above the root.
 [[nodiscard]] std::string tidy(std::string_view path);

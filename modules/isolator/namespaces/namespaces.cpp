@@ -99,7 +99,12 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
     GANTRY_TRY(docker, docker_wishes(*container->docker));
     out.parameters = docker.heeded;
   }
+  const bool nested = !request.parent.empty();
+  // It is in its parent's, which the agent sees to, unless it wants its own.
+  if (nested) out.namespaces &= ~(bit(Namespace::IPC) | bit(Namespace::UTS));
   if (own.share_pid_namespace.value_or(false) || docker.host_pid) {
+    if (nested)
+      return fail(Code::failed_precondition, "linux_info.share_pid_namespace: tasks of a group cannot share the pid namespace of their executor on this agent; leave it out");
     if (!policy.share_pid)
       return fail(Code::failed_precondition,
                   "linux_info.share_pid_namespace (for a Docker task its parameter pid): this agent does not share its pid namespace (disallow_sharing_agent_pid)");
@@ -111,10 +116,8 @@ Result<fb::isolator::PreparedT> namespaces_of(const Policy& policy, const fb::is
   bool own_memory = false;
   switch (mode) {
     case fb::IpcMode::SHARE_PARENT:
-      if (!policy.share_ipc)
-        return fail(
-            Code::failed_precondition,
-            "linux_info.ipc_mode SHARE_PARENT: this agent does not share its ipc namespace and /dev/shm (disallow_sharing_agent_ipc)");
+      if (!policy.share_ipc && !nested)
+        return fail(Code::failed_precondition, "linux_info.ipc_mode SHARE_PARENT: this agent does not share its ipc namespace and /dev/shm (disallow_sharing_agent_ipc)");
       out.namespaces &= ~bit(Namespace::IPC);
       break;
     case fb::IpcMode::PRIVATE:

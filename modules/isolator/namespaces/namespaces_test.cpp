@@ -100,6 +100,30 @@ TEST_F(NamespacesTest, WithoutRightsIsDegradedAndAsksForNothing) {
   EXPECT_NE(health->message.find("no right to make namespaces"), std::string::npos);
 }
 
+TEST_F(NamespacesTest, NestedOnesStayInTheirParentsUnlessTheyWantTheirOwn) {
+  start({{"ipc", true}, {"uts", true}});
+  fb::isolator::PrepareT p;
+  p.container_id = "c1";
+  p.parent = "pod";
+  const auto ask = [&](fb::LinuxInfoT info) {
+    p.task = std::make_unique<fb::TaskInfoT>();
+    p.task->container = std::make_unique<fb::ContainerInfoT>();
+    p.task->container->linux_info = std::make_unique<fb::LinuxInfoT>(info);
+    return module_.call<fb::isolator::Prepared>(Method::PREPARE, p);
+  };
+  auto r = ask({});
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->namespaces, bits({Namespace::PID, Namespace::MOUNT}));
+  r = ask(ipc(fb::IpcMode::PRIVATE));
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->namespaces, bits({Namespace::PID, Namespace::MOUNT, Namespace::IPC}));
+  fb::LinuxInfoT shared;
+  shared.share_pid_namespace = true;
+  r = ask(shared);
+  ASSERT_FALSE(r);
+  EXPECT_NE(r.error().message.find("tasks of a group cannot share the pid namespace"), std::string::npos) << r.error().message;
+}
+
 TEST_F(NamespacesTest, CgroupNamespaceOnRequest) {
   start({{"cgroup", true}});
   EXPECT_TRUE(has(prepare(), Namespace::CGROUP));

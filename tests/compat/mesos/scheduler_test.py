@@ -376,14 +376,6 @@ class Scheduling(mesos.Case):
         self.assertEqual(e["update_operation_status"]["status"]["state"], "OPERATION_UNKNOWN")
         self.assertEqual(f.raw({"type": "UNKNOWN", "framework_id": {"value": f.id}})[0], 501)
 
-    def test_task_groups_are_refused_cleanly(self):
-        f = self.framework(capabilities=MODERN, roles=["a"])
-        o = f.offer()
-        f.accept(o, [{"type": "LAUNCH_GROUP", "launch_group": {"executor": {"executor_id": {"value": "e"}, "type": "DEFAULT"},
-                                                              "task_group": {"tasks": [f.task(o, "g1"), f.task(o, "g2")]}}}])
-        for t in ("g1", "g2"):
-            self.assertEqual(f.status(t, "TASK_ERROR")["reason"], "REASON_TASK_GROUP_INVALID")
-
     def test_reserve(self):
         f = self.framework(capabilities=MODERN, roles=["eng"], principal="alice")
         o = f.offer()
