@@ -545,6 +545,7 @@ int main(int argc, char** argv) {
     if (n != 1 || byte != GANTRY_SUP_GO) leave(0);
   }
   if (head->flags & GANTRY_SUP_HOLD) {
+    close_entries();
     report.step = GANTRY_SUP_STARTED;
     send_report((int)SYS0(SYS_getpid));
     record_exit(head->record_fd, hold(signals));
