@@ -68,7 +68,8 @@ Nvml::~Nvml() {
 Result<std::shared_ptr<Nvml>> Nvml::load(const std::string& library) {
   std::shared_ptr<Nvml> out(new Nvml);
   Functions& f = *out->functions_;
-  f.library = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  // It stays mapped: not every driver survives being unloaded.
+  f.library = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!f.library) return fail(Code::not_found, "there is no NVIDIA driver here: " + std::string(::dlerror()));
   const bool complete = f.find("nvmlInit_v2", f.init) && f.find("nvmlShutdown", f.shutdown) && f.find("nvmlErrorString", f.error_string) &&
                         f.find("nvmlSystemGetDriverVersion", f.driver_version) && f.find("nvmlDeviceGetCount_v2", f.count) &&

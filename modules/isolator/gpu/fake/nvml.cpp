@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -55,13 +56,12 @@ std::vector<Line> lines(int* init = nullptr) {
 // Handles live as long as the process, as the library's do.
 nvml::Device handle(const std::string& uuid) {
   static std::mutex mutex;
-  static std::set<std::string> names;
-  static std::vector<nvml::DeviceHandle*> all;
+  static std::vector<std::unique_ptr<nvml::DeviceHandle>> all;
   const std::lock_guard lock(mutex);
-  for (auto* d : all)
-    if (d->uuid == uuid) return d;
-  all.push_back(new nvml::DeviceHandle{uuid});
-  return all.back();
+  for (const auto& d : all)
+    if (d->uuid == uuid) return d.get();
+  all.push_back(std::make_unique<nvml::DeviceHandle>(nvml::DeviceHandle{uuid}));
+  return all.back().get();
 }
 
 int find(nvml::Device device, Line& out) {
