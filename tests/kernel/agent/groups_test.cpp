@@ -105,7 +105,8 @@ class GroupsTest : public ::testing::Test {
     known = rig.find<effect::Recover>()->known;
     for (const auto& id : alive) others.push_back({id, RecoveredContainer::Fate::running, {}, {}});
     rig.step(event::Recovered{std::move(others)});
-    recovered = rig.effects;
+    recovered = std::move(rig.effects);
+    rig.effects.clear();
     rig.step(event::Leader{"master:5050"});
     rig.link_up();
   }
