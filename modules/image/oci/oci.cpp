@@ -247,13 +247,17 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
   const std::string container = request.container;
   auto flag = running_[token] = std::make_shared<std::atomic<bool>>(false);
   pulls_[container].cancel = flag;
-  auto received = std::make_shared<std::uint64_t>(0);
-  auto work = [request = std::move(request), options = options_, store = store_, traffic = traffic_, responder, flag, received,
-               now = host().wall_ns()]() -> Result<fi::ImageT> {
+  struct Found {
+    std::uint64_t received = 0;
+    bool short_of_room = false;
+  };
+  auto found = std::make_shared<Found>();
+  auto work = [request = std::move(request), options = options_, store = store_, traffic = traffic_, responder, flag, found, directory = directory_,
+               headroom = collecting_.headroom, now = host().wall_ns()]() -> Result<fi::ImageT> {
     const OnProgress tell = [&](const std::vector<LayerProgress>& layers) {
-      *received = 0;
+      found->received = 0;
       for (const LayerProgress& l : layers)
-        if (l.state != LayerProgress::State::shared) *received += l.done;
+        if (l.state != LayerProgress::State::shared) found->received += l.done;
       responder->more(Bytes(message_of(layers)));
     };
     const Cancelled cancelled = [&] { return flag->load(std::memory_order_relaxed); };
@@ -263,6 +267,7 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
       GANTRY_CHECK(store->release(request.container, now));
       return cancelled_error();
     }
+    found->short_of_room = free_part(directory) < headroom;
     return message_of(record, *store);
   };
   auto running = on_thread(std::move(work));
@@ -272,10 +277,10 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
   pulls_.erase(container);
   for (const auto& each : waiting) each.set(true);
   (image ? pulled_ : failed_).add();
-  received_.add(static_cast<double>(*received));
+  received_.add(static_cast<double>(found->received));
   if (image) responder->complete(Bytes(pack(*image)));
   else responder->fail(image.error());
-  if (image && *received > 0 && !collecting_now_) spawn(collect());
+  if (found->short_of_room && !collecting_now_) spawn(collect());
   if (drained_ && running_.empty() && !collecting_now_) drained_->set(true);
 }
 
