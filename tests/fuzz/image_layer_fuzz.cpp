@@ -56,7 +56,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& each : std::filesystem::directory_iterator(place.path)) {
     ++beside;
     struct stat st {};
-    if (each.path().filename() == "canary" && (::lstat(each.path().c_str(), &st) != 0 || st.st_size != 0 || st.st_nlink != 1 || (st.st_mode & 07777) != 0400)) std::abort();
+    if (each.path().filename() == "canary" &&
+        (::lstat(each.path().c_str(), &st) != 0 || st.st_size != 0 || st.st_nlink != 1 || (st.st_mode & 07777) != 0400))
+      std::abort();
   }
   if (beside != 2) std::abort();
   if (!remove_tree(place.fd.get(), "layer")) std::abort();

@@ -44,7 +44,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           if (e.find('\0') != std::string::npos) std::abort();
       break;
     }
-    case 3: (void)parse_challenge(text); break;
+    case 3:
+      (void)parse_challenge(text);
+      break;
     case 4: {
       const auto c = Credentials::parse(text, "file", true);
       if (c) (void)registry_of_key(text);

@@ -61,7 +61,8 @@ Error cancelled_error() { return fail(Code::cancelled, "cancelled"); }
 Error os_error(std::string what, int number) {
   Code code = Code::internal;
   if (number == ENOSPC || number == EDQUOT || number == EMFILE || number == ENFILE || number == ENOMEM) code = Code::resource_exhausted;
-  if (number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG || number == EXDEV || number == EISDIR || number == EINVAL) code = Code::invalid_argument;
+  if (number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG || number == EXDEV || number == EISDIR || number == EINVAL)
+    code = Code::invalid_argument;
   if (number == ENOENT) code = Code::not_found;
   if (number == EACCES || number == EPERM || number == EROFS) code = Code::permission_denied;
   return fail(code, std::move(what) + ": " + std::strerror(number));

@@ -21,7 +21,8 @@ namespace {
 constexpr std::string_view kHubKey = "https://index.docker.io/v1/";
 
 bool is_program_name(std::string_view s) {
-  return !s.empty() && s.size() <= 64 && s.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == std::string_view::npos;
+  return !s.empty() && s.size() <= 64 &&
+         s.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == std::string_view::npos;
 }
 
 // Runs docker-credential-<name> get: the server's name in, JSON out, within ten seconds.
@@ -44,7 +45,9 @@ Result<Account> ask_helper(const std::string& name, const std::string& server, c
   pid_t pid = 0;
   const int rc = ::posix_spawnp(&pid, program.c_str(), &actions, nullptr, argv, environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (rc != 0) return fail(Code::failed_precondition, "credential helper " + program + " cannot be run: " + std::string(os_error("start", rc).message));
+  if (rc != 0)
+    return fail(Code::failed_precondition,
+                "credential helper " + program + " cannot be run: " + std::string(os_error("start", rc).message));
   out_write = Fd();
   (void)write_all(in_write.get(), server.data(), server.size());  // shorter than a pipe; one that does not read fails below
   in_write = Fd();
@@ -69,7 +72,8 @@ Result<Account> ask_helper(const std::string& name, const std::string& server, c
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (late) return cancelled() ? cancelled_error() : fail(Code::deadline_exceeded, "credential helper " + program + " did not answer within 10 s");
+  if (late)
+    return cancelled() ? cancelled_error() : fail(Code::deadline_exceeded, "credential helper " + program + " did not answer within 10 s");
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
     return fail(Code::failed_precondition, "credential helper " + program + " has no account for " + server + ", or failed");
   GANTRY_TRY(const json::object object, parse_object(text, "the answer of credential helper " + program));
@@ -140,11 +144,13 @@ Result<Credentials> Credentials::parse(std::string_view text, std::string_view w
     out.entries_.insert(out.entries_.begin(), Entry{registry_of_key(key), {}, name, key});
   }
   GANTRY_TRY(out.store_, f.text("credsStore"));
-  if (!out.store_.empty() && !is_program_name(out.store_)) return fail(Code::invalid_argument, std::string(what) + ": credsStore is no name of a helper");
+  if (!out.store_.empty() && !is_program_name(out.store_))
+    return fail(Code::invalid_argument, std::string(what) + ": credsStore is no name of a helper");
   return out;
 }
 
-Result<std::optional<Account>> Credentials::find(const std::string& registry, const std::string& repository, const Cancelled& cancelled) const {
+Result<std::optional<Account>> Credentials::find(const std::string& registry, const std::string& repository,
+                                                 const Cancelled& cancelled) const {
   const std::string whole = registry + "/" + repository + "/";
   const Entry* best = nullptr;
   for (const Entry& e : entries_)

@@ -23,7 +23,8 @@ class Credentials {
   [[nodiscard]] static Result<Credentials> parse(std::string_view text, std::string_view what, bool helpers);
 
   // Of a registry ("docker.io", "host:port") and repository; the longest entry that fits. A helper that fails is an error.
-  [[nodiscard]] Result<std::optional<Account>> find(const std::string& registry, const std::string& repository, const Cancelled& cancelled) const;
+  [[nodiscard]] Result<std::optional<Account>> find(const std::string& registry, const std::string& repository,
+                                                    const Cancelled& cancelled) const;
 
  private:
   struct Entry {

@@ -44,7 +44,8 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* p) {
   while (line.ends_with('\n') || line.ends_with('\r') || line.ends_with(' ')) line.remove_suffix(1);
   if (line.starts_with("HTTP/")) {  // a new answer, after a redirection or 100 Continue
     t.answer = {};
-    if (const std::size_t space = line.find(' '); space != std::string_view::npos) t.answer.status = leading_number<long>(line.substr(space + 1));
+    if (const std::size_t space = line.find(' '); space != std::string_view::npos)
+      t.answer.status = leading_number<long>(line.substr(space + 1));
     return size;
   }
   const std::size_t colon = line.find(':');
@@ -55,8 +56,10 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* p) {
   if (equal_ignoring_case(name, "Content-Type")) t.answer.content_type = value.substr(0, value.find(';'));
   if (equal_ignoring_case(name, "Docker-Content-Digest")) t.answer.content_digest = value;
   if (equal_ignoring_case(name, "WWW-Authenticate") && t.answer.challenges.size() < 8) t.answer.challenges.emplace_back(value);
-  if (equal_ignoring_case(name, "Retry-After")) t.answer.retry_after = std::chrono::seconds(std::clamp(leading_number<long>(value), 0L, 3600L));
-  if (equal_ignoring_case(name, "Content-Range") && value.starts_with("bytes ")) t.answer.range_from = leading_number<std::uint64_t>(value.substr(6));
+  if (equal_ignoring_case(name, "Retry-After"))
+    t.answer.retry_after = std::chrono::seconds(std::clamp(leading_number<long>(value), 0L, 3600L));
+  if (equal_ignoring_case(name, "Content-Range") && value.starts_with("bytes "))
+    t.answer.range_from = leading_number<std::uint64_t>(value.substr(6));
   return size;
 }
 
@@ -106,8 +109,10 @@ Error transfer_error(CURLcode code, const char* text) {
     case CURLE_SSL_CACERT_BADFILE:
       return fail(Code::failed_precondition, why + "; put its authority into `certificates`, or name the registry under `insecure`");
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL: return fail(Code::invalid_argument, why);
-    default: return fail(Code::unavailable, why);
+    case CURLE_UNSUPPORTED_PROTOCOL:
+      return fail(Code::invalid_argument, why);
+    default:
+      return fail(Code::unavailable, why);
   }
 }
 
@@ -138,7 +143,8 @@ Result<HttpAnswer> Http::exchange(const HttpRequest& request, std::size_t limit,
   curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(c, CURLOPT_USERAGENT, "gantry-image");
   curl_easy_setopt(c, CURLOPT_HTTPHEADER, list);
-  curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.connect).count()));
+  curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
+                   static_cast<long>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.connect).count()));
   curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L * 1024);
   curl_easy_setopt(c, CURLOPT_ERRORBUFFER, text);
   curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, &on_header);
@@ -175,7 +181,8 @@ Result<HttpAnswer> Http::exchange(const HttpRequest& request, std::size_t limit,
 std::string percent_encode(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || std::string_view("-._~").find(c) != std::string_view::npos;
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       std::string_view("-._~").find(c) != std::string_view::npos;
     if (plain) {
       out += c;
     } else {

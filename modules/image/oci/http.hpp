@@ -19,21 +19,21 @@ struct HttpOptions {
 
 struct HttpRequest {
   std::string url;
-  std::vector<std::string> headers;    // "Name: value"
-  std::optional<std::string> form;     // POST, application/x-www-form-urlencoded
-  std::uint64_t from = 0;              // first byte wanted
-  bool verify = true;                  // the server's certificate
-  std::string registry;                // "host:port", for `certificates`
+  std::vector<std::string> headers;  // "Name: value"
+  std::optional<std::string> form;   // POST, application/x-www-form-urlencoded
+  std::uint64_t from = 0;            // first byte wanted
+  bool verify = true;                // the server's certificate
+  std::string registry;              // "host:port", for `certificates`
 };
 
 struct HttpAnswer {
   long status = 0;
-  std::string body;                    // without a sink, or if it is no success
+  std::string body;  // without a sink, or if it is no success
   std::string content_type;
-  std::string content_digest;          // Docker-Content-Digest
-  std::vector<std::string> challenges; // WWW-Authenticate
+  std::string content_digest;           // Docker-Content-Digest
+  std::vector<std::string> challenges;  // WWW-Authenticate
   std::chrono::nanoseconds retry_after{};
-  std::uint64_t range_from = 0;        // of a 206
+  std::uint64_t range_from = 0;  // of a 206
 };
 
 class Http {

@@ -14,7 +14,8 @@ constexpr std::size_t kMaxMembers = 20'000;
 }  // namespace
 
 Result<json::object> parse_object(std::string_view text, std::string_view what) {
-  if (text.size() > kMaxJson) return fail(Code::resource_exhausted, std::string(what) + " is larger than " + std::to_string(kMaxJson) + " bytes");
+  if (text.size() > kMaxJson)
+    return fail(Code::resource_exhausted, std::string(what) + " is larger than " + std::to_string(kMaxJson) + " bytes");
   json::error_code ec;
   json::parse_options options;
   options.max_depth = 32;
@@ -40,7 +41,9 @@ Status Fields::count(std::string_view key, std::size_t n) const {
   return fail(Code::resource_exhausted, name(key) + " has " + std::to_string(n) + " members, at most " + std::to_string(kMaxMembers));
 }
 
-Error Fields::wrong(std::string_view key, const char* wanted) const { return fail(Code::invalid_argument, name(key) + " is not " + wanted); }
+Error Fields::wrong(std::string_view key, const char* wanted) const {
+  return fail(Code::invalid_argument, name(key) + " is not " + wanted);
+}
 
 // A zero byte ends a string for whoever gets it next; there is no good reason for one.
 static bool whole(const json::string& s) { return std::string_view(s).find('\0') == std::string_view::npos; }

@@ -89,7 +89,8 @@ Result<Fd> decompress(int fd, const std::string& spool, std::uint64_t limit, con
   archive_read_support_format_raw(a.get());
   archive_entry* e = nullptr;
   if (::lseek(fd, 0, SEEK_SET) < 0) return os_error("read", errno);
-  if (archive_read_open_fd(a.get(), fd, 128 * 1024) != ARCHIVE_OK || archive_read_next_header(a.get(), &e) != ARCHIVE_OK) return archive_problem(a.get(), "decompress it");
+  if (archive_read_open_fd(a.get(), fd, 128 * 1024) != ARCHIVE_OK || archive_read_next_header(a.get(), &e) != ARCHIVE_OK)
+    return archive_problem(a.get(), "decompress it");
   Fd out(::open(spool.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!out) return os_error("create " + spool, errno);
   ::unlink(spool.c_str());
@@ -100,7 +101,8 @@ Result<Fd> decompress(int fd, const std::string& spool, std::uint64_t limit, con
     if (n < 0) return archive_problem(a.get(), "decompress it");
     if (n == 0) return out;
     total += static_cast<std::uint64_t>(n);
-    if (total > limit) return fail(Code::resource_exhausted, "it decompresses to more than " + std::to_string(limit) + " bytes (max_layer_size)");
+    if (total > limit)
+      return fail(Code::resource_exhausted, "it decompresses to more than " + std::to_string(limit) + " bytes (max_layer_size)");
     GANTRY_CHECK(write_all(out.get(), block.data(), static_cast<std::size_t>(n)));
   }
 }
@@ -120,7 +122,8 @@ Result<std::map<std::string, Member>> index_tar(int fd, const Cancelled& cancell
     const int r = archive_read_next_header(a.get(), &e);
     if (r == ARCHIVE_EOF) return out;
     if (r != ARCHIVE_OK && r != ARCHIVE_WARN) return archive_problem(a.get(), "read it as tar");
-    if (out.size() == kMaxMembers) return fail(Code::resource_exhausted, "the archive has more than " + std::to_string(kMaxMembers) + " members");
+    if (out.size() == kMaxMembers)
+      return fail(Code::resource_exhausted, "the archive has more than " + std::to_string(kMaxMembers) + " members");
     const char* raw = archive_entry_pathname(e);
     if (!raw) raw = archive_entry_pathname_utf8(e);
     const std::string name = cleaned(raw ? raw : "");
@@ -147,7 +150,8 @@ Result<std::map<std::string, Member>> index_tar(int fd, const Cancelled& cancell
   }
 }
 
-Result<std::unique_ptr<Files>> Files::at(const std::string& path, const std::string& spool, std::uint64_t limit, const Cancelled& cancelled) {
+Result<std::unique_ptr<Files>> Files::at(const std::string& path, const std::string& spool, std::uint64_t limit,
+                                         const Cancelled& cancelled) {
   Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat st {};
   if (!file || ::fstat(file.get(), &st) != 0) return os_error("read " + path, errno);
@@ -155,8 +159,12 @@ Result<std::unique_ptr<Files>> Files::at(const std::string& path, const std::str
   if (!S_ISREG(st.st_mode)) return fail(Code::invalid_argument, path + " is neither a directory nor a file");
   unsigned char head[6] = {};
   (void)!::pread(file.get(), head, sizeof head, 0);
-  const bool packed = (head[0] == 0x1f && head[1] == 0x8b) || std::memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0 || std::memcmp(head, "BZh", 3) == 0 ||
-                      std::memcmp(head, "\xfd" "7zXZ", 5) == 0;
+  const bool packed = (head[0] == 0x1f && head[1] == 0x8b) || std::memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0 ||
+                      std::memcmp(head, "BZh", 3) == 0 ||
+                      std::memcmp(head,
+                                  "\xfd"
+                                  "7zXZ",
+                                  5) == 0;
   if (packed) {
     GANTRY_TRY(file, decompress(file.get(), spool, limit, cancelled));
   }
@@ -204,7 +212,8 @@ Result<Resolved> Archive::resolve_layout(const Platform& platform) {
     std::string there;
     for (const Descriptor& d : m.manifests) there += (there.empty() ? "" : ", ") + (d.name.empty() ? d.digest : d.name);
     std::erase_if(m.manifests, [&](const Descriptor& d) { return !is_wanted(d.name) && d.digest != tag_; });
-    if (m.manifests.empty()) return fail(Code::not_found, "there is no \"" + tag_ + "\" in it, only: " + (there.empty() ? "nothing" : there));
+    if (m.manifests.empty())
+      return fail(Code::not_found, "there is no \"" + tag_ + "\" in it, only: " + (there.empty() ? "nothing" : there));
   } else if (std::count_if(m.manifests.begin(), m.manifests.end(), [](const Descriptor& d) { return !d.name.empty(); }) > 1) {
     return fail(Code::invalid_argument, "there are several images in it; name one: path:tag");
   }
@@ -238,7 +247,8 @@ Result<Resolved> Archive::resolve_saved(const Platform& platform) {
       if (!tag_.empty() && !chosen && is_wanted(t)) chosen = &each;
     }
   }
-  if (!chosen && tag_.empty()) return fail(Code::invalid_argument, "there are " + std::to_string(images.size()) + " images in it; name one: path:tag, of " + there);
+  if (!chosen && tag_.empty())
+    return fail(Code::invalid_argument, "there are " + std::to_string(images.size()) + " images in it; name one: path:tag, of " + there);
   if (!chosen) return fail(Code::not_found, "there is no \"" + tag_ + "\" in it, only: " + (there.empty() ? "images without name" : there));
   Resolved r;
   GANTRY_TRY(const std::string config, chosen->text("Config"));
@@ -252,7 +262,8 @@ Result<Resolved> Archive::resolve_saved(const Platform& platform) {
   GANTRY_TRY(const auto layers, chosen->texts("Layers"));
   GANTRY_TRY(const ImageConfig parsed, parse_config(r.config_text));
   if (layers.size() != parsed.diff_ids.size())
-    return fail(Code::invalid_argument, "its manifest has " + std::to_string(layers.size()) + " layers, its configuration " + std::to_string(parsed.diff_ids.size()));
+    return fail(Code::invalid_argument, "its manifest has " + std::to_string(layers.size()) + " layers, its configuration " +
+                                            std::to_string(parsed.diff_ids.size()));
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const std::string path = cleaned(layers[i]);
     GANTRY_TRY(const Region region, files_->open(path));
@@ -268,7 +279,9 @@ Result<Resolved> Archive::resolve_saved(const Platform& platform) {
 
 Result<std::shared_ptr<Transfer>> Archive::open(const Descriptor& layer, const std::string&) {
   const auto it = paths_.find(layer.digest);
-  GANTRY_TRY(const Region r, files_->open(it != paths_.end() ? it->second : "blobs/" + std::string(algorithm_of(layer.digest)) + "/" + std::string(hex_of(layer.digest))));
+  GANTRY_TRY(const Region r, files_->open(it != paths_.end() ? it->second
+                                                             : "blobs/" + std::string(algorithm_of(layer.digest)) + "/" +
+                                                                   std::string(hex_of(layer.digest))));
   return Transfer::of_region(r.file, r.offset, r.size);
 }
 

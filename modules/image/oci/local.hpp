@@ -23,7 +23,8 @@ class Files {
 
   // A directory or an archive. A compressed archive is unpacked into `spool` (a path that is free, and is removed again) first,
   // up to `limit` bytes.
-  [[nodiscard]] static Result<std::unique_ptr<Files>> at(const std::string& path, const std::string& spool, std::uint64_t limit, const Cancelled& cancelled);
+  [[nodiscard]] static Result<std::unique_ptr<Files>> at(const std::string& path, const std::string& spool, std::uint64_t limit,
+                                                         const Cancelled& cancelled);
 };
 
 // Members of an uncompressed tar archive and where their bytes begin; links are resolved. For at(), and tests.

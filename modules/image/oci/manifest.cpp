@@ -37,7 +37,8 @@ Result<std::vector<Descriptor>> read_descriptors(const Fields& f, std::string_vi
   std::vector<Descriptor> out;
   GANTRY_TRY(const auto each, f.objects(key));
   if (each.size() > kMaxLayers)
-    return fail(Code::resource_exhausted, f.where() + " " + std::string(key) + ": " + std::to_string(each.size()) + ", at most " + std::to_string(kMaxLayers));
+    return fail(Code::resource_exhausted,
+                f.where() + " " + std::string(key) + ": " + std::to_string(each.size()) + ", at most " + std::to_string(kMaxLayers));
   for (const Fields& one : each) {
     GANTRY_TRY(Descriptor d, read_descriptor(one));
     out.push_back(std::move(d));
@@ -55,7 +56,8 @@ Result<Manifest> read_image(const Fields& f) {
   GANTRY_TRY(m.layers, read_descriptors(f, "layers"));
   for (const Descriptor& d : m.layers) {
     if (has(d.media_type, "encrypted")) return fail(Code::unimplemented, "layer " + d.digest + " is encrypted, which is not supported");
-    if (d.size > std::uint64_t{1} << 50) return fail(Code::invalid_argument, "layer " + d.digest + " claims " + std::to_string(d.size) + " bytes");
+    if (d.size > std::uint64_t{1} << 50)
+      return fail(Code::invalid_argument, "layer " + d.digest + " claims " + std::to_string(d.size) + " bytes");
   }
   return m;
 }
@@ -67,7 +69,8 @@ Result<Manifest> read_schema1(const Fields& f) {
   GANTRY_TRY(const auto blobs, f.objects("fsLayers"));
   GANTRY_TRY(const auto history, f.objects("history"));
   if (blobs.empty() || blobs.size() != history.size())
-    return fail(Code::invalid_argument, f.where() + " " + std::to_string(blobs.size()) + " fsLayers and " + std::to_string(history.size()) + " entries of history");
+    return fail(Code::invalid_argument,
+                f.where() + " " + std::to_string(blobs.size()) + " fsLayers and " + std::to_string(history.size()) + " entries of history");
   if (blobs.size() > kMaxLayers) return fail(Code::resource_exhausted, f.where() + " fsLayers: more than " + std::to_string(kMaxLayers));
   for (std::size_t i = blobs.size(); i-- > 0;) {
     GANTRY_TRY(const std::string text, history[i].text("v1Compatibility"));
@@ -108,7 +111,8 @@ Result<Platform> Platform::parse(std::string_view text) {
   const std::size_t first = text.find('/');
   const std::size_t second = first == std::string_view::npos ? first : text.find('/', first + 1);
   p.os = text.substr(0, first);
-  if (first != std::string_view::npos) p.architecture = text.substr(first + 1, second == std::string_view::npos ? second : second - first - 1);
+  if (first != std::string_view::npos)
+    p.architecture = text.substr(first + 1, second == std::string_view::npos ? second : second - first - 1);
   if (second != std::string_view::npos) p.variant = text.substr(second + 1);
   if (p.os.empty() || p.architecture.empty() || has(p.variant, "/"))
     return fail(Code::invalid_argument, "\"" + std::string(text) + "\" is no platform; write it as linux/arm64 or linux/arm/v7");
@@ -120,11 +124,16 @@ Platform Platform::here() {
   ::uname(&u);
   const std::string_view m = u.machine;
   Platform p{"linux", std::string(m), {}};
-  if (m == "x86_64") p.architecture = "amd64";
-  else if (m == "aarch64") p.architecture = "arm64", p.variant = "v8";
-  else if (m.starts_with("armv") && m.size() > 4) p.architecture = "arm", p.variant = "v" + std::string(m.substr(4, 1));
-  else if (m == "i686" || m == "i586" || m == "i386") p.architecture = "386";
-  else if (m == "loongarch64") p.architecture = "loong64";
+  if (m == "x86_64")
+    p.architecture = "amd64";
+  else if (m == "aarch64")
+    p.architecture = "arm64", p.variant = "v8";
+  else if (m.starts_with("armv") && m.size() > 4)
+    p.architecture = "arm", p.variant = "v" + std::string(m.substr(4, 1));
+  else if (m == "i686" || m == "i586" || m == "i386")
+    p.architecture = "386";
+  else if (m == "loongarch64")
+    p.architecture = "loong64";
   return p;
 }
 
@@ -139,10 +148,13 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view media_ty
   const std::string_view type = own_type.empty() ? media_type : std::string_view(own_type);
   const bool says_list = has(type, "image.index") || has(type, "manifest.list");
   const bool says_image = has(type, "image.manifest.v1") || has(type, "distribution.manifest.v2");
-  if ((says_list && !list) || (says_image && !image)) return fail(Code::invalid_argument, "the manifest is not what its type " + std::string(type) + " says");
+  if ((says_list && !list) || (says_image && !image))
+    return fail(Code::invalid_argument, "the manifest is not what its type " + std::string(type) + " says");
   Result<Manifest> m = fail(Code::invalid_argument, "the manifest has neither layers nor manifests nor fsLayers");
   if (image) m = read_image(f);
-  if (old) m = version == 1 ? read_schema1(f) : Result<Manifest>(fail(Code::invalid_argument, "the manifest has fsLayers, but is not of schema 1"));
+  if (old)
+    m = version == 1 ? read_schema1(f)
+                     : Result<Manifest>(fail(Code::invalid_argument, "the manifest has fsLayers, but is not of schema 1"));
   if (list) {
     Manifest l;
     l.form = Manifest::Form::list;
@@ -191,7 +203,9 @@ Result<ImageConfig> parse_config(std::string_view text) {
   GANTRY_TRY(c.platform.variant, f.text("variant"));
   GANTRY_TRY(const Fields rootfs, f.object("rootfs"));
   GANTRY_TRY(c.diff_ids, rootfs.texts("diff_ids"));
-  if (c.diff_ids.size() > kMaxLayers) return fail(Code::resource_exhausted, "the image has " + std::to_string(c.diff_ids.size()) + " layers, at most " + std::to_string(kMaxLayers));
+  if (c.diff_ids.size() > kMaxLayers)
+    return fail(Code::resource_exhausted,
+                "the image has " + std::to_string(c.diff_ids.size()) + " layers, at most " + std::to_string(kMaxLayers));
   for (const std::string& id : c.diff_ids)
     if (Status s = check_digest(id); !s) return std::move(s).error().because("the image's configuration: rootfs.diff_ids");
   GANTRY_TRY(const Fields run, f.object("config"));

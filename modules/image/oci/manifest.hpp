@@ -26,19 +26,19 @@ struct Platform {
 
 struct Descriptor {
   std::string media_type;
-  std::string digest;          // checked
-  std::uint64_t size = 0;      // 0: not told
-  Platform platform;           // empty: not told
-  std::string name;            // annotation org.opencontainers.image.ref.name, or containerd's
+  std::string digest;      // checked
+  std::uint64_t size = 0;  // 0: not told
+  Platform platform;       // empty: not told
+  std::string name;        // annotation org.opencontainers.image.ref.name, or containerd's
 };
 
 struct Manifest {
   enum class Form { image, list, schema1 };
   Form form = Form::image;
-  Descriptor config;                 // image
-  std::vector<Descriptor> layers;    // image and schema1, lowest first
-  std::vector<Descriptor> manifests; // list
-  std::string config_text;           // schema1: made from its history
+  Descriptor config;                  // image
+  std::vector<Descriptor> layers;     // image and schema1, lowest first
+  std::vector<Descriptor> manifests;  // list
+  std::string config_text;            // schema1: made from its history
 };
 
 // What form it has is seen from its fields; if `media_type` (may be empty) says another, it is refused.

@@ -30,8 +30,9 @@ TEST(Manifest, ListsAndPlatforms) {
   const std::string c = "sha256:" + std::string(64, 'c'), d = "sha256:" + std::string(64, 'd'), e = "sha256:" + std::string(64, 'e');
   const auto m = parse_manifest(R"({"schemaVersion":2,"manifests":[)" + entry(kA, R"({"os":"linux","architecture":"amd64"})") + "," +
                                     entry(kB, R"({"os":"linux","architecture":"arm64","variant":"v8"})") + "," +
-                                    entry(c, R"({"os":"linux","architecture":"arm","variant":"v6"})") + "," + entry(d, R"({"os":"linux","architecture":"arm","variant":"v7"})") +
-                                    "," + entry(e, R"({"os":"unknown","architecture":"unknown"})") + "]}",
+                                    entry(c, R"({"os":"linux","architecture":"arm","variant":"v6"})") + "," +
+                                    entry(d, R"({"os":"linux","architecture":"arm","variant":"v7"})") + "," +
+                                    entry(e, R"({"os":"unknown","architecture":"unknown"})") + "]}",
                                 "application/vnd.docker.distribution.manifest.list.v2+json");
   ASSERT_TRUE(m) << m.error().message;
   EXPECT_EQ(choose(m->manifests, {"linux", "amd64", ""})->digest, kA);
@@ -47,7 +48,8 @@ TEST(Manifest, ListsAndPlatforms) {
 }
 
 TEST(Manifest, Schema1) {
-  const auto m = parse_manifest(R"({"schemaVersion":1,"name":"x","fsLayers":[{"blobSum":")" + kB + R"("},{"blobSum":")" + kA + R"("},{"blobSum":")" + kA + R"("}],"history":[
+  const auto m = parse_manifest(R"({"schemaVersion":1,"name":"x","fsLayers":[{"blobSum":")" + kB + R"("},{"blobSum":")" + kA +
+                                    R"("},{"blobSum":")" + kA + R"("}],"history":[
       {"v1Compatibility":"{\"id\":\"9\",\"os\":\"linux\",\"architecture\":\"amd64\",\"config\":{\"Cmd\":[\"/bin/sh\"]}}"},
       {"v1Compatibility":"{\"id\":\"8\",\"throwaway\":true}"}, {"v1Compatibility":"{\"id\":\"7\"}"}]})",
                                 "application/vnd.docker.distribution.manifest.v1+prettyjws");
@@ -85,8 +87,10 @@ TEST(Manifest, MistakesAreNamed) {
   says("{" + config + R"(,"layers":{}})", "layers is not a list");
   says("{" + config + R"(,"layers":[],"manifests":[]})", "several forms");
   says("{" + config + R"(,"layers":[]})", "not what its type", "application/vnd.oci.image.index.v1+json");
-  says(R"({"config":{"digest":")" + kA + R"(","mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]})", "no image of a container");
-  says("{" + config + R"(,"layers":[{"digest":")" + kA + R"(","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted"}]})", "encrypted");
+  says(R"({"config":{"digest":")" + kA + R"(","mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[]})",
+       "no image of a container");
+  says("{" + config + R"(,"layers":[{"digest":")" + kA + R"(","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted"}]})",
+       "encrypted");
   std::string many = "{" + config + R"(,"layers":[)";
   for (int i = 0; i < 501; ++i) many += (i ? "," : "") + std::string(R"({"digest":")") + kA + "\"}";
   says(many + "]}", "at most 500");
@@ -95,7 +99,8 @@ TEST(Manifest, MistakesAreNamed) {
 }
 
 TEST(Config, AllFields) {
-  const auto c = parse_config(R"({"os":"linux","architecture":"amd64","config":{"User":"u:g","ExposedPorts":{"80/tcp":{},"53/udp":{}},"Env":["A=1","B="],
+  const auto c = parse_config(
+      R"({"os":"linux","architecture":"amd64","config":{"User":"u:g","ExposedPorts":{"80/tcp":{},"53/udp":{}},"Env":["A=1","B="],
     "Entrypoint":["/e","x"],"Cmd":["c"],"Volumes":{"/data":{}},"WorkingDir":"/w","Labels":{"k":"v"},"StopSignal":"SIGINT"},"rootfs":{"type":"layers","diff_ids":[]}})");
   ASSERT_TRUE(c) << c.error().message;
   EXPECT_EQ(c->user, "u:g");
@@ -121,10 +126,17 @@ TEST(Manifest, TenThousandMutations) {
     for (int n = 1 + static_cast<int>(random() % 6); n > 0; --n) {
       const std::size_t at = random() % text.size();
       switch (random() % 4) {
-        case 0: text[at] = static_cast<char>(random()); break;
-        case 1: text.erase(at, random() % 8); break;
-        case 2: text.insert(at, text.substr(random() % text.size(), random() % 40)); break;
-        default: text.insert(at, 1, "{}[]\",:0\\"[random() % 9]);
+        case 0:
+          text[at] = static_cast<char>(random());
+          break;
+        case 1:
+          text.erase(at, random() % 8);
+          break;
+        case 2:
+          text.insert(at, text.substr(random() % text.size(), random() % 40));
+          break;
+        default:
+          text.insert(at, 1, "{}[]\",:0\\"[random() % 9]);
       }
       if (text.empty()) text = "{";
     }

@@ -14,14 +14,16 @@ namespace fi = fb::image;
 constexpr std::size_t kMaxContainerId = 1024;
 
 Status check_container(std::string_view id) {
-  if (id.empty() || id.size() > kMaxContainerId || id.find('\0') != std::string_view::npos || id.find('/') != std::string_view::npos || id == "." || id == "..")
+  if (id.empty() || id.size() > kMaxContainerId || id.find('\0') != std::string_view::npos || id.find('/') != std::string_view::npos ||
+      id == "." || id == "..")
     return fail(Code::invalid_argument, "container_id \"" + std::string(id.substr(0, 100)) + "\" is no name of a container");
   return ok;
 }
 
 Status check_type(fb::ImageType type) {
   if (type == fb::ImageType::DOCKER) return ok;
-  return fail(Code::unimplemented, "images of type " + std::string(fb::EnumNameImageType(type)) + " are not supported; use type DOCKER, which serves OCI images, too");
+  return fail(Code::unimplemented, "images of type " + std::string(fb::EnumNameImageType(type)) +
+                                       " are not supported; use type DOCKER, which serves OCI images, too");
 }
 
 fi::ImageT message_of(const ImageRecord& r, const Store& store) {
@@ -115,7 +117,9 @@ Result<PullOptions> OciImages::options_from(const Settings& settings) const {
     o.archives = local.path;
   } else {
     o.default_registry = registry;
-    if (const auto r = parse_reference("x", registry); !r || !parse_reference(registry + "/x/y")) return fail(Code::invalid_argument, "default_registry \"" + registry + "\" is neither a host, host:port nor a directory", "default_registry");
+    if (const auto r = parse_reference("x", registry); !r || !parse_reference(registry + "/x/y"))
+      return fail(Code::invalid_argument, "default_registry \"" + registry + "\" is neither a host, host:port nor a directory",
+                  "default_registry");
   }
   for (const std::string& item : settings.list("mirrors")) {
     const std::size_t equal = item.find('=');
@@ -224,9 +228,14 @@ void OciImages::pull(Request<fi::Pull> request, Responder responder) {
   p.container = text(request->container_id());
   p.name = text(request->name());
   switch (request->policy()) {
-    case fi::Policy::ALWAYS: p.policy = Policy::always; break;
-    case fi::Policy::NEVER: p.policy = Policy::never; break;
-    default: break;
+    case fi::Policy::ALWAYS:
+      p.policy = Policy::always;
+      break;
+    case fi::Policy::NEVER:
+      p.policy = Policy::never;
+      break;
+    default:
+      break;
   }
   if (const auto* c = request->credential(); c && !text(c->principal()).empty()) {
     p.account.emplace();
@@ -247,13 +256,17 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
   const std::string container = request.container;
   auto flag = running_[token] = std::make_shared<std::atomic<bool>>(false);
   pulls_[container].cancel = flag;
-  auto received = std::make_shared<std::uint64_t>(0);
-  auto work = [request = std::move(request), options = options_, store = store_, traffic = traffic_, responder, flag, received,
-               now = host().wall_ns()]() -> Result<fi::ImageT> {
+  struct Found {
+    std::uint64_t received = 0;
+    bool short_of_room = false;
+  };
+  auto found = std::make_shared<Found>();
+  auto work = [request = std::move(request), options = options_, store = store_, traffic = traffic_, responder, flag, found,
+               directory = directory_, headroom = collecting_.headroom, now = host().wall_ns()]() -> Result<fi::ImageT> {
     const OnProgress tell = [&](const std::vector<LayerProgress>& layers) {
-      *received = 0;
+      found->received = 0;
       for (const LayerProgress& l : layers)
-        if (l.state != LayerProgress::State::shared) *received += l.done;
+        if (l.state != LayerProgress::State::shared) found->received += l.done;
       responder->more(Bytes(message_of(layers)));
     };
     const Cancelled cancelled = [&] { return flag->load(std::memory_order_relaxed); };
@@ -263,6 +276,7 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
       GANTRY_CHECK(store->release(request.container, now));
       return cancelled_error();
     }
+    found->short_of_room = free_part(directory) < headroom;
     return message_of(record, *store);
   };
   auto running = on_thread(std::move(work));
@@ -272,10 +286,12 @@ Task<void> OciImages::pulling(PullRequest request, std::shared_ptr<Responder> re
   pulls_.erase(container);
   for (const auto& each : waiting) each.set(true);
   (image ? pulled_ : failed_).add();
-  received_.add(static_cast<double>(*received));
-  if (image) responder->complete(Bytes(pack(*image)));
-  else responder->fail(image.error());
-  if (image && *received > 0 && !collecting_now_) spawn(collect());
+  received_.add(static_cast<double>(found->received));
+  if (image)
+    responder->complete(Bytes(pack(*image)));
+  else
+    responder->fail(image.error());
+  if (found->short_of_room && !collecting_now_) spawn(collect());
   if (drained_ && running_.empty() && !collecting_now_) drained_->set(true);
 }
 
@@ -320,7 +336,8 @@ Task<Result<fi::PrunedT>> OciImages::prune(Request<fi::Prune> request) {
   GANTRY_CO_TRY(std::set<std::string> keep, names_in_full(names));
   keep.insert(collecting_.keep.begin(), collecting_.keep.end());
   auto work = host().offload([store = store_, keep = std::move(keep), stopping = stopping_]() -> Result<Removed> {
-    return store->remove([&](const std::string& name) { return keep.count(name) != 0; }, [] { return false; }, [&] { return stopping->load(); });
+    return store->remove([&](const std::string& name) { return keep.count(name) != 0; }, [] { return false; },
+                         [&] { return stopping->load(); });
   });
   GANTRY_CO_TRY(const Removed removed, co_await std::move(work));
   removed_.add(static_cast<double>(removed.size));
@@ -356,14 +373,15 @@ Task<void> OciImages::collect() {
   collecting_now_ = true;
   auto work = host().offload([store = store_, directory = directory_, c = collecting_, stopping = stopping_]() -> Result<Removed> {
     if (free_part(directory) >= c.headroom) return Removed{};
-    return store->remove([&](const std::string& name) { return c.keep.count(name) != 0; }, [&] { return free_part(directory) >= c.headroom; },
-                         [&] { return stopping->load(); });
+    return store->remove([&](const std::string& name) { return c.keep.count(name) != 0; },
+                         [&] { return free_part(directory) >= c.headroom; }, [&] { return stopping->load(); });
   });
   const Result<Removed> removed = co_await std::move(work);
   collecting_now_ = false;
   if (removed && removed->size > 0) {
     removed_.add(static_cast<double>(removed->size));
-    host().info("collected images that no container uses", {{"images", std::to_string(removed->images.size())}, {"bytes", std::to_string(removed->size)}});
+    host().info("collected images that no container uses",
+                {{"images", std::to_string(removed->images.size())}, {"bytes", std::to_string(removed->size)}});
   }
   if (drained_ && running_.empty()) drained_->set(true);
 }

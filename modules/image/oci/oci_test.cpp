@@ -35,9 +35,23 @@ class Oci : public ::testing::Test {
     EXPECT_EQ(host.faults(), std::vector<std::string>{});
   }
   Status configure(testing::Values more, bool reload = true) {
-    testing::Values v{{"default_registry", "docker.io"}, {"archives", ""}, {"local", std::vector<std::string>{dir.path}}, {"mirrors", std::map<std::string, std::string>{}}, {"insecure", std::vector<std::string>{}},
-                      {"certificates", ""}, {"credentials", ""}, {"platform", ""}, {"parallel_downloads", 3}, {"connect_timeout", 5s}, {"stall_timeout", 10s},
-                      {"retries", 1}, {"max_layer_size", 4LL << 30}, {"max_layer_entries", 100'000}, {"gc_headroom", 0.0}, {"gc_interval", 1h}, {"gc_keep", std::vector<std::string>{}}};
+    testing::Values v{{"default_registry", "docker.io"},
+                      {"archives", ""},
+                      {"local", std::vector<std::string>{dir.path}},
+                      {"mirrors", std::map<std::string, std::string>{}},
+                      {"insecure", std::vector<std::string>{}},
+                      {"certificates", ""},
+                      {"credentials", ""},
+                      {"platform", ""},
+                      {"parallel_downloads", 3},
+                      {"connect_timeout", 5s},
+                      {"stall_timeout", 10s},
+                      {"retries", 1},
+                      {"max_layer_size", 4LL << 30},
+                      {"max_layer_entries", 100'000},
+                      {"gc_headroom", 0.0},
+                      {"gc_interval", 1h},
+                      {"gc_keep", std::vector<std::string>{}}};
     for (auto& [key, value] : more) v.insert_or_assign(key, value);
     return m.configure(v, reload);
   }
@@ -70,8 +84,9 @@ class Oci : public ::testing::Test {
 };
 
 TEST_F(Oci, LayoutHandsOverItsConfiguration) {
-  Image({Tar().file("a", "1").bytes()}, "gzip", Platform::here().architecture,
-        R"({"Entrypoint":["/e"],"Cmd":["c"],"Env":["A=1"],"WorkingDir":"/w","User":"1:2","ExposedPorts":{"80/tcp":{}},"Volumes":{"/v":{}},"Labels":{"k":"v"},"StopSignal":"SIGINT"})")
+  Image(
+      {Tar().file("a", "1").bytes()}, "gzip", Platform::here().architecture,
+      R"({"Entrypoint":["/e"],"Cmd":["c"],"Env":["A=1"],"WorkingDir":"/w","User":"1:2","ExposedPorts":{"80/tcp":{}},"Volumes":{"/v":{}},"Labels":{"k":"v"},"StopSignal":"SIGINT"})")
       .write_layout(dir.path + "/img");
   const auto image = pull("file://" + dir.path + "/img");
   ASSERT_TRUE(image) << image.error().message;
@@ -229,12 +244,17 @@ class OciReal : public Oci {
     ASSERT_NE(registry.port, 0) << get(registry.dir.path + "/registry.log");
   }
   void TearDown() override {
-    if (!IsSkipped()) Oci::TearDown();
-    else m.destroy();
+    if (!IsSkipped())
+      Oci::TearDown();
+    else
+      m.destroy();
   }
   [[nodiscard]] int sh(const std::string& command) const { return run("cd " + dir.path + " && " + command); }
   [[nodiscard]] std::string push(const std::string& what, const std::string& name, const std::string& options = "") const {
-    EXPECT_EQ(sh("skopeo --insecure-policy copy " + options + " --dest-tls-verify=false oci:" + what + " docker://" + registry.host() + "/" + name), 0) << what;
+    EXPECT_EQ(sh("skopeo --insecure-policy copy " + options + " --dest-tls-verify=false oci:" + what + " docker://" + registry.host() +
+                 "/" + name),
+              0)
+        << what;
     return registry.host() + "/" + name;
   }
   // The layers as containers see them, below `path`.
@@ -247,8 +267,10 @@ class OciReal : public Oci {
       const std::string base = fs::path(layers[0]).parent_path(), options = "lowerdir=" + lower + (layers.size() == 1 ? ":" + lower : "");
       const Fd before(::open(".", O_RDONLY | O_DIRECTORY));
       if (::chdir(base.c_str()) != 0) return;
-      if (layers.size() == 1) good = ::mount((base + "/" + lower).c_str(), path.c_str(), nullptr, MS_BIND, nullptr) == 0;
-      else good = ::mount("overlay", path.c_str(), "overlay", MS_RDONLY, options.c_str()) == 0;
+      if (layers.size() == 1)
+        good = ::mount((base + "/" + lower).c_str(), path.c_str(), nullptr, MS_BIND, nullptr) == 0;
+      else
+        good = ::mount("overlay", path.c_str(), "overlay", MS_RDONLY, options.c_str()) == 0;
       error = errno;
       (void)!::fchdir(before.get());
     }
@@ -270,7 +292,8 @@ std::string described(const std::string& root) {
     const std::string path = root + "/" + name;
     struct stat st {};
     if (::lstat(path.c_str(), &st) != 0) continue;
-    out += name + " " + std::to_string(st.st_mode) + " " + std::to_string(st.st_uid) + ":" + std::to_string(st.st_gid) + " " + std::to_string(st.st_mtim.tv_sec);
+    out += name + " " + std::to_string(st.st_mode) + " " + std::to_string(st.st_uid) + ":" + std::to_string(st.st_gid) + " " +
+           std::to_string(st.st_mtim.tv_sec);
     if (S_ISREG(st.st_mode)) {
       out += " " + digest_of(get(path));
       if (st.st_nlink > 1) out += " link " + first.emplace(st.st_ino, name).first->second;
@@ -329,7 +352,9 @@ TEST_F(OciReal, FortyLayersOfEverything) {
     change(i);
     ASSERT_EQ(sh("umoci repack --refresh-bundle --image oci:all b"), 0) << i;
   }
-  ASSERT_EQ(sh("umoci config --image oci:all --config.entrypoint /bin/su1 --config.cmd x --config.env A=1 --config.user 7 --config.workingdir /data --config.stopsignal SIGHUP"), 0);
+  ASSERT_EQ(sh("umoci config --image oci:all --config.entrypoint /bin/su1 --config.cmd x --config.env A=1 --config.user 7 "
+               "--config.workingdir /data --config.stopsignal SIGHUP"),
+            0);
   const auto image = pull(push("oci:all", "probe/all:1"));
   ASSERT_TRUE(image) << image.error().message;
   ASSERT_EQ(image->layers.size(), 40u);
@@ -344,8 +369,11 @@ TEST_F(OciReal, FortyLayersOfEverything) {
 }
 
 TEST_F(OciReal, AnIndexOfPlatforms) {
-  ASSERT_EQ(sh("umoci init --layout oci && umoci new --image oci:mine && umoci unpack --image oci:mine b && echo mine > b/rootfs/who && umoci repack --image oci:mine b"), 0);
-  ASSERT_EQ(sh("umoci new --image oci:other && umoci config --image oci:other --architecture s390x && umoci unpack --image oci:other c && echo other > c/rootfs/who && "
+  ASSERT_EQ(sh("umoci init --layout oci && umoci new --image oci:mine && umoci unpack --image oci:mine b && echo mine > b/rootfs/who && "
+               "umoci repack --image oci:mine b"),
+            0);
+  ASSERT_EQ(sh("umoci new --image oci:other && umoci config --image oci:other --architecture s390x && umoci unpack --image oci:other c && "
+               "echo other > c/rootfs/who && "
                "umoci repack --image oci:other c"),
             0);
   // Both in one index, under one name.
@@ -357,14 +385,17 @@ TEST_F(OciReal, AnIndexOfPlatforms) {
     const std::size_t digest = index.rfind("sha256:", at);
     const std::string one = index.substr(digest, 71);
     const std::string bytes = get(dir.path + "/oci/blobs/sha256/" + one.substr(7));
-    manifests += (manifests.empty() ? "" : ",") + Image::descriptor(one, bytes.size(), "application/vnd.oci.image.manifest.v1+json",
-                                                                    std::string(R"(,"platform":{"os":"linux","architecture":")") +
-                                                                        (tag == std::string("mine") ? Platform::here().architecture : "s390x") + "\"}");
+    manifests += (manifests.empty() ? "" : ",") +
+                 Image::descriptor(one, bytes.size(), "application/vnd.oci.image.manifest.v1+json",
+                                   std::string(R"(,"platform":{"os":"linux","architecture":")") +
+                                       (tag == std::string("mine") ? Platform::here().architecture : "s390x") + "\"}");
   }
   const std::string list = R"({"schemaVersion":2,"manifests":[)" + manifests + "]}", digest = digest_of(list);
   put(dir.path + "/oci/blobs/sha256/" + digest.substr(7), list);
-  put(dir.path + "/oci/index.json", R"({"schemaVersion":2,"manifests":[)" + Image::descriptor(digest, list.size(), "application/vnd.oci.image.index.v1+json",
-                                                                                              R"(,"annotations":{"org.opencontainers.image.ref.name":"both"})") + "]}");
+  put(dir.path + "/oci/index.json", R"({"schemaVersion":2,"manifests":[)" +
+                                        Image::descriptor(digest, list.size(), "application/vnd.oci.image.index.v1+json",
+                                                          R"(,"annotations":{"org.opencontainers.image.ref.name":"both"})") +
+                                        "]}");
   const auto image = pull(push("oci:both", "probe/both:1", "--all"));
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_EQ(get(image->layers.back() + "/who"), "mine\n");
@@ -376,7 +407,9 @@ TEST_F(OciReal, AnIndexOfPlatforms) {
 }
 
 TEST_F(OciReal, SchemaTwoZstdAndArchives) {
-  ASSERT_EQ(sh("umoci init --layout oci && umoci new --image oci:x && umoci unpack --image oci:x b && mkdir b/rootfs/etc && echo hello > b/rootfs/etc/motd && umoci repack --image oci:x b"), 0);
+  ASSERT_EQ(sh("umoci init --layout oci && umoci new --image oci:x && umoci unpack --image oci:x b && mkdir b/rootfs/etc && echo hello > "
+               "b/rootfs/etc/motd && umoci repack --image oci:x b"),
+            0);
   const std::string name = push("oci:x", "probe/x:oci");
   const auto oci = pull(name, "c1");
   ASSERT_TRUE(oci) << oci.error().message;
@@ -386,7 +419,9 @@ TEST_F(OciReal, SchemaTwoZstdAndArchives) {
   const auto zstd = pull(push("oci:x", "probe/x:zstd", "--dest-compress-format zstd"), "c3");
   ASSERT_TRUE(zstd) << zstd.error().message;
   EXPECT_EQ(zstd->layers, oci->layers);
-  ASSERT_EQ(sh("skopeo --insecure-policy copy oci:oci:x docker-archive:saved.tar:probe/x:1 && skopeo --insecure-policy copy oci:oci:x oci-archive:layout.tar:x && gzip -k saved.tar"), 0);
+  ASSERT_EQ(sh("skopeo --insecure-policy copy oci:oci:x docker-archive:saved.tar:probe/x:1 && skopeo --insecure-policy copy oci:oci:x "
+               "oci-archive:layout.tar:x && gzip -k saved.tar"),
+            0);
   for (const char* each : {"/saved.tar", "/layout.tar", "/saved.tar.gz", "/oci"}) {
     const auto local = pull("file://" + dir.path + each, "c4", fi::Policy::ALWAYS);
     ASSERT_TRUE(local) << each << ": " << local.error().message;
@@ -396,7 +431,9 @@ TEST_F(OciReal, SchemaTwoZstdAndArchives) {
 }
 
 TEST_F(OciReal, ABlobDamagedInTheRegistry) {
-  ASSERT_EQ(sh("umoci init --layout oci && umoci new --image oci:x && umoci unpack --image oci:x b && head -c 300000 /dev/urandom > b/rootfs/f && umoci repack --image oci:x b"), 0);
+  ASSERT_EQ(sh("umoci init --layout oci && umoci new --image oci:x && umoci unpack --image oci:x b && head -c 300000 /dev/urandom > "
+               "b/rootfs/f && umoci repack --image oci:x b"),
+            0);
   const std::string name = push("oci:x", "probe/x:1");
   // The largest blob of its storage is the layer.
   fs::path blob;
@@ -426,8 +463,10 @@ TEST_F(OciReal, DISABLED_AGigabyteInTwentyLayers) {
       std::string data((k % 10 == 0 ? 2000 : k % 3 == 0 ? 400 : 20) * 1024, ' ');
       for (std::size_t at = 0; at + 8 <= data.size(); at += 8) {
         x = x * 6364136223846793005ULL + 1442695040888963407ULL;
-        if (at / 4096 % 2) std::memcpy(&data[at], &x, 8);
-        else data[at] = static_cast<char>('a' + x % 26);
+        if (at / 4096 % 2)
+          std::memcpy(&data[at], &x, 8);
+        else
+          data[at] = static_cast<char>('a' + x % 26);
       }
       bytes += data.size();
       tar.file("usr/l" + std::to_string(i) + "/f" + std::to_string(k), data);
@@ -437,12 +476,18 @@ TEST_F(OciReal, DISABLED_AGigabyteInTwentyLayers) {
     ids += (i ? ",\"" : "\"") + digest_of(raw) + "\"";
     descriptors += (i ? "," : "") + Image::descriptor(digest, packed.size(), "application/vnd.oci.image.layer.v1.tar+gzip");
   }
-  config = R"({"os":"linux","architecture":")" + Platform::here().architecture + R"(","rootfs":{"type":"layers","diff_ids":[)" + ids + "]}}";
-  manifest = R"({"schemaVersion":2,"config":)" + Image::descriptor(digest_of(config), config.size(), "application/vnd.oci.image.config.v1+json") + R"(,"layers":[)" + descriptors + "]}";
+  config =
+      R"({"os":"linux","architecture":")" + Platform::here().architecture + R"(","rootfs":{"type":"layers","diff_ids":[)" + ids + "]}}";
+  manifest = R"({"schemaVersion":2,"config":)" +
+             Image::descriptor(digest_of(config), config.size(), "application/vnd.oci.image.config.v1+json") + R"(,"layers":[)" +
+             descriptors + "]}";
   for (const std::string* each : {&config, &manifest}) put(dir.path + "/oci/blobs/sha256/" + digest_of(*each).substr(7), *each);
   put(dir.path + "/oci/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
-  put(dir.path + "/oci/index.json", R"({"schemaVersion":2,"manifests":[)" + Image::descriptor(digest_of(manifest), manifest.size(), "application/vnd.oci.image.manifest.v1+json",
-                                                                                              R"(,"annotations":{"org.opencontainers.image.ref.name":"big"})") + "]}");
+  put(dir.path + "/oci/index.json",
+      R"({"schemaVersion":2,"manifests":[)" +
+          Image::descriptor(digest_of(manifest), manifest.size(), "application/vnd.oci.image.manifest.v1+json",
+                            R"(,"annotations":{"org.opencontainers.image.ref.name":"big"})") +
+          "]}");
   const std::string name = push("oci:big", "probe/big:1");
   const auto timed = [](auto work) {
     ::sync();
@@ -458,15 +503,20 @@ TEST_F(OciReal, DISABLED_AGigabyteInTwentyLayers) {
     });
     ASSERT_TRUE(release("c" + n));
     ASSERT_TRUE(m.call<fi::Pruned>(Method::PRUNE, fi::PruneT{}));
-    const double copy = timed([&] {
-      ASSERT_EQ(sh("skopeo --insecure-policy copy --src-tls-verify=false docker://" + name + " dir:copy" + n), 0);
+    const double copy =
+        timed([&] { ASSERT_EQ(sh("skopeo --insecure-policy copy --src-tls-verify=false docker://" + name + " dir:copy" + n), 0); });
+    const double untar = timed([&] {
+      ASSERT_EQ(sh("mkdir tar" + n + " && for l in $(grep -o \"sha256:[0-9a-f]*\" copy" + n +
+                   "/manifest.json | tail -n +2 | cut -c8-); do tar -xzf copy" + n + "/$l -C tar" + n + " || exit 1; done"),
+                0);
     });
-    const double untar = timed([&] { ASSERT_EQ(sh("mkdir tar" + n + " && for l in $(grep -o \"sha256:[0-9a-f]*\" copy" + n + "/manifest.json | tail -n +2 | cut -c8-); do tar -xzf copy" + n + "/$l -C tar" + n + " || exit 1; done"), 0); });
     const double umoci = timed([&] {
-      ASSERT_EQ(sh("skopeo --insecure-policy copy --src-tls-verify=false docker://" + name + " oci:copied" + n + ":x && umoci unpack --image copied" + n + ":x bundle" + n), 0);
+      ASSERT_EQ(sh("skopeo --insecure-policy copy --src-tls-verify=false docker://" + name + " oci:copied" + n +
+                   ":x && umoci unpack --image copied" + n + ":x bundle" + n),
+                0);
     });
-    std::printf("pull %.2f s; skopeo copy %.2f s + tar %.2f s = %.2f s: ratio %.2f; skopeo copy + umoci unpack %.2f s: ratio %.2f\n", ours, copy, untar, copy + untar,
-                ours / (copy + untar), umoci, ours / umoci);
+    std::printf("pull %.2f s; skopeo copy %.2f s + tar %.2f s = %.2f s: ratio %.2f; skopeo copy + umoci unpack %.2f s: ratio %.2f\n", ours,
+                copy, untar, copy + untar, ours / (copy + untar), umoci, ours / umoci);
     EXPECT_EQ(sh("rm -rf copy" + n + " tar" + n + " copied" + n + " bundle" + n), 0);
   }
 }

@@ -26,10 +26,10 @@ std::string leaning_key(const std::string& chain) { return digest_of("on " + cha
 // A layer of this image on its way.
 struct Layer {
   Descriptor descriptor;
-  std::string diff_id;                   // empty for schema 1, until it is unpacked
-  std::string leaning;                   // key, if it turns out to lean
-  std::string key;                       // set: it is in the store
-  std::string temporary;                 // set: it is unpacked, but has to be completed by those below
+  std::string diff_id;    // empty for schema 1, until it is unpacked
+  std::string leaning;    // key, if it turns out to lean
+  std::string key;        // set: it is in the store
+  std::string temporary;  // set: it is unpacked, but has to be completed by those below
   Unpacked unpacked;
   std::atomic<LayerProgress::State> state{LayerProgress::State::waiting};
   std::atomic<std::uint64_t> done{0};
@@ -60,7 +60,8 @@ class Pulling {
       }
       layers_.push_back(std::move(l));
     }
-    const auto missing = static_cast<std::size_t>(std::count_if(layers_.begin(), layers_.end(), [](const auto& l) { return l->key.empty(); }));
+    const auto missing =
+        static_cast<std::size_t>(std::count_if(layers_.begin(), layers_.end(), [](const auto& l) { return l->key.empty(); }));
     bring_all(std::min<std::size_t>(missing, options_.parallel), on_progress);
     if (!problem_) return std::move(problem_).error();
     return finish();
@@ -193,7 +194,8 @@ class Pulling {
     if (s && check_packed) {
       char rest[16384];
       for (Result<std::size_t> n = more(rest, sizeof rest); n && *n > 0;) n = more(rest, sizeof rest);  // behind the archive's end
-      if (const std::string digest = packed.digest(); digest != l.descriptor.digest) s = fail(Code::data_loss, "its bytes are not what the digest says: they have " + digest);
+      if (const std::string digest = packed.digest(); digest != l.descriptor.digest)
+        s = fail(Code::data_loss, "its bytes are not what the digest says: they have " + digest);
     }
     if (!s) {
       store_->abandon(temporary);
@@ -220,7 +222,8 @@ class Pulling {
     if (!unpacked) return unpacked.error();
     if (!brought) return brought;
     if (!l.diff_id.empty() && unpacked->diff_id != l.diff_id) {
-      return fail(Code::data_loss, "unpacked it is not what the image's configuration says: expected " + l.diff_id + ", got " + unpacked->diff_id);
+      return fail(Code::data_loss,
+                  "unpacked it is not what the image's configuration says: expected " + l.diff_id + ", got " + unpacked->diff_id);
     }
     return ok;
   }
@@ -228,8 +231,10 @@ class Pulling {
   Status commit(const std::string& temporary, const std::string& key, std::uint64_t size) {
     Store::Pins pins(store_);
     Status s = store_->commit(temporary, key, size, pins);
-    if (!s) store_->abandon(temporary);
-    else if (!pins_locked([&] { return store_->find(key, pins_); })) s = fail(Code::internal, "a layer is gone right after it came");
+    if (!s)
+      store_->abandon(temporary);
+    else if (!pins_locked([&] { return store_->find(key, pins_); }))
+      s = fail(Code::internal, "a layer is gone right after it came");
     return s;
   }
 
@@ -281,7 +286,8 @@ Status check_local(const std::string& path, const PullOptions& o) {
 }
 
 // The archives directory, then the registry.
-Result<std::unique_ptr<Source>> source_of(const PullRequest& request, const PullOptions& o, const std::string& spool, const Cancelled& cancelled) {
+Result<std::unique_ptr<Source>> source_of(const PullRequest& request, const PullOptions& o, const std::string& spool,
+                                          const Cancelled& cancelled) {
   const auto archive = [&](const std::string& path, std::string tag, bool must) -> Result<std::unique_ptr<Source>> {
     GANTRY_TRY(auto files, Files::at(path, spool, o.limits.max_size, cancelled));
     return std::unique_ptr<Source>(std::make_unique<Archive>(std::move(files), std::move(tag), must));
@@ -294,9 +300,11 @@ Result<std::unique_ptr<Source>> source_of(const PullRequest& request, const Pull
   GANTRY_TRY(const Reference reference, parse_reference(request.name, o.default_registry));
   if (!o.archives.empty()) {
     const std::string base = o.archives + "/";
-    for (const std::string& name : {reference.familiar(), reference.familiar() + ":" + reference.tag, reference.repository + ":" + reference.tag, reference.repository, reference.text()})
+    for (const std::string& name : {reference.familiar(), reference.familiar() + ":" + reference.tag,
+                                    reference.repository + ":" + reference.tag, reference.repository, reference.text()})
       for (const char* ending : {".tar", ".tar.gz", ".tar.zst", ""})
-        if (const std::string path = base + name + ending; exists(path) && (*ending || exists(path + "/index.json"))) return archive(path, reference.text(), false);
+        if (const std::string path = base + name + ending; exists(path) && (*ending || exists(path + "/index.json")))
+          return archive(path, reference.text(), false);
   }
   std::vector<Credentials> accounts;
   if (!request.config.empty()) {
@@ -311,8 +319,8 @@ Result<std::unique_ptr<Source>> source_of(const PullRequest& request, const Pull
   return std::unique_ptr<Source>(std::make_unique<Registry>(reference, o.registry, request.account, std::move(accounts)));
 }
 
-Result<ImageRecord> pull_once(const PullRequest& request, const PullOptions& o, const std::shared_ptr<Store>& store, Traffic& traffic, const std::string& name,
-                              const OnProgress& on_progress, const Cancelled& cancelled, std::uint64_t now_ns) {
+Result<ImageRecord> pull_once(const PullRequest& request, const PullOptions& o, const std::shared_ptr<Store>& store, Traffic& traffic,
+                              const std::string& name, const OnProgress& on_progress, const Cancelled& cancelled, std::uint64_t now_ns) {
   std::optional<ImageRecord> known = store->image(name);
   if (known && request.policy != Policy::always) {
     GANTRY_CHECK(store->use(request.container, *known, now_ns));

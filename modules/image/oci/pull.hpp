@@ -17,12 +17,12 @@ enum class Policy { if_absent, always, never };
 
 struct PullOptions {
   std::string default_registry{kDockerHub};
-  std::string archives;                 // directory of archives and layouts, looked into before registries; empty: none
-  std::vector<std::string> local;       // directories whose files may be named as images: file:///...
-  std::string credentials;              // file; empty: none
+  std::string archives;            // directory of archives and layouts, looked into before registries; empty: none
+  std::vector<std::string> local;  // directories whose files may be named as images: file:///...
+  std::string credentials;         // file; empty: none
   RegistryOptions registry;
   Platform platform = Platform::here();
-  unsigned parallel = 3;                // layers at once, of all pulls together
+  unsigned parallel = 3;  // layers at once, of all pulls together
   UnpackLimits limits;
 };
 
@@ -31,7 +31,7 @@ struct PullRequest {
   std::string name;
   Policy policy = Policy::if_absent;
   std::optional<Account> account;
-  std::string config;                   // accounts as JSON, beside those of PullOptions::credentials
+  std::string config;  // accounts as JSON, beside those of PullOptions::credentials
 };
 
 struct LayerProgress {
@@ -77,7 +77,7 @@ class Traffic {
 
 // Blocking; starts threads and ends them. `on_progress` is called on this thread, a few times a second at most. `now_ns` is the
 // wall clock's.
-[[nodiscard]] Result<ImageRecord> pull(const PullRequest& request, const PullOptions& options, const std::shared_ptr<Store>& store, Traffic& traffic,
-                                       const OnProgress& on_progress, const Cancelled& cancelled, std::uint64_t now_ns);
+[[nodiscard]] Result<ImageRecord> pull(const PullRequest& request, const PullOptions& options, const std::shared_ptr<Store>& store,
+                                       Traffic& traffic, const OnProgress& on_progress, const Cancelled& cancelled, std::uint64_t now_ns);
 
 }  // namespace gantry::image_oci

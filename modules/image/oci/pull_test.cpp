@@ -12,7 +12,9 @@ namespace {
 using namespace test;
 
 Image two_layers(const std::string& how = "gzip") {
-  return Image({Tar().file("a", "lower").directory("d").file("d/x", "1").bytes(), Tar().file("b", "upper").directory("d").file("d/.wh.x", "").bytes()}, how);
+  return Image({Tar().file("a", "lower").directory("d").file("d/x", "1").bytes(),
+                Tar().file("b", "upper").directory("d").file("d/.wh.x", "").bytes()},
+               how);
 }
 // Not compressible, so that it has a size on the way.
 std::string noise(std::size_t n, unsigned seed = 1) {
@@ -29,7 +31,8 @@ Image large(std::size_t size = 4 << 20) { return Image({Tar().file("big", noise(
 void expect_error(const Result<ImageRecord>& r, Code code, std::initializer_list<const char*> parts) {
   ASSERT_FALSE(r);
   EXPECT_EQ(r.error().code, code) << r.error().message;
-  for (const char* part : parts) EXPECT_NE(r.error().message.find(part), std::string::npos) << "\"" << part << "\" is not in: " << r.error().message;
+  for (const char* part : parts)
+    EXPECT_NE(r.error().message.find(part), std::string::npos) << "\"" << part << "\" is not in: " << r.error().message;
 }
 
 TEST(Pull, FromARegistry) {
@@ -92,14 +95,18 @@ TEST(Pull, ListOfPlatforms) {
   const Image mine({Tar().file("mine", "1").bytes()}), other({Tar().file("other", "1").bytes()}, "gzip", "s390x");
   const std::string type = "application/vnd.oci.image.manifest.v1+json";
   FakeRegistry reg(mine);
-  reg.image.manifest = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[)" +
-                       Image::descriptor(other.manifest_digest, other.manifest.size(), type, R"(,"platform":{"os":"linux","architecture":"s390x"})") + "," +
-                       Image::descriptor(mine.manifest_digest, mine.manifest.size(), type, R"(,"platform":{"os":"linux","architecture":")" + Platform::here().architecture + "\"}") + "]}";
+  reg.image.manifest =
+      R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[)" +
+      Image::descriptor(other.manifest_digest, other.manifest.size(), type, R"(,"platform":{"os":"linux","architecture":"s390x"})") + "," +
+      Image::descriptor(mine.manifest_digest, mine.manifest.size(), type,
+                        R"(,"platform":{"os":"linux","architecture":")" + Platform::here().architecture + "\"}") +
+      "]}";
   reg.image.manifest_digest = digest_of(reg.image.manifest);
   reg.fault = [&](const Server::Request& q) -> std::optional<Server::Reply> {
     for (const Image* i : {&mine, &other})
       if (q.target.ends_with("manifests/" + i->manifest_digest)) return Server::Reply{200, i->manifest, {"Content-Type: " + type}};
-    if (q.target.ends_with("manifests/1")) return Server::Reply{200, reg.image.manifest, {"Content-Type: application/vnd.oci.image.index.v1+json"}};
+    if (q.target.ends_with("manifests/1"))
+      return Server::Reply{200, reg.image.manifest, {"Content-Type: application/vnd.oci.image.index.v1+json"}};
     return {};
   };
   Puller p;
@@ -119,15 +126,22 @@ TEST(Pull, WrongPlatform) {
 
 TEST(Pull, Schema1) {
   const Image base = two_layers();
-  const std::string v1 = R"({\"id\":\"x\",\"os\":\"linux\",\"architecture\":\")" + Platform::here().architecture + R"(\",\"config\":{\"Cmd\":[\"/x\"]}})";
-  const std::string plain = "{\"schemaVersion\":1,\"name\":\"team/app\",\"fsLayers\":[{\"blobSum\":\"" + base.layers[1] + "\"},{\"blobSum\":\"" + base.layers[0] +
-                            "\"}],\"history\":[{\"v1Compatibility\":\"" + v1 + "\"},{\"v1Compatibility\":\"{}\"}]\n}";
-  const std::string protected_header = base64_encode(R"({"formatLength":)" + std::to_string(plain.size() - 2) + R"(,"formatTail":")" + base64_encode("\n}") + "\"}");
-  const std::string signed_manifest = plain.substr(0, plain.size() - 2) + ",\"signatures\":[{\"protected\":\"" + protected_header + "\"}]\n}";
+  const std::string v1 =
+      R"({\"id\":\"x\",\"os\":\"linux\",\"architecture\":\")" + Platform::here().architecture + R"(\",\"config\":{\"Cmd\":[\"/x\"]}})";
+  const std::string plain = "{\"schemaVersion\":1,\"name\":\"team/app\",\"fsLayers\":[{\"blobSum\":\"" + base.layers[1] +
+                            "\"},{\"blobSum\":\"" + base.layers[0] + "\"}],\"history\":[{\"v1Compatibility\":\"" + v1 +
+                            "\"},{\"v1Compatibility\":\"{}\"}]\n}";
+  const std::string protected_header =
+      base64_encode(R"({"formatLength":)" + std::to_string(plain.size() - 2) + R"(,"formatTail":")" + base64_encode("\n}") + "\"}");
+  const std::string signed_manifest =
+      plain.substr(0, plain.size() - 2) + ",\"signatures\":[{\"protected\":\"" + protected_header + "\"}]\n}";
   FakeRegistry reg(base);
   reg.fault = [&](const Server::Request& q) -> std::optional<Server::Reply> {
     if (q.target.find("/manifests/") == std::string::npos) return {};
-    return Server::Reply{200, signed_manifest, {"Content-Type: application/vnd.docker.distribution.manifest.v1+prettyjws", "Docker-Content-Digest: " + digest_of(plain)}};
+    return Server::Reply{
+        200,
+        signed_manifest,
+        {"Content-Type: application/vnd.docker.distribution.manifest.v1+prettyjws", "Docker-Content-Digest: " + digest_of(plain)}};
   };
   Puller p;
   const auto r = p.pull(reg.name());
@@ -238,7 +252,8 @@ TEST(Pull, GoesOnAfterARestart) {
     return r;
   };
   std::thread stopper([&] {
-    while (!fs::exists(p.store->blob_path(blob)) || fs::file_size(p.store->blob_path(blob)) < 2'000'000) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (!fs::exists(p.store->blob_path(blob)) || fs::file_size(p.store->blob_path(blob)) < 2'000'000)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     stop = true;
   });
   expect_error(p.pull(reg.name(), Policy::if_absent, "c1", [&] { return stop.load(); }), Code::cancelled, {});
@@ -337,8 +352,10 @@ TEST(Pull, Tokens) {
   std::atomic<int> issued{0};
   Server tokens([&](const Server::Request& q) -> Server::Reply {
     if (q.method == "POST") {
-      if (q.body.find("grant_type=refresh_token") == std::string::npos || q.body.find("refresh_token=identity%2Bx") == std::string::npos) return {401, "{}"};
-    } else if (q.header("Authorization") != "Basic " + base64_encode("user:pass") || q.target.find("scope=repository%3Ateam%2Fapp%3Apull") == std::string::npos ||
+      if (q.body.find("grant_type=refresh_token") == std::string::npos || q.body.find("refresh_token=identity%2Bx") == std::string::npos)
+        return {401, "{}"};
+    } else if (q.header("Authorization") != "Basic " + base64_encode("user:pass") ||
+               q.target.find("scope=repository%3Ateam%2Fapp%3Apull") == std::string::npos ||
                q.target.find("service=reg") == std::string::npos) {
       return {401, "{}"};
     }
@@ -348,7 +365,10 @@ TEST(Pull, Tokens) {
   reg.fault = [&](const Server::Request& q) -> std::optional<Server::Reply> {
     const std::string token = q.header("Authorization");
     if (token.starts_with("Bearer t") && std::stoi(token.substr(8)) > expired) return {};
-    return Server::Reply{401, "", {"WWW-Authenticate: Bearer realm=\"http://" + tokens.host() + "/token\",service=\"reg\",scope=\"repository:team/app:pull\""}};
+    return Server::Reply{
+        401,
+        "",
+        {"WWW-Authenticate: Bearer realm=\"http://" + tokens.host() + "/token\",service=\"reg\",scope=\"repository:team/app:pull\""}};
   };
   Puller p;
   p.options.parallel = 1;
@@ -486,8 +506,10 @@ std::string saved(const Image& image, const std::vector<std::string>& tars, cons
   for (std::size_t i = 0; i < tars.size(); ++i) {
     const std::string name = "l" + std::to_string(i) + "/layer.tar";
     t.directory("l" + std::to_string(i));
-    if (link && i > 0) t.link(name, "../l0/layer.tar");
-    else t.file(name, tars[i]);
+    if (link && i > 0)
+      t.link(name, "../l0/layer.tar");
+    else
+      t.file(name, tars[i]);
     layers += (i ? ",\"" : "\"") + name + "\"";
   }
   const std::string config = std::string(hex_of(image.config_digest)) + ".json";
@@ -564,7 +586,8 @@ TEST(Local, DamagedArchives) {
 // ---- layers that need those below
 
 TEST(Pull, LayersThatLeanOnOthers) {
-  FakeRegistry reg(Image({Tar().directory("tmp", 01777).file("lib/real", "data", 0640).bytes(), Tar().file("tmp/x", "1").hard("alias", "lib/real").bytes()}));
+  FakeRegistry reg(Image(
+      {Tar().directory("tmp", 01777).file("lib/real", "data", 0640).bytes(), Tar().file("tmp/x", "1").hard("alias", "lib/real").bytes()}));
   Puller p;
   const auto r = p.pull(reg.name());
   ASSERT_TRUE(r) << r.error().message;
@@ -574,7 +597,8 @@ TEST(Pull, LayersThatLeanOnOthers) {
   EXPECT_EQ(get(p.layer(*r, 1) + "/alias"), "data");
   EXPECT_NE(r->layers[1], reg.image.diff_ids[1]) << "on other layers it would be another one";
   EXPECT_TRUE(tree(p.dir.path + "/s/tmp").empty());
-  reg.image = Image({Tar().directory("tmp", 0700).file("lib/real", "other").bytes(), Tar().file("tmp/x", "1").hard("alias", "lib/real").bytes()});
+  reg.image =
+      Image({Tar().directory("tmp", 0700).file("lib/real", "other").bytes(), Tar().file("tmp/x", "1").hard("alias", "lib/real").bytes()});
   const auto other = p.pull(reg.name(), Policy::always, "c2");
   ASSERT_TRUE(other) << other.error().message;
   EXPECT_EQ(get(p.layer(*other, 1) + "/alias"), "other");
@@ -703,7 +727,8 @@ TEST(Store, KilledAtAnyPoint) {
     }
     for (const auto& layer : fs::is_directory(dir.path + "/s/l") ? tree(dir.path + "/s/l") : std::set<std::string>()) {
       if (layer.find('/') != std::string::npos) continue;
-      for (int k = 0; k < 30; ++k) ASSERT_EQ(fs::file_size(dir.path + "/s/l/" + layer + "/f" + std::to_string(k)), 20'000u) << "round " << round;
+      for (int k = 0; k < 30; ++k)
+        ASSERT_EQ(fs::file_size(dir.path + "/s/l/" + layer + "/f" + std::to_string(k)), 20'000u) << "round " << round;
     }
   }
   Puller p;

@@ -45,7 +45,8 @@ bool is_registry(std::string_view s) {
   if (s.starts_with('[')) {
     const std::size_t end = s.find(']');
     if (end == std::string_view::npos || end < 2) return false;
-    if (!all(s.substr(1, end - 1), [](char c) { return digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':'; })) return false;
+    if (!all(s.substr(1, end - 1), [](char c) { return digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == ':'; }))
+      return false;
     host = s.substr(end + 1);
     if (host.empty()) return true;
     if (!host.starts_with(':')) return false;
@@ -103,8 +104,8 @@ Result<Reference> parse_reference(std::string_view name, std::string_view defaul
   if (r.tag.empty() && r.digest.empty()) r.tag = "latest";
   const std::size_t slash = rest.find('/');
   const std::string_view first = rest.substr(0, slash);
-  if (slash != std::string_view::npos && (first.find_first_of(".:[") != std::string_view::npos || first == "localhost" ||
-                                          std::any_of(first.begin(), first.end(), upper))) {
+  if (slash != std::string_view::npos &&
+      (first.find_first_of(".:[") != std::string_view::npos || first == "localhost" || std::any_of(first.begin(), first.end(), upper))) {
     if (!is_registry(first)) return bad("\"" + std::string(first) + "\" is no host name of a registry");
     r.registry = first;
     rest = rest.substr(slash + 1);
@@ -114,7 +115,8 @@ Result<Reference> parse_reference(std::string_view name, std::string_view defaul
       return bad("64 hexadecimal digits are an id; use a name, or name@sha256:digest");
   }
   if (r.registry == "index.docker.io" || r.registry == kDockerHubApi) r.registry = kDockerHub;
-  if (rest.empty() || r.registry.size() + rest.size() > 255) return bad(rest.empty() ? "it names no repository" : "longer than 255 characters");
+  if (rest.empty() || r.registry.size() + rest.size() > 255)
+    return bad(rest.empty() ? "it names no repository" : "longer than 255 characters");
   for (std::size_t at = 0;;) {
     const std::size_t end = rest.find('/', at);
     const std::string_view part = rest.substr(at, end == std::string_view::npos ? end : end - at);
@@ -131,13 +133,18 @@ Result<Reference> parse_reference(std::string_view name, std::string_view defaul
 bool is_local(std::string_view name) { return name.starts_with('/') || name.starts_with("file:"); }
 
 Result<LocalName> parse_local(std::string_view name) {
-  const auto bad = [&](const char* why) { return fail(Code::invalid_argument, "image \"" + std::string(name.substr(0, 300)) + "\": " + why); };
+  const auto bad = [&](const char* why) {
+    return fail(Code::invalid_argument, "image \"" + std::string(name.substr(0, 300)) + "\": " + why);
+  };
   LocalName out;
   std::string_view path = name;
-  if (path.starts_with("file://localhost/")) path.remove_prefix(16);
-  else if (path.starts_with("file://")) path.remove_prefix(7);
+  if (path.starts_with("file://localhost/"))
+    path.remove_prefix(16);
+  else if (path.starts_with("file://"))
+    path.remove_prefix(7);
   if (!path.starts_with('/')) return bad("names no file; use file:///absolute/path");
-  if (path.size() > 4000 || path.find('\0') != std::string_view::npos || path.find('\n') != std::string_view::npos) return bad("is no path");
+  if (path.size() > 4000 || path.find('\0') != std::string_view::npos || path.find('\n') != std::string_view::npos)
+    return bad("is no path");
   out.path = path;
   struct stat st {};
   if (::stat(out.path.c_str(), &st) == 0) return out;

@@ -1,7 +1,7 @@
 // Names, digests, challenges: what is read of short texts.
+#include "reference.hpp"
 #include "credentials.hpp"
 #include "digest.hpp"
-#include "reference.hpp"
 #include "registry.hpp"
 
 #include <gtest/gtest.h>
@@ -45,11 +45,32 @@ TEST(Reference, FamiliarNames) {
 }
 
 TEST(Reference, RefusesWhatIsNone) {
-  for (const std::string& bad : {std::string(), std::string("Alpine"), std::string("a//b"), std::string("/a"), std::string("a/"), std::string("a:"), std::string("a:b/c:"),
-                                 std::string("a@sha256:abc"), std::string("a@md5:") + std::string(32, 'a'), std::string("-a"), std::string("a..b"), std::string("a___b"),
-                                 std::string("a b"), std::string("a\n"), std::string("reg:port/a"), std::string("reg:123456/a"), std::string("../../etc"), std::string(64, 'a'),
-                                 std::string("x/") + std::string(300, 'a'), std::string("a:") + std::string(129, 't'), std::string("a:.t"), std::string("a@sha256:") + std::string(64, 'A'),
-                                 std::string("[::1/a"), std::string("re_g.x/a"), std::string("a?b"), std::string("a%2e")}) {
+  for (const std::string& bad : {std::string(),
+                                 std::string("Alpine"),
+                                 std::string("a//b"),
+                                 std::string("/a"),
+                                 std::string("a/"),
+                                 std::string("a:"),
+                                 std::string("a:b/c:"),
+                                 std::string("a@sha256:abc"),
+                                 std::string("a@md5:") + std::string(32, 'a'),
+                                 std::string("-a"),
+                                 std::string("a..b"),
+                                 std::string("a___b"),
+                                 std::string("a b"),
+                                 std::string("a\n"),
+                                 std::string("reg:port/a"),
+                                 std::string("reg:123456/a"),
+                                 std::string("../../etc"),
+                                 std::string(64, 'a'),
+                                 std::string("x/") + std::string(300, 'a'),
+                                 std::string("a:") + std::string(129, 't'),
+                                 std::string("a:.t"),
+                                 std::string("a@sha256:") + std::string(64, 'A'),
+                                 std::string("[::1/a"),
+                                 std::string("re_g.x/a"),
+                                 std::string("a?b"),
+                                 std::string("a%2e")}) {
     const auto r = parse_reference(bad);
     EXPECT_FALSE(r) << bad << " -> " << (r ? r->text() : "");
     if (!r) {
@@ -78,7 +99,8 @@ TEST(Digest, Known) {
 }
 
 TEST(Digest, Base64) {
-  for (const std::string& s : {std::string(), std::string("a"), std::string("ab"), std::string("abc"), std::string("user:\xff\x00pass", 11)})
+  for (const std::string& s :
+       {std::string(), std::string("a"), std::string("ab"), std::string("abc"), std::string("user:\xff\x00pass", 11)})
     EXPECT_EQ(*base64_decode(base64_encode(s)), s);
   EXPECT_EQ(base64_encode("user:pass"), "dXNlcjpwYXNz");
   EXPECT_FALSE(base64_decode("a b"));
@@ -134,7 +156,8 @@ TEST(Credentials, MistakesAreNamed) {
   EXPECT_NE(bad.error().message.find("reg.example"), std::string::npos) << bad.error().message;
   EXPECT_FALSE(Credentials::parse("[]", "x", true));
   EXPECT_FALSE(Credentials::parse(R"({"credHelpers": {"a.example": "../../bin/sh"}})", "x", true));
-  EXPECT_TRUE(Credentials::parse(R"({"credHelpers": {"a.example": "../../bin/sh"}})", "x", false)) << "not run from there, so not looked at";
+  EXPECT_TRUE(Credentials::parse(R"({"credHelpers": {"a.example": "../../bin/sh"}})", "x", false))
+      << "not run from there, so not looked at";
 }
 
 }  // namespace

@@ -45,15 +45,21 @@ std::string server_says(const std::string& body) {
 Error status_error(const HttpAnswer& a) {
   const std::string what = "the server answered " + std::to_string(a.status) + server_says(a.body);
   switch (a.status) {
-    case 401: return fail(Code::unauthenticated, what + "; it does not know the account, or there is no such image");
-    case 403: return fail(Code::permission_denied, what);
+    case 401:
+      return fail(Code::unauthenticated, what + "; it does not know the account, or there is no such image");
+    case 403:
+      return fail(Code::permission_denied, what);
     case 404:
-    case 410: return fail(Code::not_found, what);
-    case 416: return fail(Code::out_of_range, what);
-    default: break;
+    case 410:
+      return fail(Code::not_found, what);
+    case 416:
+      return fail(Code::out_of_range, what);
+    default:
+      break;
   }
   Error e = fail(a.status == 429 ? Code::resource_exhausted : Code::unavailable, what);
-  if (a.status == 429 || a.status == 408 || a.status >= 500) e.retry_after_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(1, a.retry_after.count()));
+  if (a.status == 429 || a.status == 408 || a.status >= 500)
+    e.retry_after_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(1, a.retry_after.count()));
   return e;
 }
 
@@ -70,7 +76,8 @@ bool is_insecure(const std::string& host_port, const std::vector<std::string>& l
   const std::string at = lowered(host_port);
   std::string host = at.substr(0, at.starts_with('[') ? at.find(']') + 1 : at.find(':'));
   // Nobody listens on the way to this machine itself.
-  if (host == "localhost" || host == "[::1]" || (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos)) return true;
+  if (host == "localhost" || host == "[::1]" || (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos))
+    return true;
   return std::any_of(listed.begin(), listed.end(), [&](const std::string& each) {
     const std::string one = lowered(each);
     if (one.starts_with("*.")) return host.size() > one.size() - 1 && host.ends_with(one.substr(1));
@@ -122,7 +129,11 @@ bool back_off(unsigned failed, std::chrono::milliseconds first, std::chrono::nan
 }
 
 Registry::Registry(Reference reference, RegistryOptions options, std::optional<Account> account, std::vector<Credentials> accounts)
-    : reference_(std::move(reference)), options_(std::move(options)), account_(std::move(account)), accounts_(std::move(accounts)), endpoints_(endpoints()) {}
+    : reference_(std::move(reference)),
+      options_(std::move(options)),
+      account_(std::move(account)),
+      accounts_(std::move(accounts)),
+      endpoints_(endpoints()) {}
 
 std::vector<Registry::Endpoint> Registry::endpoints() const {
   std::vector<Endpoint> out;
@@ -152,7 +163,8 @@ Result<std::optional<Account>> Registry::account_of(const Endpoint& e, const Can
   return std::optional<Account>();
 }
 
-Result<std::string> Registry::authorize(Http& http, const Endpoint& e, const std::vector<std::string>& challenges, const Cancelled& cancelled) {
+Result<std::string> Registry::authorize(Http& http, const Endpoint& e, const std::vector<std::string>& challenges,
+                                        const Cancelled& cancelled) {
   GANTRY_TRY(const auto account, account_of(e, cancelled));
   if (account && !account->registry_token.empty()) return "Bearer " + account->registry_token;
   const bool user = account && !account->user.empty();
@@ -163,14 +175,18 @@ Result<std::string> Registry::authorize(Http& http, const Endpoint& e, const std
     if (c.scheme.empty() || now.scheme == "bearer") c = std::move(now);
   }
   if (c.scheme == "basic") {
-    if (!user) return fail(Code::unauthenticated, "it wants an account, and there is none for it; name one in the file of `credentials`, or with the image");
+    if (!user)
+      return fail(Code::unauthenticated,
+                  "it wants an account, and there is none for it; name one in the file of `credentials`, or with the image");
     return basic;
   }
   if (c.scheme != "bearer") return fail(Code::unauthenticated, "it refuses without saying how to authenticate");
   const std::string realm = c.parameters["realm"];
-  if (!realm.starts_with("https://") && !realm.starts_with("http://")) return fail(Code::unauthenticated, "its token service \"" + shown(realm) + "\" is no http URL");
+  if (!realm.starts_with("https://") && !realm.starts_with("http://"))
+    return fail(Code::unauthenticated, "its token service \"" + shown(realm) + "\" is no http URL");
   if (!realm.starts_with("https://") && e.base.starts_with("https://") && e.verify)
-    return fail(Code::permission_denied, "its token service " + shown(realm) + " is not encrypted, although the registry is; accounts are not sent there");
+    return fail(Code::permission_denied,
+                "its token service " + shown(realm) + " is not encrypted, although the registry is; accounts are not sent there");
   std::string scope = c.parameters["scope"];
   if (scope.empty()) scope = "repository:" + reference_.repository + ":pull";
   HttpRequest q;
@@ -178,10 +194,11 @@ Result<std::string> Registry::authorize(Http& http, const Endpoint& e, const std
   q.registry = host_of(realm);
   q.verify = !is_insecure(q.registry, options_.insecure);
   if (account && !account->identity_token.empty()) {
-    q.form = "grant_type=refresh_token&client_id=gantry&service=" + percent_encode(c.parameters["service"]) + "&scope=" + percent_encode(scope) +
-             "&refresh_token=" + percent_encode(account->identity_token);
+    q.form = "grant_type=refresh_token&client_id=gantry&service=" + percent_encode(c.parameters["service"]) +
+             "&scope=" + percent_encode(scope) + "&refresh_token=" + percent_encode(account->identity_token);
   } else {
-    q.url += (realm.find('?') == std::string::npos ? "?" : "&") + std::string("service=") + percent_encode(c.parameters["service"]) + "&scope=" + percent_encode(scope);
+    q.url += (realm.find('?') == std::string::npos ? "?" : "&") + std::string("service=") + percent_encode(c.parameters["service"]) +
+             "&scope=" + percent_encode(scope);
     if (user) {
       q.url += "&account=" + percent_encode(account->user);
       q.headers.push_back("Authorization: " + basic);
@@ -201,7 +218,8 @@ Result<std::string> Registry::authorize(Http& http, const Endpoint& e, const std
   return "Bearer " + token;
 }
 
-Result<HttpAnswer> Registry::get(Http& http, const Endpoint& e, HttpRequest request, std::size_t limit, const Http::Sink& sink, const Cancelled& cancelled) {
+Result<HttpAnswer> Registry::get(Http& http, const Endpoint& e, HttpRequest request, std::size_t limit, const Http::Sink& sink,
+                                 const Cancelled& cancelled) {
   const std::vector<std::string> headers = request.headers;
   request.verify = e.verify;
   request.registry = e.host;
@@ -209,7 +227,8 @@ Result<HttpAnswer> Registry::get(Http& http, const Endpoint& e, HttpRequest requ
     {
       const std::lock_guard lock(mutex_);
       request.headers = headers;
-      if (const auto it = authorization_.find(e.base); it != authorization_.end()) request.headers.push_back("Authorization: " + it->second);
+      if (const auto it = authorization_.find(e.base); it != authorization_.end())
+        request.headers.push_back("Authorization: " + it->second);
     }
     auto answer = http.exchange(request, limit, sink, cancelled);
     if (!answer) return std::move(answer).error().because(e.base);
@@ -224,7 +243,8 @@ Result<HttpAnswer> Registry::get(Http& http, const Endpoint& e, HttpRequest requ
   }
 }
 
-Result<HttpAnswer> Registry::get_anywhere(Http& http, const std::string& path, const std::vector<std::string>& headers, std::size_t limit, const Cancelled& cancelled) {
+Result<HttpAnswer> Registry::get_anywhere(Http& http, const std::string& path, const std::vector<std::string>& headers, std::size_t limit,
+                                          const Cancelled& cancelled) {
   for (unsigned failed = 0;;) {
     std::size_t first = 0;
     {
@@ -275,7 +295,8 @@ Result<std::string> Registry::small_blob(const Descriptor& b, const Cancelled& c
   Http http(options_.http);
   GANTRY_TRY(HttpAnswer a, get_anywhere(http, "/v2/" + reference_.repository + "/blobs/" + b.digest, {}, kMaxJson, cancelled));
   const std::string digest = digest_of(a.body, algorithm_of(b.digest));
-  if (digest != b.digest) return fail(Code::data_loss, "the image's configuration is not what its digest says: expected " + b.digest + ", got " + digest);
+  if (digest != b.digest)
+    return fail(Code::data_loss, "the image's configuration is not what its digest says: expected " + b.digest + ", got " + digest);
   return std::move(a.body);
 }
 
@@ -315,7 +336,8 @@ Status Registry::fetch(Http& http, const Endpoint& e, const Descriptor& layer, T
     if (!begun) {
       begun = true;
       if (head.status == 206 && head.range_from != q.from)
-        return fail(Code::data_loss, "the server answered with the bytes from " + std::to_string(head.range_from) + " when asked for those from " + std::to_string(q.from));
+        return fail(Code::data_loss, "the server answered with the bytes from " + std::to_string(head.range_from) +
+                                         " when asked for those from " + std::to_string(q.from));
       if (head.status == 200) skip = q.from;  // it knows no ranges: what we have comes again
     }
     const std::size_t drop = static_cast<std::size_t>(std::min<std::uint64_t>(skip, size));
@@ -329,7 +351,9 @@ Status Registry::fetch(Http& http, const Endpoint& e, const Descriptor& layer, T
   };
   const auto answer = get(http, e, std::move(q), 0, sink, cancelled);
   if (!answer) return answer.error();
-  if (layer.size > 0 && into.received() < layer.size) return fail(Code::unavailable, e.base + ": the server ended after " + std::to_string(into.received()) + " of " + std::to_string(layer.size) + " bytes");
+  if (layer.size > 0 && into.received() < layer.size)
+    return fail(Code::unavailable,
+                e.base + ": the server ended after " + std::to_string(into.received()) + " of " + std::to_string(layer.size) + " bytes");
   return ok;
 }
 
@@ -366,17 +390,18 @@ void Registry::bring(const Descriptor& layer, Transfer& into, const Cancelled& c
       continue;
     }
     if (++failed > options_.attempts) return into.end(std::move(s));
-    if (!back_off(failed, options_.back_off, std::chrono::nanoseconds(s.error().retry_after_ns), cancelled)) return into.end(cancelled_error());
+    if (!back_off(failed, options_.back_off, std::chrono::nanoseconds(s.error().retry_after_ns), cancelled))
+      return into.end(cancelled_error());
   }
   const std::string digest = hasher.digest();
-  if (digest != layer.digest)
-    return into.end(fail(Code::data_loss, "its bytes are not what the digest says: they have " + digest));
+  if (digest != layer.digest) return into.end(fail(Code::data_loss, "its bytes are not what the digest says: they have " + digest));
   into.end(ok);
 }
 
 Status check_resolved(Resolved& r, const Platform& wanted, bool schema1) {
   // It is kept, as text within a record, so half of what a record may have is the most.
-  if (r.config_text.size() > kMaxJson / 2 - 65536) return fail(Code::resource_exhausted, "its configuration has " + std::to_string(r.config_text.size()) + " bytes");
+  if (r.config_text.size() > kMaxJson / 2 - 65536)
+    return fail(Code::resource_exhausted, "its configuration has " + std::to_string(r.config_text.size()) + " bytes");
   GANTRY_TRY(r.config, parse_config(r.config_text));
   const Platform& p = r.config.platform;
   if (!p.os.empty() && (p.os != wanted.os || (!p.architecture.empty() && p.architecture != wanted.architecture)))
@@ -386,7 +411,8 @@ Status check_resolved(Resolved& r, const Platform& wanted, bool schema1) {
     return ok;
   }
   if (r.config.diff_ids.size() != r.layers.size())
-    return fail(Code::invalid_argument, "its manifest has " + std::to_string(r.layers.size()) + " layers, its configuration " + std::to_string(r.config.diff_ids.size()));
+    return fail(Code::invalid_argument, "its manifest has " + std::to_string(r.layers.size()) + " layers, its configuration " +
+                                            std::to_string(r.config.diff_ids.size()));
   return ok;
 }
 

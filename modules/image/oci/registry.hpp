@@ -55,11 +55,15 @@ class Registry final : public Source {
   [[nodiscard]] Result<Document> manifest(const std::string& version, const std::string& expected, const Cancelled& cancelled);
   [[nodiscard]] Result<std::string> small_blob(const Descriptor& d, const Cancelled& cancelled);
   // One exchange with authentication; statuses other than 200 and 206 become errors.
-  [[nodiscard]] Result<HttpAnswer> get(Http& http, const Endpoint& e, HttpRequest request, std::size_t limit, const Http::Sink& sink, const Cancelled& cancelled);
+  [[nodiscard]] Result<HttpAnswer> get(Http& http, const Endpoint& e, HttpRequest request, std::size_t limit, const Http::Sink& sink,
+                                       const Cancelled& cancelled);
   // The same at whichever endpoint answers, beginning with the one that did last; again after passing errors.
-  [[nodiscard]] Result<HttpAnswer> get_anywhere(Http& http, const std::string& path, const std::vector<std::string>& headers, std::size_t limit, const Cancelled& cancelled);
-  [[nodiscard]] Status fetch(Http& http, const Endpoint& e, const Descriptor& layer, Transfer& into, Hasher& hasher, const Cancelled& cancelled);
-  [[nodiscard]] Result<std::string> authorize(Http& http, const Endpoint& e, const std::vector<std::string>& challenges, const Cancelled& cancelled);
+  [[nodiscard]] Result<HttpAnswer> get_anywhere(Http& http, const std::string& path, const std::vector<std::string>& headers,
+                                                std::size_t limit, const Cancelled& cancelled);
+  [[nodiscard]] Status fetch(Http& http, const Endpoint& e, const Descriptor& layer, Transfer& into, Hasher& hasher,
+                             const Cancelled& cancelled);
+  [[nodiscard]] Result<std::string> authorize(Http& http, const Endpoint& e, const std::vector<std::string>& challenges,
+                                              const Cancelled& cancelled);
   [[nodiscard]] Result<std::optional<Account>> account_of(const Endpoint& e, const Cancelled& cancelled) const;
 
   const Reference reference_;
@@ -73,7 +77,8 @@ class Registry final : public Source {
 };
 
 // Waits before attempt number `failed` (1, 2, ...) is repeated; false: cancelled.
-[[nodiscard]] bool back_off(unsigned failed, std::chrono::milliseconds first, std::chrono::nanoseconds at_least, const Cancelled& cancelled);
+[[nodiscard]] bool back_off(unsigned failed, std::chrono::milliseconds first, std::chrono::nanoseconds at_least,
+                            const Cancelled& cancelled);
 // Whether trying again may help.
 [[nodiscard]] bool passing(const Error& e);
 

@@ -11,11 +11,11 @@ namespace gantry::image_oci {
 
 // One image, found at its source.
 struct Resolved {
-  std::string digest;             // what the name means there; empty for archives of docker save
-  std::string config_digest;      // the image's id
-  std::string config_text;        // bytes checked against config_digest
+  std::string digest;         // what the name means there; empty for archives of docker save
+  std::string config_digest;  // the image's id
+  std::string config_text;    // bytes checked against config_digest
   ImageConfig config;
-  std::vector<Descriptor> layers; // lowest first
+  std::vector<Descriptor> layers;  // lowest first
 };
 
 class Source {

@@ -130,7 +130,8 @@ Status Store::load_layers(std::vector<std::string>& problems) {
     const std::string path = directory_ + "/layers/" + file;
     struct stat st {};
     const auto read = [&]() -> Status {
-      if (file.ends_with(".new") || ::stat((directory_ + "/l/" + file).c_str(), &st) != 0) return fail(Code::cancelled, "");  // never got there
+      if (file.ends_with(".new") || ::stat((directory_ + "/l/" + file).c_str(), &st) != 0)
+        return fail(Code::cancelled, "");  // never got there
       GANTRY_TRY(const std::string text, read_file(path, kMaxRecord));
       GANTRY_TRY(const json::object object, parse_object(text, path));
       const Fields f(object, path + ":");
@@ -233,8 +234,10 @@ void Store::abandon(const std::string& temporary) { remove_below(directory_ + "/
 void Store::blob_in_use(const std::string& path, bool used) {
   const std::lock_guard lock(mutex_);
   unsigned& n = blobs_[path];
-  if (used) ++n;
-  else if (--n == 0) blobs_.erase(path);
+  if (used)
+    ++n;
+  else if (--n == 0)
+    blobs_.erase(path);
 }
 
 bool Store::complete(const ImageRecord& image) const {
@@ -334,7 +337,9 @@ std::uint64_t Store::drop_layers() {
   std::erase_if(layers_, [&](const auto& each) {
     if (each.second.pins > 0 || needed.count(each.first)) return false;
     const std::string name = short_name(each.first);
-    if (::rename((directory_ + "/l/" + name).c_str(), (directory_ + "/tmp/" + std::to_string(next_++) + ".old").c_str()) != 0 && errno != ENOENT) return false;
+    if (::rename((directory_ + "/l/" + name).c_str(), (directory_ + "/tmp/" + std::to_string(next_++) + ".old").c_str()) != 0 &&
+        errno != ENOENT)
+      return false;
     ::unlink((directory_ + "/layers/" + name).c_str());
     freed += each.second.size;
     return true;
@@ -342,7 +347,8 @@ std::uint64_t Store::drop_layers() {
   return freed;
 }
 
-Removed Store::remove(const std::function<bool(const std::string&)>& keep, const std::function<bool()>& enough, const Cancelled& cancelled) {
+Removed Store::remove(const std::function<bool(const std::string&)>& keep, const std::function<bool()>& enough,
+                      const Cancelled& cancelled) {
   const std::lock_guard one(remove_);
   Removed out;
   const auto clear = [&] {

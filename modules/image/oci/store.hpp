@@ -30,7 +30,7 @@ struct ImageRecord {
   std::string config_text;
   std::vector<std::string> layers;  // keys, lowest first
   std::uint64_t used_ns = 0;
-  ImageConfig config;               // of config_text
+  ImageConfig config;  // of config_text
 };
 
 struct Removed {
@@ -85,7 +85,8 @@ class Store {
 
   // Images in use by nobody, the least recently used first, until `enough()` is true, and layers that belong to none, unless pinned;
   // `keep` decides by name. Also beginnings of layers that no pull waits for.
-  [[nodiscard]] Removed remove(const std::function<bool(const std::string& name)>& keep, const std::function<bool()>& enough, const Cancelled& cancelled);
+  [[nodiscard]] Removed remove(const std::function<bool(const std::string& name)>& keep, const std::function<bool()>& enough,
+                               const Cancelled& cancelled);
 
  private:
   struct Layer {

@@ -35,8 +35,10 @@ std::string within_root(const std::string& path) {
     std::string part = path.substr(at, end - at);
     at = end + 1;
     if (part.empty() || part == ".") continue;
-    if (part != "..") parts.push_back(std::move(part));
-    else if (!parts.empty()) parts.pop_back();
+    if (part != "..")
+      parts.push_back(std::move(part));
+    else if (!parts.empty())
+      parts.pop_back();
   }
   std::string out;
   for (const std::string& part : parts) (out += out.empty() ? "" : "/") += part;
@@ -104,7 +106,8 @@ Result<Fd> Tree::directory(const std::string& path, bool make, int links) {
       char to[4096];
       const ssize_t n = ::readlinkat(above.get(), name.c_str(), to, sizeof to);
       if (n <= 0) return os_error("directory " + up, ENOTDIR);
-      std::string aim = to[0] == '/' ? std::string(to, static_cast<std::size_t>(n)) : parent_of(up) + "/" + std::string(to, static_cast<std::size_t>(n));
+      std::string aim =
+          to[0] == '/' ? std::string(to, static_cast<std::size_t>(n)) : parent_of(up) + "/" + std::string(to, static_cast<std::size_t>(n));
       for (missing.pop_back(); !missing.empty(); missing.pop_back()) aim += "/" + missing.back();
       if (aim.size() > 8192) return os_error("directory " + path, ENAMETOOLONG);
       return directory(within_root(aim), make, links + 1);
@@ -168,7 +171,8 @@ bool Tree::is_directory(const Place& at) const {
 }
 
 Status Tree::set(int fd, const Attributes& a) const {
-  if (privileged_ && ::fchown(fd, a.uid, a.gid) != 0) return os_error("set the owner to " + std::to_string(a.uid) + ":" + std::to_string(a.gid), errno);
+  if (privileged_ && ::fchown(fd, a.uid, a.gid) != 0)
+    return os_error("set the owner to " + std::to_string(a.uid) + ":" + std::to_string(a.gid), errno);
   // After the owner, whose change drops set-user-id bits and capabilities.
   if (::fchmod(fd, a.mode & 07777) != 0) return os_error("set the mode", errno);
   for (const auto& [name, value] : a.xattrs) {
@@ -183,7 +187,8 @@ Status Tree::set(int fd, const Attributes& a) const {
 }
 
 Status Tree::set_link(const Place& at, const Attributes& a) const {
-  if (privileged_ && ::fchownat(at.directory, at.name.c_str(), a.uid, a.gid, AT_SYMLINK_NOFOLLOW) != 0) return os_error("set the owner", errno);
+  if (privileged_ && ::fchownat(at.directory, at.name.c_str(), a.uid, a.gid, AT_SYMLINK_NOFOLLOW) != 0)
+    return os_error("set the owner", errno);
   struct stat st {};
   const bool link = ::fstatat(at.directory, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode);
   if (!link && ::fchmodat(at.directory, at.name.c_str(), a.mode & 07777, 0) != 0) return os_error("set the mode", errno);

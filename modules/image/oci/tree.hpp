@@ -57,14 +57,14 @@ class Tree {
 
   [[nodiscard]] bool privileged() const { return privileged_; }
   [[nodiscard]] int root() const { return root_.get(); }
-  std::vector<std::string> implied;   // directories made because something was put into them
-  std::uint64_t left_out = 0;         // attributes that could not be set for lack of rights
+  std::vector<std::string> implied;  // directories made because something was put into them
+  std::uint64_t left_out = 0;        // attributes that could not be set for lack of rights
 
  private:
   [[nodiscard]] Result<Fd> directory(const std::string& path, bool make, int links = 0);
   Fd root_;
   bool privileged_;
-  Fd last_;                 // entries come directory by directory
+  Fd last_;  // entries come directory by directory
   std::string last_path_;
   bool has_last_ = false;
 };

@@ -25,7 +25,9 @@ constexpr std::uint64_t kMaxNotes = 128 << 20;
 
 using ArchiveHandle = std::unique_ptr<archive, int (*)(archive*)>;
 
-bool may_keep(std::string_view xattr) { return xattr == "security.capability" || (xattr.starts_with("user.") && !xattr.starts_with("user.overlay.")); }
+bool may_keep(std::string_view xattr) {
+  return xattr == "security.capability" || (xattr.starts_with("user.") && !xattr.starts_with("user.overlay."));
+}
 
 class Unpacking {
  public:
@@ -127,14 +129,18 @@ class Unpacking {
     la_int64_t at = 0;
     while (!ended_ && size == 0) {
       const int r = archive_read_data_block(inner_.get(), data, &size, &at);
-      if (r == ARCHIVE_EOF) ended_ = true;
-      else if (r != ARCHIVE_OK && r != ARCHIVE_WARN) return -1;
+      if (r == ARCHIVE_EOF)
+        ended_ = true;
+      else if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+        return -1;
     }
     if (ended_) return 0;
     total_ += size;
     if (in_header_) header_ += size;
-    if (total_ > limits_.max_size) problem_ = fail(Code::resource_exhausted, "it unpacks to more than " + std::to_string(limits_.max_size) + " bytes (max_layer_size)");
-    if (header_ > kMaxHeader) problem_ = fail(Code::resource_exhausted, "an entry has a header of more than " + std::to_string(kMaxHeader) + " bytes");
+    if (total_ > limits_.max_size)
+      problem_ = fail(Code::resource_exhausted, "it unpacks to more than " + std::to_string(limits_.max_size) + " bytes (max_layer_size)");
+    if (header_ > kMaxHeader)
+      problem_ = fail(Code::resource_exhausted, "an entry has a header of more than " + std::to_string(kMaxHeader) + " bytes");
     if (!problem_) return -1;
     hasher_.add(*data, size);
     return static_cast<la_ssize_t>(size);
@@ -158,11 +164,13 @@ class Unpacking {
       return note(path, std::move(a));
     }
     GANTRY_TRY(const Tree::Place at, tree_.place(path));
-    if (const char* hard = archive_entry_hardlink_utf8(e) ? archive_entry_hardlink_utf8(e) : archive_entry_hardlink(e)) return hard_link(path, hard);
+    if (const char* hard = archive_entry_hardlink_utf8(e) ? archive_entry_hardlink_utf8(e) : archive_entry_hardlink(e))
+      return hard_link(path, hard);
     if (type == AE_IFDIR) return directory(path, at, std::move(a));
     GANTRY_TRY([[maybe_unused]] const bool hidden, tree_.clear(at));
     switch (type) {
-      case AE_IFREG: return file(e, at, a);
+      case AE_IFREG:
+        return file(e, at, a);
       case AE_IFLNK: {
         const char* to = archive_entry_symlink_utf8(e) ? archive_entry_symlink_utf8(e) : archive_entry_symlink(e);
         if (!to || !*to) return fail(Code::invalid_argument, "a symbolic link to nothing");
@@ -173,8 +181,10 @@ class Unpacking {
         if (::mkfifoat(at.directory, at.name.c_str(), 0600) != 0) return os_error("make the fifo", errno);
         return tree_.set_link(at, a);
       case AE_IFCHR:
-      case AE_IFBLK: return device(e, at, a, type);
-      default: return fail(Code::invalid_argument, "an entry of unknown type");
+      case AE_IFBLK:
+        return device(e, at, a, type);
+      default:
+        return fail(Code::invalid_argument, "an entry of unknown type");
     }
   }
 
@@ -196,7 +206,8 @@ class Unpacking {
 
   Status remember(std::uint64_t bytes) {
     notes_ += bytes;
-    if (notes_ > kMaxNotes) return fail(Code::resource_exhausted, "its directories take more than " + std::to_string(kMaxNotes) + " bytes of memory");
+    if (notes_ > kMaxNotes)
+      return fail(Code::resource_exhausted, "its directories take more than " + std::to_string(kMaxNotes) + " bytes of memory");
     return ok;
   }
 
@@ -246,7 +257,8 @@ class Unpacking {
     if (to == path) return ok;
     const auto from = tree_.find(to);
     struct stat st {};
-    const bool here = from && ::fstatat(from->directory, from->name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && !(S_ISCHR(st.st_mode) && st.st_rdev == 0);
+    const bool here =
+        from && ::fstatat(from->directory, from->name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && !(S_ISCHR(st.st_mode) && st.st_rdev == 0);
     if (!here) {
       GANTRY_CHECK(remember(200 + path.size() + to.size()));
       out_.links.emplace_back(path, to);
@@ -257,7 +269,8 @@ class Unpacking {
     const std::string source_name = from->name;
     GANTRY_TRY(const Tree::Place at, tree_.place(path));
     GANTRY_TRY([[maybe_unused]] const bool hidden, tree_.clear(at));
-    if (::linkat(source.get(), source_name.c_str(), at.directory, at.name.c_str(), 0) != 0) return os_error("link it to \"" + to + "\"", errno);
+    if (::linkat(source.get(), source_name.c_str(), at.directory, at.name.c_str(), 0) != 0)
+      return os_error("link it to \"" + to + "\"", errno);
     return ok;
   }
 
@@ -274,7 +287,8 @@ class Unpacking {
 
   Status file(archive_entry* e, const Tree::Place& at, const Attributes& a) {
     const auto claimed = archive_entry_size_is_set(e) ? static_cast<std::uint64_t>(archive_entry_size(e)) : 0;
-    if (claimed > limits_.max_size) return fail(Code::resource_exhausted, "a file of " + std::to_string(claimed) + " bytes, more than max_layer_size");
+    if (claimed > limits_.max_size)
+      return fail(Code::resource_exhausted, "a file of " + std::to_string(claimed) + " bytes, more than max_layer_size");
     const Fd fd(::openat(at.directory, at.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) return os_error("create it", errno);
     std::uint64_t end = 0;
@@ -305,7 +319,8 @@ class Unpacking {
     }
     end = std::max(end, claimed);
     struct stat st {};
-    if (::fstat(fd.get(), &st) == 0 && static_cast<std::uint64_t>(st.st_size) != end && ::ftruncate(fd.get(), static_cast<off_t>(end)) != 0) return os_error("write", errno);
+    if (::fstat(fd.get(), &st) == 0 && static_cast<std::uint64_t>(st.st_size) != end && ::ftruncate(fd.get(), static_cast<off_t>(end)) != 0)
+      return os_error("write", errno);
     return tree_.set(fd.get(), a);
   }
 
@@ -387,12 +402,14 @@ Status complete(const Unpacked& layer, const std::string& directory, const std::
         const std::string from_name = own->name;
         GANTRY_TRY(const Tree::Place at, tree.place(path));
         GANTRY_TRY([[maybe_unused]] const bool hidden, tree.clear(at));
-        if (::linkat(from.get(), from_name.c_str(), at.directory, at.name.c_str(), 0) != 0) return os_error("link it to \"" + target + "\"", errno);
+        if (::linkat(from.get(), from_name.c_str(), at.directory, at.name.c_str(), 0) != 0)
+          return os_error("link it to \"" + target + "\"", errno);
         return ok;
       }
       // A file of a layer below cannot be linked to from here: it is as if it had been copied up first.
       const Fd source = look_up(below, target);
-      if (!source || ::fstat(source.get(), &st) != 0 || !S_ISREG(st.st_mode)) return fail(Code::invalid_argument, "a hard link to \"" + target + "\", which is in no layer");
+      if (!source || ::fstat(source.get(), &st) != 0 || !S_ISREG(st.st_mode))
+        return fail(Code::invalid_argument, "a hard link to \"" + target + "\", which is in no layer");
       GANTRY_TRY(const Tree::Place at, tree.place(path));
       GANTRY_TRY([[maybe_unused]] const bool hidden, tree.clear(at));
       const Fd copy(::openat(at.directory, at.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -414,12 +431,14 @@ Status complete(const Unpacked& layer, const std::string& directory, const std::
     struct stat st {};
     if (!source || ::fstat(source.get(), &st) != 0 || !S_ISDIR(st.st_mode)) continue;
     GANTRY_TRY(const Attributes a, attributes_of(source.get()));
-    if (Status s = tree.set_directory(*it, a); !s && s.error().code != Code::not_found && s.error().code != Code::invalid_argument) return s;
+    if (Status s = tree.set_directory(*it, a); !s && s.error().code != Code::not_found && s.error().code != Code::invalid_argument)
+      return s;
   }
   return ok;
 }
 
-Result<Unpacked> unpack(const Pull& pull, const std::string& directory, const UnpackLimits& limits, const Cancelled& cancelled, std::string_view algorithm) {
+Result<Unpacked> unpack(const Pull& pull, const std::string& directory, const UnpackLimits& limits, const Cancelled& cancelled,
+                        std::string_view algorithm) {
   Fd root(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return os_error("open " + directory, errno);
   Tree tree(std::move(root), ::geteuid() == 0);

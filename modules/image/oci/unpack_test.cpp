@@ -105,7 +105,14 @@ TEST_F(Unpack, EmptyLayers) {
 }
 
 TEST_F(Unpack, WhiteoutsAreThoseOfTheOverlay) {
-  good(Tar().directory("etc").file("etc/.wh.gone", "").file(".wh.top", "").directory("var").file("var/.wh..wh..opq", "").file("var/new", "n").bytes());
+  good(Tar()
+           .directory("etc")
+           .file("etc/.wh.gone", "")
+           .file(".wh.top", "")
+           .directory("var")
+           .file("var/.wh..wh..opq", "")
+           .file("var/new", "n")
+           .bytes());
   EXPECT_TRUE(whiteout("etc/gone"));
   EXPECT_TRUE(whiteout("top"));
   EXPECT_FALSE(fs::exists(out + "/etc/.wh.gone"));
@@ -122,7 +129,16 @@ TEST_F(Unpack, WhiteoutAndNewFileInOneLayer) {
 
 TEST_F(Unpack, WhiteoutAndNewDirectoryHideWhatWasInIt) {
   if (!root()) GTEST_SKIP() << "trusted attributes need root";
-  good(Tar().file(".wh.a", "").directory("a").file("a/x", "1").directory("b").file("b/x", "1").file(".wh.b", "").file(".wh.c", "").file("c/deep/x", "1").bytes());
+  good(Tar()
+           .file(".wh.a", "")
+           .directory("a")
+           .file("a/x", "1")
+           .directory("b")
+           .file("b/x", "1")
+           .file(".wh.b", "")
+           .file(".wh.c", "")
+           .file("c/deep/x", "1")
+           .bytes());
   EXPECT_TRUE(opaque("a"));
   EXPECT_TRUE(opaque("b"));
   EXPECT_TRUE(opaque("c")) << "the directory came with a file in it only";
@@ -179,7 +195,10 @@ TEST_F(Unpack, ImpliedDirectoriesAreLikeThoseBelow) {
 }
 
 TEST_F(Unpack, SparseFilesStaySparse) {
-  ASSERT_EQ(run("cd " + dir.path + " && mkdir in && truncate -s 40M in/s && printf end >> in/s && printf begin | dd of=in/s conv=notrunc && tar -S -cf in.tar -C in s && tar --format=pax -S -cf in2.tar -C in s"), 0);
+  ASSERT_EQ(run("cd " + dir.path +
+                " && mkdir in && truncate -s 40M in/s && printf end >> in/s && printf begin | dd of=in/s conv=notrunc && tar -S -cf in.tar "
+                "-C in s && tar --format=pax -S -cf in2.tar -C in s"),
+            0);
   const std::string wanted = get(dir.path + "/in/s");
   for (const char* name : {"/in.tar", "/in2.tar"}) {
     good(get(dir.path + name));
@@ -216,7 +235,10 @@ TEST_F(Unpack, AttributesOfTheListOnly) {
 }
 
 TEST_F(Unpack, DevicesAndFifos) {
-  const auto u = unpack(Tar().add({.name = "null", .type = '3', .mode = 0666, .major = 1, .minor = 3}).add({.name = "fifo", .type = '6', .mode = 0600}).bytes());
+  const auto u = unpack(Tar()
+                            .add({.name = "null", .type = '3', .mode = 0666, .major = 1, .minor = 3})
+                            .add({.name = "fifo", .type = '6', .mode = 0600})
+                            .bytes());
   ASSERT_TRUE(u) << u.error().message;
   EXPECT_TRUE(S_ISFIFO(stat("fifo").st_mode));
   if (!root() || u->left_out) GTEST_SKIP() << "devices need CAP_MKNOD";
@@ -225,10 +247,22 @@ TEST_F(Unpack, DevicesAndFifos) {
   EXPECT_EQ(stat("null").st_mode & 07777u, 0666u);
 }
 
-TEST_F(Unpack, AForgedWhiteoutIsRefused) { refused(Tar().add({.name = "a", .type = '3', .mode = 0}).bytes(), Code::invalid_argument, "0:0"); }
+TEST_F(Unpack, AForgedWhiteoutIsRefused) {
+  refused(Tar().add({.name = "a", .type = '3', .mode = 0}).bytes(), Code::invalid_argument, "0:0");
+}
 
 TEST_F(Unpack, LaterEntriesReplaceEarlierOnes) {
-  good(Tar().file("a", "1").file("a", "22").directory("d").file("d/x", "x").file("d", "now a file").link("l", "a").file("l", "file").directory("k", 0700).directory("k", 0711).bytes());
+  good(Tar()
+           .file("a", "1")
+           .file("a", "22")
+           .directory("d")
+           .file("d/x", "x")
+           .file("d", "now a file")
+           .link("l", "a")
+           .file("l", "file")
+           .directory("k", 0700)
+           .directory("k", 0711)
+           .bytes());
   EXPECT_EQ(get(out + "/a"), "22");
   EXPECT_EQ(get(out + "/d"), "now a file");
   EXPECT_EQ(get(out + "/l"), "file");
@@ -237,7 +271,11 @@ TEST_F(Unpack, LaterEntriesReplaceEarlierOnes) {
 
 TEST_F(Unpack, LongAndForeignNames) {
   const std::string deep = std::string(200, 'd') + "/" + std::string(200, 'e'), umlaut = "gr\xc3\xbc\xc3\x9f", bytes = "raw-\xff\xfe";
-  good(Tar().add({.name = "x", .data = "1", .pax = {{"path", deep}}}).add({.name = "y", .data = "2", .pax = {{"path", umlaut}}}).file(bytes, "3").bytes());
+  good(Tar()
+           .add({.name = "x", .data = "1", .pax = {{"path", deep}}})
+           .add({.name = "y", .data = "2", .pax = {{"path", umlaut}}})
+           .file(bytes, "3")
+           .bytes());
   EXPECT_EQ(get(out + "/" + deep), "1");
   EXPECT_EQ(get(out + "/" + umlaut), "2");
   EXPECT_EQ(get(out + "/" + bytes), "3");
@@ -246,7 +284,8 @@ TEST_F(Unpack, LongAndForeignNames) {
 // ---- as an attack
 
 TEST_F(Unpack, NamesThatLeadOut) {
-  for (const char* name : {"../escaped", "a/../../escaped", "..", "./../escaped", "/../escaped"}) refused(Tar().file(name, "x").bytes(), Code::invalid_argument, "leads out");
+  for (const char* name : {"../escaped", "a/../../escaped", "..", "./../escaped", "/../escaped"})
+    refused(Tar().file(name, "x").bytes(), Code::invalid_argument, "leads out");
   good(Tar().file("/tmp/gantry-oci-escaped", "x").file("a/../inside", "y").bytes());
   EXPECT_EQ(get(out + "/tmp/gantry-oci-escaped"), "x") << "absolute names are of the layer's root";
   EXPECT_EQ(get(out + "/inside"), "y");
@@ -255,7 +294,16 @@ TEST_F(Unpack, NamesThatLeadOut) {
 
 TEST_F(Unpack, LinksThatLeadOut) {
   const std::string up = "../../../../../../../../../.." + dir.path;
-  good(Tar().link("a", dir.path).file("a/escaped", "x").link("b", "..").file("b/escaped", "x").link("c", up).file("c/escaped", "x").link("d", "/").file("d/within", "x").bytes());
+  good(Tar()
+           .link("a", dir.path)
+           .file("a/escaped", "x")
+           .link("b", "..")
+           .file("b/escaped", "x")
+           .link("c", up)
+           .file("c/escaped", "x")
+           .link("d", "/")
+           .file("d/within", "x")
+           .bytes());
   EXPECT_EQ(get(out + "/within"), "x");
   EXPECT_EQ(get(out + "/escaped"), "x") << "the root's .. is the root";
   nothing_outside();
@@ -320,8 +368,15 @@ TEST_F(Unpack, HugeHeadersAreLimited) {
     return u.ru_maxrss;
   };
   const long at = before();
-  const auto u = unpack(compressed(Tar().add({.name = "x", .data = map, .pax = {{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "100"}, {"GNU.sparse.name", "y"}}}).bytes()),
-                        {1ULL << 30, 10'000});
+  const auto u = unpack(
+      compressed(
+          Tar()
+              .add(
+                  {.name = "x",
+                   .data = map,
+                   .pax = {{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", "100"}, {"GNU.sparse.name", "y"}}})
+              .bytes()),
+      {1ULL << 30, 10'000});
   EXPECT_FALSE(u);
   EXPECT_LT(before() - at, 400'000) << "KiB";
   refused(Tar().add({.name = "x", .pax = {{"comment", std::string(2 << 20, 'c')}}}).bytes(), Code::invalid_argument, "read");
@@ -360,19 +415,29 @@ TEST_F(Unpack, Cancel) {
 TEST_F(Unpack, TenThousandMutations) {
   const std::string canary = dir.path + "/out-canary";
   put(canary, "untouched");
-  const std::string seed = Tar()
-                               .directory("d")
-                               .file("d/f", std::string(700, 'f'))
-                               .link("d/l", "../../..")
-                               .link("abs", dir.path)
-                               .file("abs/x", "x")
-                               .hard("h", "d/f")
-                               .file(".wh.gone", "")
-                               .file("d/.wh..wh..opq", "")
-                               .add({.name = "p", .data = "p", .pax = {{"path", "long/name/p"}, {"SCHILY.xattr.user.a", "b"}, {"mtime", "1.5"}}})
-                               .add({.name = "fifo", .type = '6'})
-                               .bytes();
-  const std::vector<std::string> words = {"../", dir.path + "/out-canary", "out-canary", "/", "..", ".wh.", "GNU.sparse.map=", "path=../../out-canary\n", "size=99999999999\n", "\xff\xff\xff\xff"};
+  const std::string seed =
+      Tar()
+          .directory("d")
+          .file("d/f", std::string(700, 'f'))
+          .link("d/l", "../../..")
+          .link("abs", dir.path)
+          .file("abs/x", "x")
+          .hard("h", "d/f")
+          .file(".wh.gone", "")
+          .file("d/.wh..wh..opq", "")
+          .add({.name = "p", .data = "p", .pax = {{"path", "long/name/p"}, {"SCHILY.xattr.user.a", "b"}, {"mtime", "1.5"}}})
+          .add({.name = "fifo", .type = '6'})
+          .bytes();
+  const std::vector<std::string> words = {"../",
+                                          dir.path + "/out-canary",
+                                          "out-canary",
+                                          "/",
+                                          "..",
+                                          ".wh.",
+                                          "GNU.sparse.map=",
+                                          "path=../../out-canary\n",
+                                          "size=99999999999\n",
+                                          "\xff\xff\xff\xff"};
   std::mt19937 random(11);
   rusage first{};
   int accepted = 0;
@@ -382,9 +447,15 @@ TEST_F(Unpack, TenThousandMutations) {
     for (int n = 1 + static_cast<int>(random() % 4); n > 0; --n) {
       const std::size_t at = random() % (bytes.size() - 100);
       switch (random() % 4) {
-        case 0: bytes[at] = static_cast<char>(random()); break;
-        case 1: bytes.replace(at, words[random() % words.size()].size() % 90, words[random() % words.size()]); break;
-        case 2: bytes[at / 512 * 512 + 156] = "0123456789xgLKS\0"[random() % 16]; break;
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes.replace(at, words[random() % words.size()].size() % 90, words[random() % words.size()]);
+          break;
+        case 2:
+          bytes[at / 512 * 512 + 156] = "0123456789xgLKS\0"[random() % 16];
+          break;
         default: {
           const std::string& w = words[random() % words.size()];
           bytes.replace(at / 512 * 512 + (random() % 2 ? 0 : 157), w.size(), w);
@@ -412,7 +483,8 @@ TEST_F(Unpack, TenThousandMutations) {
       ASSERT_TRUE(remove_tree(at.get(), "out"));
       fs::create_directories(out);
       ASSERT_EQ(get(canary), "untouched") << "mutation " << i;
-      for (const auto& each : fs::directory_iterator(dir.path)) ASSERT_TRUE(each.path().filename() == "out" || each.path() == canary) << "mutation " << i << " made " << each.path();
+      for (const auto& each : fs::directory_iterator(dir.path))
+        ASSERT_TRUE(each.path().filename() == "out" || each.path() == canary) << "mutation " << i << " made " << each.path();
     }
     if (i == 1000) ::getrusage(RUSAGE_SELF, &first);
   }

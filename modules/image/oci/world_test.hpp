@@ -70,7 +70,8 @@ inline bool have(const char* program) { return run(std::string("command -v ") + 
 inline std::set<std::string> tree(const std::string& directory) {
   std::set<std::string> out;
   std::error_code ec;
-  for (fs::recursive_directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec)) out.insert(it->path().lexically_relative(directory).string());
+  for (fs::recursive_directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec))
+    out.insert(it->path().lexically_relative(directory).string());
   return out;
 }
 inline const Cancelled never = [] { return false; };
@@ -105,7 +106,9 @@ class Tar {
     header(e);
     return *this;
   }
-  Tar& file(const std::string& name, const std::string& data, unsigned mode = 0644) { return add({.name = name, .data = data, .mode = mode}); }
+  Tar& file(const std::string& name, const std::string& data, unsigned mode = 0644) {
+    return add({.name = name, .data = data, .mode = mode});
+  }
   Tar& directory(const std::string& name, unsigned mode = 0755) { return add({.name = name, .type = '5', .mode = mode}); }
   Tar& link(const std::string& name, const std::string& to) { return add({.name = name, .type = '2', .target = to, .mode = 0777}); }
   Tar& hard(const std::string& name, const std::string& to) { return add({.name = name, .type = '1', .target = to}); }
@@ -114,7 +117,9 @@ class Tar {
  private:
   void header(const Entry& e) {
     char h[512] = {};
-    const auto field = [&](std::size_t at, std::size_t room, const std::string& s) { std::memcpy(h + at, s.data(), std::min(room, s.size())); };
+    const auto field = [&](std::size_t at, std::size_t room, const std::string& s) {
+      std::memcpy(h + at, s.data(), std::min(room, s.size()));
+    };
     const auto octal = [](std::uint64_t n, std::size_t digits) {
       std::string s(digits, '0');
       for (std::size_t i = digits; i-- > 0; n /= 8) s[i] = static_cast<char>('0' + n % 8);
@@ -175,8 +180,8 @@ struct Image {
   std::string manifest, manifest_digest, config, config_digest;
   std::vector<std::string> layers, diff_ids;  // digests
 
-  explicit Image(const std::vector<std::string>& tars, const std::string& how = "gzip", const std::string& arch = Platform::here().architecture,
-                 const std::string& run = R"({"Cmd":["/bin/true"]})") {
+  explicit Image(const std::vector<std::string>& tars, const std::string& how = "gzip",
+                 const std::string& arch = Platform::here().architecture, const std::string& run = R"({"Cmd":["/bin/true"]})") {
     std::string descriptors, ids;
     for (const std::string& tar : tars) {
       const std::string blob = how.empty() ? tar : compressed(tar, how);
@@ -184,10 +189,12 @@ struct Image {
       diff_ids.push_back(digest_of(tar));
       layers.push_back(digest);
       blobs[digest] = blob;
-      descriptors += (descriptors.empty() ? "" : ",") + descriptor(digest, blob.size(), "application/vnd.oci.image.layer.v1.tar" + (how.empty() ? "" : "+" + how));
+      descriptors += (descriptors.empty() ? "" : ",") +
+                     descriptor(digest, blob.size(), "application/vnd.oci.image.layer.v1.tar" + (how.empty() ? "" : "+" + how));
       ids += (ids.empty() ? "\"" : ",\"") + diff_ids.back() + "\"";
     }
-    config = R"({"os":"linux","architecture":")" + arch + R"(","config":)" + run + R"(,"rootfs":{"type":"layers","diff_ids":[)" + ids + "]}}";
+    config =
+        R"({"os":"linux","architecture":")" + arch + R"(","config":)" + run + R"(,"rootfs":{"type":"layers","diff_ids":[)" + ids + "]}}";
     config_digest = digest_of(config);
     blobs[config_digest] = config;
     manifest = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)" +
@@ -202,7 +209,8 @@ struct Image {
     put(directory + "/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
     put(directory + "/index.json", R"({"schemaVersion":2,"manifests":[)" +
                                        descriptor(manifest_digest, manifest.size(), "application/vnd.oci.image.manifest.v1+json",
-                                                  R"(,"annotations":{"org.opencontainers.image.ref.name":")" + tag + "\"}") + "]}");
+                                                  R"(,"annotations":{"org.opencontainers.image.ref.name":")" + tag + "\"}") +
+                                       "]}");
     for (const auto& [digest, bytes] : blobs) put(directory + "/blobs/sha256/" + std::string(hex_of(digest)), bytes);
   }
 };
@@ -232,7 +240,9 @@ class Server {
     a.sin_family = AF_INET;
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t n = sizeof a;
-    if (::bind(fd_, reinterpret_cast<sockaddr*>(&a), n) != 0 || ::listen(fd_, 64) != 0 || ::getsockname(fd_, reinterpret_cast<sockaddr*>(&a), &n) != 0) std::abort();
+    if (::bind(fd_, reinterpret_cast<sockaddr*>(&a), n) != 0 || ::listen(fd_, 64) != 0 ||
+        ::getsockname(fd_, reinterpret_cast<sockaddr*>(&a), &n) != 0)
+      std::abort();
     port = ntohs(a.sin_port);
     acceptor_ = std::thread([this] { accept(); });
   }
@@ -314,8 +324,11 @@ struct FakeRegistry {
       if (auto r = fault(q)) return *r;
     const std::string manifests = "/v2/team/app/manifests/", blobs = "/v2/team/app/blobs/";
     if (q.target == manifests + "1" || q.target == manifests + image.manifest_digest)
-      return {200, image.manifest, {"Content-Type: application/vnd.oci.image.manifest.v1+json", "Docker-Content-Digest: " + image.manifest_digest}};
-    if (q.target.starts_with(blobs) && image.blobs.count(q.target.substr(blobs.size()))) return blob(q, image.blobs[q.target.substr(blobs.size())]);
+      return {200,
+              image.manifest,
+              {"Content-Type: application/vnd.oci.image.manifest.v1+json", "Docker-Content-Digest: " + image.manifest_digest}};
+    if (q.target.starts_with(blobs) && image.blobs.count(q.target.substr(blobs.size())))
+      return blob(q, image.blobs[q.target.substr(blobs.size())]);
     return {404, R"({"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]})"};
   }
   static Server::Reply blob(const Server::Request& q, const std::string& bytes) {
@@ -323,7 +336,9 @@ struct FakeRegistry {
     if (!range.starts_with("bytes=")) return {200, bytes};
     const std::size_t from = std::stoul(range.substr(6));
     if (from >= bytes.size()) return {416, ""};
-    return {206, bytes.substr(from), {"Content-Range: bytes " + std::to_string(from) + "-" + std::to_string(bytes.size() - 1) + "/" + std::to_string(bytes.size())}};
+    return {206,
+            bytes.substr(from),
+            {"Content-Range: bytes " + std::to_string(from) + "-" + std::to_string(bytes.size() - 1) + "/" + std::to_string(bytes.size())}};
   }
   [[nodiscard]] std::string name() const { return server.host() + "/team/app:1"; }
   int count(const std::string& part) {
@@ -419,7 +434,8 @@ struct Puller {
     EXPECT_EQ(problems, std::vector<std::string>{});
     store = *s;
   }
-  Result<ImageRecord> pull(const std::string& name, Policy policy = Policy::if_absent, const std::string& container = "c1", const Cancelled& cancelled = never) {
+  Result<ImageRecord> pull(const std::string& name, Policy policy = Policy::if_absent, const std::string& container = "c1",
+                           const Cancelled& cancelled = never) {
     PullRequest q;
     q.container = container;
     q.name = name;
@@ -427,7 +443,8 @@ struct Puller {
     return pull(q, cancelled);
   }
   Result<ImageRecord> pull(const PullRequest& q, const Cancelled& cancelled = never) {
-    return image_oci::pull(q, options, store, traffic, [&](const auto& p) { progress.push_back(p); }, cancelled, 1);
+    return image_oci::pull(
+        q, options, store, traffic, [&](const auto& p) { progress.push_back(p); }, cancelled, 1);
   }
   [[nodiscard]] std::string layer(const ImageRecord& r, std::size_t i) const { return store->path(r.layers.at(i)); }
 };

@@ -29,7 +29,8 @@ struct Agent {
   Agent(Subject& s, Check& c, bool needs_fixture = true) : subject(s), check(c) {
     if (const auto* p = s.fixture("image")) image = *p;
     if (const auto* p = s.fixture("other")) second = *p;
-    if (needs_fixture) check.needs(!image.empty() && !second.empty(), "no images are known; set image and other under [fixture] in conformance.toml");
+    if (needs_fixture)
+      check.needs(!image.empty() && !second.empty(), "no images are known; set image and other under [fixture] in conformance.toml");
     make_images();
     check.require(check.ok(subject.up(), "configure and start"));
     check.require(check.ok(subject.recover(fi::RecoverT{}), "RECOVER without containers"));
@@ -52,7 +53,8 @@ struct Agent {
       names += (i ? ",\"" : "\"") + name + "\"";
       list += (i ? ",\"" : "\"") + ids[i] + "\"";
     }
-    t.file("config.json", R"({"os":"linux","config":{"Cmd":["/bin/tool"],"Env":["A=1"]},"rootfs":{"type":"layers","diff_ids":[)" + list + "]}}");
+    t.file("config.json",
+           R"({"os":"linux","config":{"Cmd":["/bin/tool"],"Env":["A=1"]},"rootfs":{"type":"layers","diff_ids":[)" + list + "]}}");
     t.file("manifest.json", R"([{"Config":"config.json","RepoTags":["conformance:1"],"Layers":[)" + names + "]}]");
     return t.bytes();
   }
@@ -108,7 +110,8 @@ struct Agent {
 
 }  // namespace
 
-GANTRY_CONFORMANCE(image, pull, "PULL gives the layers of an image as directories", "answer when all layers are unpacked; absolute paths, lowest first") {
+GANTRY_CONFORMANCE(image, pull, "PULL gives the layers of an image as directories",
+                   "answer when all layers are unpacked; absolute paths, lowest first") {
   Agent a(subject, check);
   const auto image = a.pulled("c1", a.image);
   check.that(!image.id.empty(), "the image has no id");
@@ -119,7 +122,8 @@ GANTRY_CONFORMANCE(image, pull, "PULL gives the layers of an image as directorie
   check.that(!image.config || image.config->cmd.empty() || image.config->cmd[0] == "/bin/tool", "its Cmd is not what it says");
 }
 
-GANTRY_CONFORMANCE(image, pull_again, "a second PULL gives the same image", "the same id and layers, for the same container and for another") {
+GANTRY_CONFORMANCE(image, pull_again, "a second PULL gives the same image",
+                   "the same id and layers, for the same container and for another") {
   Agent a(subject, check);
   const auto first = a.pulled("c1", a.image);
   for (const char* container : {"c1", "c2"}) {
@@ -129,7 +133,8 @@ GANTRY_CONFORMANCE(image, pull_again, "a second PULL gives the same image", "the
   }
 }
 
-GANTRY_CONFORMANCE(image, progress, "what comes before the answer is Progress", "send chunks of that table only; every layer each time, done never more than total") {
+GANTRY_CONFORMANCE(image, progress, "what comes before the answer is Progress",
+                   "send chunks of that table only; every layer each time, done never more than total") {
   Agent a(subject, check);
   const Pending p = a.open("c1", a.image);
   check.require(check.that(p.wait(20s), "PULL does not end"));
@@ -148,30 +153,36 @@ GANTRY_CONFORMANCE(image, never, "policy NEVER brings nothing", "answer NOT_FOUN
   check.ok(a.pull("c1", a.image, fi::Policy::NEVER), "PULL with NEVER of an image that is here");
 }
 
-GANTRY_CONFORMANCE(image, always, "policy ALWAYS asks the source", "it may have to bring nothing, but it must not fail where IF_ABSENT does not") {
+GANTRY_CONFORMANCE(image, always, "policy ALWAYS asks the source",
+                   "it may have to bring nothing, but it must not fail where IF_ABSENT does not") {
   Agent a(subject, check);
   const auto first = a.pulled("c1", a.image);
   const auto again = a.pull("c2", a.image, fi::Policy::ALWAYS);
   if (check.ok(again, "PULL with ALWAYS")) check.equal(again->id, first.id, "the id of an image that did not change");
 }
 
-GANTRY_CONFORMANCE(image, not_there, "an image that does not exist is an error that names it", "say which image, and what the source answered") {
+GANTRY_CONFORMANCE(image, not_there, "an image that does not exist is an error that names it",
+                   "say which image, and what the source answered") {
   Agent a(subject, check, false);
   const auto r = a.pull("c1", "file://" + subject.scratch() + "/no-such-image.tar");
   if (check.refused(r, "PULL of an image that does not exist"))
-    check.that(r.error().message.find("no-such-image") != std::string::npos, "the message \"" + r.error().message + "\" does not name the image");
+    check.that(r.error().message.find("no-such-image") != std::string::npos,
+               "the message \"" + r.error().message + "\" does not name the image");
 }
 
 GANTRY_CONFORMANCE(image, strange_names, "names that are none are errors, soon", "check names before anything is done with them") {
   Agent a(subject, check, false);
-  for (const std::string& name : {std::string(), std::string("../../etc"), std::string("a b"), std::string("@"), std::string(":"), std::string("x\ny"), std::string("%s%n"), std::string(100'000, 'x')})
+  for (const std::string& name : {std::string(), std::string("../../etc"), std::string("a b"), std::string("@"), std::string(":"),
+                                  std::string("x\ny"), std::string("%s%n"), std::string(100'000, 'x')})
     check.refused(a.pull("c1", name), "PULL of a name of " + std::to_string(name.size()) + " bytes that is none");
   check.ok(subject.health(), "HEALTH afterwards");
 }
 
-GANTRY_CONFORMANCE(image, strange_ids, "container ids that cannot be names are refused", "answer INVALID_ARGUMENT to an empty id, \"..\", and ids with a slash") {
+GANTRY_CONFORMANCE(image, strange_ids, "container ids that cannot be names are refused",
+                   "answer INVALID_ARGUMENT to an empty id, \"..\", and ids with a slash") {
   Agent a(subject, check);
-  for (const char* id : {"", "..", "a/b", "../../x"}) check.code(a.pull(id, a.image), Code::invalid_argument, std::string("PULL for container \"") + id + "\"");
+  for (const char* id : {"", "..", "a/b", "../../x"})
+    check.code(a.pull(id, a.image), Code::invalid_argument, std::string("PULL for container \"") + id + "\"");
 }
 
 GANTRY_CONFORMANCE(image, other_type, "a type this module does not serve is refused", "answer UNIMPLEMENTED, naming the type") {
@@ -183,7 +194,8 @@ GANTRY_CONFORMANCE(image, other_type, "a type this module does not serve is refu
   check.refused(subject.call<fi::Image>(Method::PULL, p), "PULL of an image of type 77");
 }
 
-GANTRY_CONFORMANCE(image, release_of_unknown, "RELEASE succeeds for containers nobody knows, and twice", "answer OK when there is nothing to release: it comes after crashes, too") {
+GANTRY_CONFORMANCE(image, release_of_unknown, "RELEASE succeeds for containers nobody knows, and twice",
+                   "answer OK when there is nothing to release: it comes after crashes, too") {
   Agent a(subject, check);
   a.released("never-heard-of");
   (void)a.pulled("c1", a.image);
@@ -191,7 +203,8 @@ GANTRY_CONFORMANCE(image, release_of_unknown, "RELEASE succeeds for containers n
   a.released("c1");
 }
 
-GANTRY_CONFORMANCE(image, list_and_inspect, "LIST and INSPECT know what was pulled, by whom it is used", "the name of LIST is a name for INSPECT and PULL, too") {
+GANTRY_CONFORMANCE(image, list_and_inspect, "LIST and INSPECT know what was pulled, by whom it is used",
+                   "the name of LIST is a name for INSPECT and PULL, too") {
   Agent a(subject, check);
   check.that(a.listed().empty(), "LIST of a fresh module is not empty");
   check.code(a.inspect(a.image), Code::not_found, "INSPECT before PULL");
@@ -213,7 +226,8 @@ GANTRY_CONFORMANCE(image, prune_spares_the_used, "PRUNE leaves what a container 
   a.whole(image, "after PRUNE, though a container uses it");
 }
 
-GANTRY_CONFORMANCE(image, prune, "PRUNE takes what nobody uses, and says so", "forget the image and remove its layers; a PULL brings it again") {
+GANTRY_CONFORMANCE(image, prune, "PRUNE takes what nobody uses, and says so",
+                   "forget the image and remove its layers; a PULL brings it again") {
   Agent a(subject, check);
   const auto image = a.pulled("c1", a.image);
   a.released("c1");
@@ -234,7 +248,8 @@ GANTRY_CONFORMANCE(image, prune_excludes, "PRUNE leaves the images it is told to
   a.whole(image, "after PRUNE that was to leave it");
 }
 
-GANTRY_CONFORMANCE(image, recover_finds_orphans, "after a restart RECOVER tells who used an image and is not alive", "keep users on the disk; leave their images alone until RELEASE") {
+GANTRY_CONFORMANCE(image, recover_finds_orphans, "after a restart RECOVER tells who used an image and is not alive",
+                   "keep users on the disk; leave their images alone until RELEASE") {
   Agent a(subject, check);
   const auto image = a.pulled("alive", a.image);
   (void)a.pulled("dead", a.image);
@@ -264,7 +279,8 @@ GANTRY_CONFORMANCE(image, after_a_crash, "an image in use survives the module's 
   check.ok(a.pull("c2", a.image, fi::Policy::NEVER), "PULL with NEVER after a crash");
 }
 
-GANTRY_CONFORMANCE(image, side_by_side, "pulls at the same time do not disturb each other", "bring a layer once, and let all who want it wait") {
+GANTRY_CONFORMANCE(image, side_by_side, "pulls at the same time do not disturb each other",
+                   "bring a layer once, and let all who want it wait") {
   Agent a(subject, check);
   std::vector<Pending> all;
   for (int i = 0; i < 12; ++i) all.push_back(a.open("c" + std::to_string(i), i % 3 ? a.image : a.second));
@@ -272,12 +288,15 @@ GANTRY_CONFORMANCE(image, side_by_side, "pulls at the same time do not disturb e
     all[i].wait(20s);
     const auto r = all[i].result<fi::Image>();
     if (!check.ok(r, "PULL " + std::to_string(i + 1) + " of 12 at once")) continue;
-    if (i % 3) a.whole(*r, "of a pull among twelve");
-    else check.that(Agent::shows(*r, "etc/other"), "etc/other is in no layer of the other image");
+    if (i % 3)
+      a.whole(*r, "of a pull among twelve");
+    else
+      check.that(Agent::shows(*r, "etc/other"), "etc/other is in no layer of the other image");
   }
 }
 
-GANTRY_CONFORMANCE(image, cancel, "a PULL that is cancelled ends", "stop transfers and unpacking; with CANCELLED, or with the image if it was done") {
+GANTRY_CONFORMANCE(image, cancel, "a PULL that is cancelled ends",
+                   "stop transfers and unpacking; with CANCELLED, or with the image if it was done") {
   Agent a(subject, check);
   const Pending p = a.open("c1", a.image);
   p.cancel();
@@ -285,7 +304,8 @@ GANTRY_CONFORMANCE(image, cancel, "a PULL that is cancelled ends", "stop transfe
   check.ok(a.pull("c2", a.image), "PULL after that");
 }
 
-GANTRY_CONFORMANCE(image, stop_while_pulling, "STOP ends what is under way", "cancel pulls; the beginning of a layer may stay for the next time") {
+GANTRY_CONFORMANCE(image, stop_while_pulling, "STOP ends what is under way",
+                   "cancel pulls; the beginning of a layer may stay for the next time") {
   Agent a(subject, check);
   const Pending p = a.open("c1", a.image), q = a.open("c2", a.second);
   check.ok(subject.stop(), "STOP");

@@ -26,7 +26,9 @@ class ImageShim final : public Shim {
         auto pull = gantry::unpack<fi::Pull>(gantry::from_abi(c.body));
         if (!pull) break;
         if (fault("pulls_always") && pull->policy == fi::Policy::NEVER) pull->policy = fi::Policy::IF_ABSENT;
-        if (fault("every_id_is_a_name") && (pull->container_id.empty() || pull->container_id.find('/') != std::string::npos || pull->container_id == "..")) pull->container_id = "odd";
+        if (fault("every_id_is_a_name") &&
+            (pull->container_id.empty() || pull->container_id.find('/') != std::string::npos || pull->container_id == ".."))
+          pull->container_id = "odd";
         if (fault("one_type_for_all")) pull->type = gantry::fb::ImageType::DOCKER;
         if (fault("forgets_users")) return pull_and_release(token, std::move(*pull));
         return pass_pull(c, *pull);
@@ -37,7 +39,8 @@ class ImageShim final : public Shim {
           const auto release = gantry::unpack<fi::Release>(gantry::from_abi(c.body));
           const std::lock_guard lock(mutex_);
           if (release && users_.erase(release->container_id) == 0) {
-            const Buffer e = gantry::pack_error(gantry::fail(gantry::Code::not_found, "container " + release->container_id + " uses no image"));
+            const Buffer e =
+                gantry::pack_error(gantry::fail(gantry::Code::not_found, "container " + release->container_id + " uses no image"));
             return answer(token, GANTRY_NOT_FOUND, e);
           }
         }
@@ -48,7 +51,8 @@ class ImageShim final : public Shim {
           return pass(c, kept_);
         }
         break;
-      default: break;
+      default:
+        break;
     }
     pass(c);
   }
@@ -61,7 +65,8 @@ class ImageShim final : public Shim {
         auto changed = *gantry::unpack<fi::Image>(body);
         if (fault("relative_layers"))
           for (auto& l : changed.layers) l = l.substr(l.rfind('/') + 1);
-        else changed.layers.pop_back();
+        else
+          changed.layers.pop_back();
         return answer(token, code, gantry::pack(changed));
       }
     } else if (code < 0 && fault("errors_without_name")) {
@@ -69,6 +74,7 @@ class ImageShim final : public Shim {
     }
     answer(token, code, body);
   }
+
  private:
   void pass_pull(const gantry_call& c, const fi::PullT& pull) {
     {
@@ -85,7 +91,8 @@ class ImageShim final : public Shim {
       if (code == GANTRY_MORE) return answer(token, code, body);
       const auto reply = std::make_shared<Buffer>(body);
       if (code != GANTRY_OK) return answer(token, code, *reply);
-      own_call(static_cast<std::uint32_t>(fi::Method::RELEASE), gantry::pack(release), [this, token, reply](gantry_code, Bytes) { answer(token, GANTRY_OK, *reply); });
+      own_call(static_cast<std::uint32_t>(fi::Method::RELEASE), gantry::pack(release),
+               [this, token, reply](gantry_code, Bytes) { answer(token, GANTRY_OK, *reply); });
     });
   }
   std::mutex mutex_;
