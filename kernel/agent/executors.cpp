@@ -327,6 +327,8 @@ void Core::on(Step& step, const event::Resized& r) {
   if (!r.ok) {
     e->problem = r.message;
     log(step, base::Level::warning, "the container of executor " + e->id() + " could not be given its resources: " + r.message);
+    // It only shrinks: what it uses may not be taken away yet, and nobody waits for more.
+    if (is_default(*e->info) && std::none_of(e->tasks.begin(), e->tasks.end(), [](const Task* t) { return waits(*t); })) return resize(step, *e);
     return shut_down_executor(step, *e, Executor::Cause::resize);
   }
   resize(step, *e);

@@ -217,7 +217,7 @@ void Core::left_group(Step& step, const std::shared_ptr<Executor>& e, const std:
   }
   if (!e->tasks.empty()) return resize(step, *e);
   if (e->cause == Executor::Cause::none) return shut_down_executor(step, *e, Executor::Cause::idle);
-  end_holder(step, *e);
+  if (e->cause != Executor::Cause::idle) end_holder(step, *e);  // else the others have seen to it
 }
 
 // It is to end: at once if nobody is in it any more, else with the last who leaves.

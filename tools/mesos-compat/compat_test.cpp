@@ -203,7 +203,7 @@ TEST(Translate, IsolatorsAndImages) {
                            "seccomp_profile_dir = \"/seccomp\"\nseccomp_profile = \"strict.json\"\n", "no_new_privileges = true\n", "cni_config_dir = \"/cni/conf\"\n",
                            "cni_plugin_dirs = [\"/cni/a\", \"/cni/b\"]\n", "listening_ports = \"enforce\"\n", "listening_ports_range = \"31000-32000\"\n",
                            "[isolator.disk]\nenforce = true\nmethod = \"quota\"\nfirst_project = 6000\nlast_project = 7000\non_quota = \"kill\"\n", "[isolator.gpu]\n",
-                           "default_registry = \"images.example:5000\"\n", "gc_headroom = 0.2\n", "gc_interval = \"1min\"\n", "gc_keep = [\"base:1\"]\n", "devices = true\n"})
+                           "default_registry = \"images.example:5000\"\n", "gc_headroom = 0.2\n", "gc_interval = \"1m\"\n", "gc_keep = [\"base:1\"]\n", "devices = true\n"})
     EXPECT_THAT(t->toml, HasSubstr(line)) << t->toml;
   const auto wrong = translated(Role::agent, {"--ip=127.0.0.1", "--master=m:5050", "--work_dir=/w", "--isolation=linux/capabilities", "--effective_capabilities=[]", "--port=5051"});
   ASSERT_FALSE(wrong);

@@ -106,7 +106,6 @@ class GroupsTest : public ::testing::Test {
     for (const auto& id : alive) others.push_back({id, RecoveredContainer::Fate::running, {}, {}});
     rig.step(event::Recovered{std::move(others)});
     recovered = std::move(rig.effects);
-    rig.effects.clear();
     rig.step(event::Leader{"master:5050"});
     rig.link_up();
   }
@@ -245,6 +244,12 @@ TEST_F(GroupsTest, ASecondGroupWaitsForRoom) {
   resized();
   EXPECT_EQ(launches().size(), 1u);
   EXPECT_EQ(launches()[0].task->task_id, "b");
+
+  launched(container("b"));
+  for (int i = 0; i < 2; ++i) rig.ack("b");
+  exited(container("b"), Rig::exit_code(0));
+  resized(false);
+  EXPECT_TRUE(kills().empty()) << "what cannot be taken away from it hurts nobody";
 
   run({member("c")}, false);
   resized(false);
