@@ -37,7 +37,7 @@ fn prepare(t: &mut Test, id: &str) -> Result<Vec<u8>> {
     t.call(Method::PREPARE.0, &PrepareT { container_id: id.into(), ..Default::default() })
 }
 fn attach(t: &mut Test, id: &str, pid: i32) -> Result<Vec<u8>> {
-    t.call(Method::ATTACH.0, &AttachT { container_id: id.into(), pid })
+    t.call(Method::ATTACH.0, &AttachT { container_id: id.into(), pid, ..Default::default() })
 }
 fn cleanup(t: &mut Test, id: &str) -> Result<Vec<u8>> {
     t.call(Method::CLEANUP.0, &CleanupT { container_id: id.into() })

@@ -15,7 +15,7 @@ fn life_of_a_container() {
     let body = t.call(Method::PREPARE.0, &PrepareT { container_id: "c1".into(), ..Default::default() }).unwrap();
     let prepared = flat::read::<Prepared<'_>>(&body).unwrap().unpack();
     assert_eq!(prepared.environment[0].name, "ISOLATED_BY");
-    let attach = AttachT { container_id: "c1".into(), pid: 1 };
+    let attach = AttachT { container_id: "c1".into(), pid: 1, ..Default::default() };
     t.call(Method::ATTACH.0, &attach).unwrap();
     let cleanup = CleanupT { container_id: "c1".into() };
     t.call(Method::CLEANUP.0, &cleanup).unwrap();
