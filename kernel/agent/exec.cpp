@@ -21,7 +21,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t most_on_the_way = std::size_t{1} << 20;  // output nobody has taken yet
-constexpr std::size_t most_input = std::size_t{1} << 20;       // input the command has not read yet
+constexpr std::size_t most_input = std::size_t{8} << 20;       // input the command has not read yet, of those who do not wait
+constexpr std::size_t little_input = std::size_t{64} << 10;
 constexpr auto input_pause = 5ms;
 constexpr auto patience = 20s;  // without a word of whoever asked
 
@@ -76,18 +77,19 @@ class ContainerLauncher::Session final : public Beside, public std::enable_share
   Session(ContainerLauncher& launcher, ExecOptions options, Function<void(bool, Bytes)> output) : launcher_(launcher), options_(std::move(options)), output_(std::move(output)) {}
 
   // ---- whoever asked
-  void write(Bytes bytes) override {
+  void write(Bytes bytes, Function<void()> read) override {
     heard();
-    if (!streams_.in || input_over_) return;
-    if (input_.size() + bytes.size() > most_input) return kill_it();  // it does not read, and nobody waits for that
+    if (finished_ || input_over_ || (!options_.input && !options_.terminal)) return read();
+    if (input_.size() + bytes.size() > most_input) return kill_it(), read();
     input_.insert(input_.end(), bytes.begin(), bytes.end());
+    readers_.push_back(std::move(read));
     pump_input();
   }
   void end_input() override {
     heard();
     input_over_ = true;
     // On a terminal the end is a character, as if somebody had typed it.
-    if (options_.terminal && streams_.in) input_.push_back(4);
+    if (options_.terminal && !finished_) input_.push_back(4);
     pump_input();
   }
   void resize(unsigned rows, unsigned columns) override {
@@ -161,6 +163,12 @@ class ContainerLauncher::Session final : public Beside, public std::enable_share
     if (!status) co_return fail(Code::internal, "the end of the command was not seen");
     co_return *status;
   }
+  // Nothing more is read or written, whether it ran or not.
+  void finish() {
+    finished_ = true;
+    input_.clear();
+    for (auto& read : std::exchange(readers_, {})) read();
+  }
   void kill_it() {
     if (running_) signal_pidfd(pidfd_, SIGUSR1);
   }
@@ -184,6 +192,7 @@ class ContainerLauncher::Session final : public Beside, public std::enable_share
       const ssize_t n = ::write(streams_.in.get(), input_.data(), input_.size());
       if (n > 0) {
         input_.erase(input_.begin(), input_.begin() + n);
+        tell_readers();
         continue;
       }
       if (n < 0 && errno == EINTR) continue;
@@ -197,6 +206,11 @@ class ContainerLauncher::Session final : public Beside, public std::enable_share
       input_.clear();  // it reads no more
     }
     if (input_over_ && !options_.terminal) streams_.in.reset();
+    tell_readers();
+  }
+  void tell_readers() {
+    if (input_.size() > little_input) return;
+    for (auto& read : std::exchange(readers_, {})) read();
   }
 
   void watch() {
@@ -243,7 +257,8 @@ class ContainerLauncher::Session final : public Beside, public std::enable_share
   Function<void(bool, Bytes)> output_;
   Streams streams_;
   std::vector<std::uint8_t> input_;
-  bool input_over_ = false, running_ = false;
+  std::vector<Function<void()>> readers_;  // who waits for their input to be read
+  bool input_over_ = false, running_ = false, finished_ = false;
   int task_pid_ = 0, pidfd_ = -1;
   std::uint64_t on_the_way_ = 0, out_watch_ = 0, err_watch_ = 0;
   base::Instant heard_{0};
@@ -256,12 +271,14 @@ std::shared_ptr<Beside> ContainerLauncher::exec(const std::string& container_id,
   begin();
   loop_.post([this, c, session, container_id, ended = std::move(ended)]() mutable {
     if (!c || c->phase != Container::Phase::running || stopping_) {
+      session->finish();
       ended(fail(Code::not_found, "container " + container_id + " is not running"));
       return end();
     }
     sessions_.push_back(session);
     spawn(session->run(c), [this, session, ended = std::move(ended)](Result<int> r) mutable {
       std::erase(sessions_, session);
+      session->finish();
       ended(std::move(r));
       end();
     });

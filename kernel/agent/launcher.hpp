@@ -86,7 +86,8 @@ struct ExecOptions {
 class Beside {
  public:
   virtual ~Beside() = default;
-  virtual void write(Bytes bytes) = 0;
+  // `read` runs when most of it has been read, or will never be: whoever waits for that sends no faster than the command reads.
+  virtual void write(Bytes bytes, Function<void()> read) = 0;
   virtual void end_input() = 0;
   virtual void resize(unsigned rows, unsigned columns) = 0;
   virtual void signal(int number) = 0;            // SIGKILL reaches all of it, others its first process

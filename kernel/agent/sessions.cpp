@@ -111,10 +111,15 @@ void Agent::session_input(std::uint64_t id, const control::SessionInput& in, Fun
   if (it != sessions_.end() && it->second) {
     const auto session = it->second;
     session->taken(in.taken());
-    if (in.data() && in.data()->size()) session->write(Bytes(in.data()->data(), in.data()->size()));
-    if (in.end()) session->end_input();
     if (in.rows() && in.columns()) session->resize(in.rows(), in.columns());
     if (in.signal()) session->signal(in.signal());
+    if (in.data() && in.data()->size()) {
+      auto told = std::make_shared<Function<void(control::AnswerT)>>(std::move(reply));
+      session->write(Bytes(in.data()->data(), in.data()->size()), [told, id] { (*told)(say(id, control::DoneT())); });
+      if (in.end()) session->end_input();
+      return;
+    }
+    if (in.end()) session->end_input();
   }
   reply(say(id, control::DoneT()));
 }

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <csignal>
 #include <iostream>
+#include <set>
 
 namespace gantry::cli {
 
@@ -23,6 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 // The agent takes us for gone after 20 s of silence.
 constexpr auto keep_alive = std::chrono::seconds(5);
+constexpr std::size_t most_unread = 16;  // pieces of input on their way
 
 std::atomic<bool> resized{false};
 
@@ -96,7 +98,7 @@ class Conversation {
  private:
   Status turn() {
     pollfd fds[2] = {{agent_.fd(), POLLIN, 0}, {0, POLLIN, 0}};
-    const bool reads_input = options_.input && session_ && !input_over_;
+    const bool reads_input = options_.input && session_ && !input_over_ && unread_.size() < most_unread;
     const int n = ::poll(fds, reads_input ? 2 : 1, 1000);
     if (n < 0 && errno != EINTR) return fail(Code::internal, "poll failed");
     if (n > 0 && fds[0].revents) GANTRY_CHECK(take_answer());
@@ -116,7 +118,7 @@ class Conversation {
 
   Status take_answer() {
     GANTRY_TRY(const control::AnswerT a, agent_.receive());
-    if (a.id != id_) return ok;  // of our words
+    if (a.id != id_) return unread_.erase(a.id), ok;  // of our words
     if (const auto* p = a.say.AsProblem()) return fail(p->code < 0 ? static_cast<Code>(p->code) : Code::unknown, p->message);
     if (const auto* s = a.say.AsSession()) session_ = s->session;
     if (const auto* e = a.say.AsEnded()) ended_ = WIFEXITED(e->wait_status) ? WEXITSTATUS(e->wait_status) : 128 + WTERMSIG(e->wait_status);
@@ -138,7 +140,9 @@ class Conversation {
       input_over_ = true;
       return say([](control::SessionInputT& in) { in.end = true; });
     }
-    return say([&](control::SessionInputT& in) { in.data.assign(bytes, bytes + n); });
+    GANTRY_CHECK(say([&](control::SessionInputT& in) { in.data.assign(bytes, bytes + n); }));
+    unread_.insert(last_);
+    return ok;
   }
 
   template <class F>
@@ -150,15 +154,15 @@ class Conversation {
     control::QuestionT q;
     q.ask.Set(std::move(in));
     spoke_ = Clock::now();
-    GANTRY_TRY(const std::uint64_t id, agent_.send(std::move(q)));
-    (void)id;
+    GANTRY_TRY(last_, agent_.send(std::move(q)));
     return ok;
   }
 
   Context& c_;
   Daemon agent_;
   const ExecOptions& options_;
-  std::uint64_t id_ = 0, session_ = 0, taken_ = 0;
+  std::uint64_t id_ = 0, session_ = 0, taken_ = 0, last_ = 0;
+  std::set<std::uint64_t> unread_;  // input that has not been read yet
   bool input_over_ = false, killed_ = false;
   std::optional<int> ended_;
   Clock::time_point spoke_ = Clock::now();
