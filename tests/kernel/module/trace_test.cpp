@@ -6,6 +6,7 @@
 #include <gantry/authenticator_generated.h>
 #include <gantry/control_generated.h>
 #include <gantry/host_generated.h>
+#include <gantry/image_generated.h>
 
 namespace gantry::module {
 namespace {
@@ -392,6 +393,21 @@ TEST(HideCredentials, AnAuthenticatorsQuestionsAreBlanked) {
   who.principal = "ops";
   EXPECT_EQ(hidden("authenticator", What::DONE, 0, 16, who), BodyState::WHOLE);
   EXPECT_EQ(who.principal, "ops");
+}
+TEST(HideCredentials, AccountsOfPullsAreMasked) {
+  fb::image::PullT p;
+  p.container_id = "c1";
+  p.name = "registry.example/app";
+  EXPECT_EQ(hidden("image", What::CALL, 0, 16, p), BodyState::WHOLE);
+  p.config = "{\"auths\":{}}";
+  p.credential = std::make_unique<fb::CredentialT>();
+  p.credential->principal = "ops";
+  p.credential->secret = "s3cret";
+  EXPECT_EQ(hidden("image", What::CALL, 0, 16, p), BodyState::MASKED);
+  EXPECT_EQ(p.name, "registry.example/app");
+  EXPECT_EQ(p.credential->principal, "ops");
+  EXPECT_EQ(p.credential->secret, "******");
+  EXPECT_EQ(p.config, std::string(12, '*'));
 }
 TEST(HideCredentials, HeadersThatProveWhoSomebodyIsAreMasked) {
   fb::host::RequestT r;
