@@ -4,6 +4,17 @@
 namespace gantry::isolator_network {
 namespace {
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define GANTRY_TEST_SANITIZED 1
+#endif
+#endif
+#if defined(GANTRY_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
 class BuiltInBridge : public Machine {
  protected:
   void SetUp() override {
@@ -446,7 +457,7 @@ TEST_F(BuiltInBridge, ALaunchPaysLittle) {
   RecordProperty("median_us", static_cast<int>(took[10] * 1000));
   RecordProperty("best_us", static_cast<int>(took[0] * 1000));
   // The best one: with eight jobs on two cores the median says more about these than about us.
-  EXPECT_LT(took[0], 25.0) << "milliseconds";
+  EXPECT_TRUE(sanitized || took[0] < 25.0) << took[0] << " ms";
   ASSERT_OK(agent.cleanup("first"));
   ASSERT_OK(agent.network.stop());
 }
