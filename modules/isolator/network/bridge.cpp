@@ -145,6 +145,8 @@ Status Bridge::connect(const BridgeEnd& end, int netns, Links& inside) {
   if (!bridge) return fail(Code::aborted, "bridge " + device_ + " has been removed; launch the container again");
   GANTRY_CHECK(links.make_veth(end.veth, bridge->index, mtu_, !end.ports.empty(), end.interface, netns, end.address));
   GANTRY_CHECK(inside.set_up(end.interface, end.address, subnet_.prefix, subnet_.gateway()));
+  inside.await_carrier(end.interface);
+  links.await_carrier(end.veth);
   if (!(end.rates == Rates())) GANTRY_CHECK(links.limit(end.veth, end.ifb, end.rates, mtu_));
   return map({end.address, end.ports, {}});
 }
