@@ -62,13 +62,11 @@ Resolver merged(Resolver base, const Resolver& over) {
 }
 
 Result<AttachDone> attach_networks(AttachWork& work) {
-  {
-    GANTRY_TRY(auto inside, Links::open(work.netns.get()));
-    GANTRY_CHECK(inside.set_up_loopback());
-  }
+  GANTRY_TRY(auto inside, Links::open(work.netns.get()));
+  GANTRY_CHECK(inside.set_up_loopback());
   std::map<std::string, std::vector<std::string>> addresses;  // by interface
   if (work.record.bridge) {
-    GANTRY_CHECK(work.bridge->connect(*work.record.bridge, work.netns.get()));
+    GANTRY_CHECK(work.bridge->connect(*work.record.bridge, work.netns.get(), inside));
     addresses[work.record.bridge->interface] = {to_text(work.record.bridge->address)};
   }
   Resolver told;

@@ -139,13 +139,14 @@ Status Bridge::restore(const std::vector<BridgeEnd>& living, const std::vector<T
   return install();
 }
 
-Status Bridge::connect(const BridgeEnd& end, int netns) {
+Status Bridge::connect(const BridgeEnd& end, int netns, Links& inside) {
   GANTRY_TRY(auto links, Links::open());
   GANTRY_TRY(const auto bridge, links.find(device_));
   if (!bridge) return fail(Code::aborted, "bridge " + device_ + " has been removed; launch the container again");
   GANTRY_CHECK(links.make_veth(end.veth, bridge->index, mtu_, !end.ports.empty(), end.interface, netns, end.address));
-  GANTRY_TRY(auto inside, Links::open(netns));
   GANTRY_CHECK(inside.set_up(end.interface, end.address, subnet_.prefix, subnet_.gateway()));
+  inside.await_carrier(end.interface);
+  links.await_carrier(end.veth);
   if (!(end.rates == Rates())) GANTRY_CHECK(links.limit(end.veth, end.ifb, end.rates, mtu_));
   return map({end.address, end.ports, {}});
 }

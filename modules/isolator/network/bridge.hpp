@@ -25,8 +25,8 @@ class Bridge {
   Status ensure();
   // After a restart: `living` are connected, `mapped` are elsewhere. What else is on the bridge or mapped belongs to nobody and is removed.
   Status restore(const std::vector<BridgeEnd>& living, const std::vector<Target>& mapped);
-  // The container's device, addresses, rates and ports; `netns` is borrowed.
-  Status connect(const BridgeEnd&, int netns);
+  // The container's device, addresses, rates and ports; `netns` is borrowed, `inside` is a socket in it.
+  Status connect(const BridgeEnd&, int netns, Links& inside);
   // OK for what is not there.
   Status disconnect(const BridgeEnd&);
   // Ports of a container on a network that is not ours. map() makes the table if it is not there.

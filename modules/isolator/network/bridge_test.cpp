@@ -4,6 +4,17 @@
 namespace gantry::isolator_network {
 namespace {
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define GANTRY_TEST_SANITIZED 1
+#endif
+#endif
+#if defined(GANTRY_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
 class BuiltInBridge : public Machine {
  protected:
   void SetUp() override {
@@ -43,7 +54,7 @@ TEST_F(BuiltInBridge, AMappedPortAnswersFromEverywhere) {
   EXPECT_EQ(eventually([] { return ask_tcp("172.31.240.2", 80); }, "hello"), "hello 172.31.240.1") << "its own address, from the machine";
   EXPECT_EQ(ask_tcp("127.0.0.1", 31005), "hello 172.31.240.1") << "the machine's loopback";
   EXPECT_EQ(ask_tcp("192.0.2.2", 31005).substr(0, 5), "hello") << "the machine's address, from the machine";
-  EXPECT_EQ(ask_udp("127.0.0.1", 31006), "udp here");
+  EXPECT_EQ(eventually([] { return ask_udp("127.0.0.1", 31006); }, "udp here"), "udp here");
 
   // From another machine the client's own address is seen.
   Process outside = neighbour().run([] { ::_exit(ask_tcp("192.0.2.2", 31005) == "hello 192.0.2.1" ? 0 : 1); });
@@ -446,7 +457,7 @@ TEST_F(BuiltInBridge, ALaunchPaysLittle) {
   RecordProperty("median_us", static_cast<int>(took[10] * 1000));
   RecordProperty("best_us", static_cast<int>(took[0] * 1000));
   // The best one: with eight jobs on two cores the median says more about these than about us.
-  EXPECT_LT(took[0], 25.0) << "milliseconds";
+  EXPECT_TRUE(sanitized || took[0] < 25.0) << took[0] << " ms";
   ASSERT_OK(agent.cleanup("first"));
   ASSERT_OK(agent.network.stop());
 }

@@ -1,11 +1,11 @@
 #include "link.hpp"
 
+#include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/tc_act/tc_mirred.h>
-#include <net/if.h>
 #include <netlink/errno.h>
 #include <netlink/netlink.h>
 #include <netlink/route/act/mirred.h>
@@ -30,6 +30,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <thread>
@@ -79,6 +80,7 @@ Device device_of(rtnl_link* l) {
   if (const char* alias = rtnl_link_get_ifalias(l)) d.alias = alias;
   if (const char* kind = rtnl_link_get_type(l)) d.kind = kind;
   d.master = rtnl_link_get_master(l);
+  d.up = rtnl_link_get_operstate(l) == IF_OPER_UP;
   d.peer = rtnl_link_get_link(l);
   d.mtu = static_cast<int>(rtnl_link_get_mtu(l));
   return d;
@@ -302,6 +304,14 @@ Status Links::set_up(const std::string& device, Ipv4 address, int prefix, Ipv4 g
   const int e = rtnl_route_add(socket_, route.get(), NLM_F_CREATE | NLM_F_EXCL);
   if (e == -NLE_EXIST) return ok;  // another of its networks is the way out already
   return done(e, "set the default route");
+}
+
+void Links::await_carrier(const std::string& name) const {
+  for (int i = 0; i < 400; ++i) {
+    const auto found = find(name);
+    if (!found || !*found || (*found)->up) return;
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
+  }
 }
 
 Status Links::token_bucket(int index, std::uint64_t bytes_a_second, int mtu) const {

@@ -44,6 +44,7 @@ struct Device {
   std::string name, alias, kind;   // kind: "bridge", "veth", ...
   int master = 0;                  // index of the bridge it belongs to
   int mtu = 0;
+  bool up = false;                 // it carries packets
   int peer = 0;                    // index of the device at the other end, in its own namespace
 };
 struct Route {
@@ -74,6 +75,9 @@ class Links {
   // Loopback up; `device` up with its address, and the default route through it.
   Status set_up(const std::string& device, Ipv4 address, int prefix, Ipv4 gateway);
   Status set_up_loopback();
+  // Waits, for 200 ms at most, until the device carries packets: the kernel tells a bridge of a new carrier a little later, and what
+  // is sent before that is lost, after which TCP and ARP wait for a second.
+  void await_carrier(const std::string& name) const;
   // Rates of the container behind `veth`, the machine's end. Sending is limited on `ifb`, which is made for it.
   Status limit(const std::string& veth, const std::string& ifb, const Rates& rates, int mtu);
   // OK if there is no such device.
