@@ -149,6 +149,8 @@ Task<Result<fb::isolator::PreparedT>> Cgroups::prepare(Request<fb::isolator::Pre
   if (const std::string parent(text(request->parent())); !parent.empty() && request->share_cgroups()) {
     if (!cgroups_->exists(parent)) co_return fail(Code::not_found, "container " + parent + ", whose cgroup " + id + " is to share, has none here");
     out.enter_files = cgroups_->enter_files(parent);
+    out.takes_devices = cgroups_->controls_devices();
+    shares_[id] = parent;
     co_return out;
   }
   fb::TaskInfoT task;
@@ -168,7 +170,8 @@ Task<Result<fb::isolator::PreparedT>> Cgroups::prepare(Request<fb::isolator::Pre
 Task<Status> Cgroups::attach(Request<fb::isolator::Attach> request) {
   if (!cgroups_ || !request->devices() || request->devices()->size() == 0) co_return ok;
   GANTRY_CO_CHECK(check_id(request->container_id()));
-  const std::string id(text(request->container_id()));
+  std::string id(text(request->container_id()));
+  if (const auto shared = shares_.find(id); shared != shares_.end()) id = shared->second;  // all in it may use them then
   if (!cgroups_->exists(id)) co_return fail(Code::not_found, "container " + id + " has no cgroup here");
   std::vector<DeviceRule> rules;
   for (const auto* device : *request->devices()) {
@@ -288,6 +291,7 @@ Task<Status> Cgroups::cleanup(Request<fb::isolator::Cleanup> request) {
     listener_->remove(id);
     containers_.erase(it);
   } else {
+    shares_.erase(id);
     // It may have shared another's memory and been killed for want of it: that is told before this answer, too.
     for (auto& [other, c] : containers_)
       if (!c.reported && cgroups_->oom_kills(other) > 0) report_oom(other, c);

@@ -51,6 +51,7 @@ class Cgroups final : public Isolator {
   std::shared_ptr<Hierarchy> cgroups_;  // nullptr: degraded
   std::unique_ptr<OomListener> listener_;
   std::map<std::string, Container> containers_;
+  std::map<std::string, std::string> shares_;  // containers in the cgroups of another -> that one
 };
 
 }  // namespace gantry::isolator_cgroups

@@ -629,6 +629,11 @@ TEST_F(RealCgroups, ANestedOneSharesItsParentsAndItsLimit) {
   auto stream = module_.open(Method::WATCH, watch("pod"));
   auto own = module_.open(Method::WATCH, watch("inside"));
   EXPECT_TRUE(own.done()) << "it has no cgroup to watch";
+  if (p->takes_devices) {
+    EXPECT_NE(opens(files, "/dev/kmsg", O_RDONLY), 0);
+    EXPECT_TRUE(attach("inside", "/dev/kmsg", "rw"));
+    EXPECT_EQ(opens(files, "/dev/kmsg", O_RDONLY), 0) << "what one of them was given, all in the cgroup may use";
+  }
   const pid_t pid = in(p->enter_files, [] { eat(100); });
   int status = 0;
   ASSERT_EQ(::waitpid(pid, &status, 0), pid);

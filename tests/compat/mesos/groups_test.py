@@ -43,6 +43,14 @@ class Groups(mesos.Case):
                 return os.path.join(top, ids["parent"]["value"], "tasks", status["task_id"]["value"])
         raise AssertionError("no sandbox of %s" % ids)
 
+    @staticmethod
+    def cpus(offer):
+        return sum(r["scalar"]["value"] for r in offer["resources"] if r["name"] == "cpus")
+
+    def on_offer(self, f):
+        gone = f.used | {e["rescind"]["offer_id"]["value"] for e in f.stream.of("RESCIND")}
+        return sum(self.cpus(o) for e in f.stream.of("OFFERS") for o in e["offers"]["offers"] if o["id"]["value"] not in gone)
+
     def read(self, status, name="stdout"):
         with open(os.path.join(self.sandbox(status), name)) as file:
             return file.read()
@@ -82,8 +90,8 @@ class Groups(mesos.Case):
         f.status("other", "TASK_KILLED")
         failure = f.stream.wait("FAILURE")["failure"]
         self.assertEqual(failure, {"agent_id": o["agent_id"], "executor_id": {"value": "pod"}, "status": 0})
-        whole = next(r for r in o["resources"] if r["name"] == "cpus")["scalar"]["value"]
-        f.offer(where=lambda o: any(r["name"] == "cpus" and r["scalar"]["value"] == whole for r in o["resources"]))
+        # All is on offer again, in however many pieces: the executor's share, too.
+        wait(lambda: abs(self.on_offer(f) - self.cpus(o)) < 0.001, 10, "everything given back")
 
     def test_25_one_invalid_task_fails_all(self):
         f = self.pod()
