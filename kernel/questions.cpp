@@ -136,7 +136,7 @@ bool Kernel::answer_about_images(const fb::control::QuestionT& question, const C
     method = Method::PRUNE;
     body = pack(p);
   }
-  images->call(static_cast<std::uint32_t>(method), std::move(body), [this, alive = alive_, images, reply, question, method, holder](gantry_code code, Bytes bytes) {
+  images->call(static_cast<std::uint32_t>(method), std::move(body), [alive = alive_, images, reply, question, method, holder](gantry_code code, Bytes bytes) {
     fb::control::AnswerT a;
     if (code == GANTRY_MORE) {
       auto progress = unpack<fb::image::Progress>(bytes);

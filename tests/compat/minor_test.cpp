@@ -256,12 +256,12 @@ TEST(OlderModule, IsLoadedWithAllItsRecordsShorter) {
 
 // ---- messages
 
-// Prepared as revision 1 of ten years later writes it: with two more fields.
+// Prepared as revision 1 of ten years later writes it: with two more fields than it has now.
 Buffer prepared_of_the_future() {
   flatbuffers::FlatBufferBuilder b;
   const auto kill = b.CreateString("/sys/fs/cgroup/x/cgroup.kill");
   const auto unknown = b.CreateString("a field this kernel has never heard of");
-  const auto last = static_cast<flatbuffers::voffset_t>(fb::isolator::Prepared::VT_NO_ATTACH);
+  const auto last = static_cast<flatbuffers::voffset_t>(fb::isolator::Prepared::VT_PARAMETERS);
   const auto start = b.StartTable();
   b.AddOffset(fb::isolator::Prepared::VT_CGROUP_KILL, kill);
   b.AddElement<std::uint8_t>(fb::isolator::Prepared::VT_NO_ATTACH, 1, 0);

@@ -27,6 +27,9 @@ using Context = std::unique_ptr<void, Release>;
 Error wrong(const std::string& where, const std::string& what) { return fail(Code::invalid_argument, "seccomp profile: " + where + " " + what); }
 Error library(const std::string& what, int rc) { return fail(Code::internal, "seccomp: " + what + ": " + std::strerror(-rc)); }
 
+// Argument `n`, masked, is `value`.
+scmp_arg_cmp masked(unsigned n, std::uint64_t mask, std::uint64_t value) { return {n, SCMP_CMP_MASKED_EQ, mask, value}; }
+
 Result<Filter> export_filter(const Context& context) {
   const int fd = ::memfd_create("seccomp", MFD_CLOEXEC);
   if (fd < 0) return fail(Code::resource_exhausted, std::string("seccomp: no memory file: ") + std::strerror(errno));
@@ -292,11 +295,11 @@ Result<Filter> compile_builtin(CapabilitySet bounding) {
   if (!(bounding & only(CAP_SYS_ADMIN))) {
     // New namespaces. clone3 hides its flags behind a pointer: libraries fall back to clone if there is no such call.
     for (const std::uint64_t flag : {CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP})
-      GANTRY_CHECK(add_rule(context, refuse, "clone", {SCMP_A0_64(SCMP_CMP_MASKED_EQ, flag, flag)}, "builtin"));
+      GANTRY_CHECK(add_rule(context, refuse, "clone", {masked(0, flag, flag)}, "builtin"));
     GANTRY_CHECK(add_rule(context, SCMP_ACT_ERRNO(ENOSYS), "clone3", {}, "builtin"));
   }
   // Terminals: pushing characters into another's input.
-  GANTRY_CHECK(add_rule(context, refuse, "ioctl", {SCMP_A1_64(SCMP_CMP_MASKED_EQ, 0xffffffff, 0x5412)}, "builtin"));  // TIOCSTI
+  GANTRY_CHECK(add_rule(context, refuse, "ioctl", {masked(1, 0xffffffff, 0x5412)}, "builtin"));  // TIOCSTI
   return export_filter(context);
 }
 

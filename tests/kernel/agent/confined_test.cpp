@@ -277,7 +277,7 @@ INSTANTIATE_TEST_SUITE_P(NoNewPrivileges, Filtered, ::testing::Bool(), [](const 
 
 TEST_P(Filtered, SystemCallsAsToldAlsoForUsersAndCommandsBeside) {
   ::chmod(work_dir_.c_str(), 0755);
-  also([this](PreparedT& p) {
+  also([](PreparedT& p) {
     p.no_new_privileges = GetParam();
     p.seccomp = refuse(SYS_mkdir, ENOANO);
     p.capabilities = std::make_unique<fb::isolator::CapabilitiesT>();
