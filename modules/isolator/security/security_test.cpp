@@ -34,9 +34,10 @@ int under(const Filter& filter, int (*attempt)()) {
   if (child == 0) {
     sock_fprog program{static_cast<unsigned short>(filter.size() / 8), reinterpret_cast<sock_filter*>(const_cast<std::uint8_t*>(filter.data()))};
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) ::_exit(200);
+    if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) ::syscall(SYS_exit_group, 200);
     errno = 0;
-    ::_exit(attempt() == 0 ? 0 : errno);
+    const int result = attempt() == 0 ? 0 : errno;
+    ::syscall(SYS_exit_group, result);  // nothing a sanitizer would do by the way is allowed
   }
   int status = 0;
   ::waitpid(child, &status, 0);
