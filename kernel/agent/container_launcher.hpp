@@ -66,7 +66,7 @@ class ContainerLauncher final : public Launcher {
     enum class Phase { launching, running, ending } phase = Phase::launching;
     Identity identity;
     Spawned spawned;
-    Spawn how;                                   // cut down to namespaces and account once it runs
+    Spawn how;                                   // cut down to its namespaces once it runs
     Preparations prepared;
     // What has to be taken back, in order of success; unwound from the end by failure, kill and ordinary exit alike.
     std::vector<Function<gantry::Task<void>()>> undo;

@@ -142,8 +142,6 @@ void ContainerLauncher::keep_little(Container& c) {
   Spawn little;
   little.namespaces = c.how.namespaces;
   little.join = c.how.join;
-  little.account = std::move(c.how.account);
-  little.held = c.how.held;
   c.how = std::move(little);
   c.prepared = {};
 }

@@ -164,12 +164,8 @@ Spawn spawn_inside(const fb::container::InsideT& in) {
 
 Status write_inside(const std::string& path, const fb::container::InsideT& inside) {
   const Buffer bytes = pack(inside);
-  const std::string fresh = path + ".new";
-  const base::Fd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   const Bytes view(bytes);
-  if (!fd || ::write(fd.get(), view.data(), view.size()) != static_cast<ssize_t>(view.size()) || ::rename(fresh.c_str(), path.c_str()) != 0)
-    return fail(errno == ENOSPC || errno == EDQUOT ? Code::resource_exhausted : Code::internal, "cannot write " + path + ": " + std::strerror(errno));
-  return ok;
+  return base::write_whole(path, {reinterpret_cast<const char*>(view.data()), view.size()}, false);
 }
 
 Result<fb::container::InsideT> read_inside(const std::string& path) {

@@ -41,21 +41,6 @@ Status make(const std::string& path) {
   return ok;
 }
 
-// All of it or nothing; over after a power cut as well.
-Status write_whole(const std::string& path, Bytes bytes) {
-  const std::string fresh = path + ".new";
-  const base::Fd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  std::size_t done = 0;
-  while (fd && done < bytes.size()) {
-    const ssize_t n = ::write(fd.get(), bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno != EINTR) break;
-    if (n > 0) done += static_cast<std::size_t>(n);
-  }
-  if (!fd || done < bytes.size() || ::fdatasync(fd.get()) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0)
-    return fail(Code::internal, "cannot write " + path + ": " + std::strerror(errno));
-  return ok;
-}
-
 }  // namespace
 
 std::string volume_path(const std::string& work_dir, const fb::ResourceT& r) {
@@ -116,7 +101,8 @@ Status write_places(const std::string& file, const Places& places, std::string_v
   fb::record::ReservationRecordT record;
   record.agent_id = registry;
   for (const auto& [path, p] : places) record.resources.push_back(std::make_unique<fb::ResourceT>(*p.resource));
-  return write_whole(file, pack(record));
+  const Buffer bytes = pack(record);
+  return base::write_whole(file, {reinterpret_cast<const char*>(Bytes(bytes).data()), Bytes(bytes).size()}, true);
 }
 
 // A name beside what is moved away that nothing has.
@@ -175,7 +161,7 @@ class Trash {
     std::string text;
     for (const auto& p : paths_) text += p + '\0';
     was_ = true;
-    return write_whole(file_, Bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+    return base::write_whole(file_, text, true);
   }
   std::vector<std::string> take() {
     std::erase_if(paths_, [](const std::string& p) {

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -38,6 +39,21 @@ Result<std::string> read_file(const std::string& path, std::size_t most) {
   }
   bytes.resize(have);
   return bytes;
+}
+
+Status write_whole(const std::string& path, std::string_view bytes, bool sync) {
+  const std::string fresh = path + ".new";
+  const Fd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  bool good = static_cast<bool>(fd);
+  while (good && !bytes.empty()) {
+    const ssize_t n = ::write(fd.get(), bytes.data(), bytes.size());
+    good = n >= 0 || errno == EINTR;
+    if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  if (good && (!sync || ::fdatasync(fd.get()) == 0) && ::rename(fresh.c_str(), path.c_str()) == 0) return ok;
+  const int error = errno;
+  if (fd) ::unlink(fresh.c_str());
+  return fail(error == ENOSPC || error == EDQUOT ? Code::resource_exhausted : Code::internal, "cannot write " + path + ": " + std::strerror(error));
 }
 
 }  // namespace gantry::base

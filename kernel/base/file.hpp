@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace gantry::base {
 
@@ -12,5 +13,9 @@ namespace gantry::base {
 // file. The errors do not name the path: NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT (another sort of file, or larger),
 // UNAVAILABLE (the system cannot read it now).
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t most);
+
+// All of it or nothing: a new file beside `path` takes its place. `sync`: over after a power cut as well. RESOURCE_EXHAUSTED: the disk
+// is full. The errors name the path.
+[[nodiscard]] Status write_whole(const std::string& path, std::string_view bytes, bool sync);
 
 }  // namespace gantry::base

@@ -74,12 +74,15 @@ class Exec(Case):
         import termios
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
         os.kill(pid, signal.SIGWINCH)
-        time.sleep(1.5)
-        os.write(fd, b"stty size\n")
-        until(b"33 111")
+        end = time.monotonic() + 10
+        while b"33 111" not in seen and time.monotonic() < end:
+            os.write(fd, b"stty size; echo asked-$((3 + 4))\n")
+            seen = seen.replace(b"asked-7", b"")
+            until(b"asked-7")
+        self.assertIn(b"33 111", seen)
         # Ctrl-C is for the command inside, not for us.
-        os.write(fd, b"sleep 1000\n")
-        time.sleep(0.3)
+        os.write(fd, b"echo asleep-$((5 + 6)); sleep 1000\n")
+        until(b"asleep-11")
         os.write(fd, b"\x03")
         os.write(fd, b"echo alive-$((1 + 1))\n")
         until(b"alive-2")
@@ -100,8 +103,8 @@ class Exec(Case):
         wait(lambda: not find(), 30, "it ended with its client")
 
     def test_the_end_of_the_task_is_the_end_of_its_commands(self):
-        p = subprocess.Popen(self.command(self.task, "--", "sleep", "1000"), stdout=subprocess.PIPE)
-        time.sleep(0.5)
+        p = subprocess.Popen(self.command(self.task, "--", "sh", "-c", "echo runs; exec sleep 1000"), stdout=subprocess.PIPE)
+        self.assertEqual(b"runs\n", p.stdout.readline())
         self.c.http("DELETE", "/v2/apps/app?force=true")
         self.assertNotEqual(0, p.wait(20))
 

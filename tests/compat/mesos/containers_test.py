@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 import urllib.request
 
@@ -184,7 +183,6 @@ class Images(Case):
         agent = self.cluster.agents()[0]
         agent.kill9()
         agent.start()
-        time.sleep(0.5)
         open(os.path.join(self.sandbox("kept"), "go"), "w").close()
         f.status("kept", "TASK_FINISHED", 20)
         self.assertEqual("up\nroot:x:0:0:root:/root:/bin/sh\n", self.out("kept"))

@@ -46,5 +46,23 @@ TEST_F(ReadFile, RefusesWhatIsNoneOrTooLarge) {
   EXPECT_EQ(read_file(fifo, mib).error().message, "it is not a regular file") << "and nobody waits for a writer";
 }
 
+TEST(WriteWhole, ReplacesAllOfItOrNothing) {
+  char dir[] = "/tmp/gantry-write-XXXXXX";
+  const std::string folder = ::mkdtemp(dir), path = folder + "/file";
+  ASSERT_TRUE(write_whole(path, "first, and longer", false));
+  ASSERT_TRUE(write_whole(path, "second", true));
+  const auto read = read_file(path, std::size_t{1} << 20);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(*read, "second");
+  const auto full = write_whole("/dev/full/x", "x", false);
+  ASSERT_FALSE(full);
+  EXPECT_NE(full.error().message.find("cannot write /dev/full/x"), std::string::npos);
+  // What stands in the way of the new one is no file: the old one stays.
+  std::filesystem::create_directories(path + ".new");
+  EXPECT_FALSE(write_whole(path, "third", false));
+  EXPECT_EQ(read_file(path, std::size_t{1} << 20).value(), "second");
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace gantry::base
